@@ -1,0 +1,84 @@
+// Package strictjson is the gate that JSON from outside passes before airgap believes any of it (DESIGN.md,
+// invariant 7). It refuses every document that two programs could read in two ways, so that what airgap checked is
+// what the next program sees; what passes is decoded by encoding/json.
+//
+// Call Unmarshal for documents that others write, where unknown fields are to be expected, and UnmarshalExact for
+// airgap's own tables, where they are not. Neither limits the size of its input, which is in memory already: the
+// caller bounds it before reading. Time is linear in the length of the input, and no memory is taken for nesting
+// beyond MaxDepth.
+//
+// # What is refused
+//
+//   - empty input, anything after the value, and null as the whole document;
+//   - syntax outside RFC 8259, a byte order mark among it (section 8.1);
+//   - invalid UTF-8, and \u escapes that are half a surrogate pair (sections 8.1 and 8.2): encoding/json would
+//     replace both with U+FFFD;
+//   - nesting deeper than MaxDepth;
+//   - a key twice in one object (RFC 8259, section 4: "behavior ... is unpredictable"), however it is escaped;
+//   - two keys of one object that differ only in case, in the sense of strings.EqualFold, and a key that differs
+//     only in case from a field of the struct that the object is decoded into. encoding/json takes "Layers" for
+//     "layers"; most other decoders do not.
+//
+// # Where keys belong to users
+//
+// Annotations may well hold "Title" and "title": an object that is decoded into a Go map may have keys that differ
+// only in case. So may objects at any depth in a value that is decoded by its own UnmarshalJSON, json.RawMessage
+// among these: its meaning is not known here, so pass a RawMessage through Unmarshal again before reading it.
+// Everything else is held to the full rule, including the values of unknown fields and of type any.
+package strictjson
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+)
+
+// MaxDepth is how many arrays and objects may enclose one another. Manifests need 5; SBOMs in use stay under 30.
+const MaxDepth = 64
+
+// ErrRefused is wrapped by every error about the input, whether the gate or encoding/json found it.
+var ErrRefused = errors.New("JSON refused")
+
+// Error says where and why the gate refused a document. It wraps ErrRefused.
+type Error struct {
+	// Offset is that of the offending byte or key, counted in bytes from 0.
+	Offset int
+	// Reason is for people; keys quoted in it are escaped and shortened.
+	Reason string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%v at byte %d: %s", ErrRefused, e.Offset, e.Reason)
+}
+
+// Unwrap returns ErrRefused.
+func (e *Error) Unwrap() error { return ErrRefused }
+
+// Unmarshal checks data as the package comment says and decodes it into v, a non-nil pointer to a zero value.
+// Fields that v does not have are checked and ignored. An error about data wraps ErrRefused, and for the gate's own
+// refusals is an *Error; v is then not to be used. Errors of UnmarshalText and UnmarshalJSON methods stay in the chain.
+//
+// Go maps with keys that are not strings are not meant to be passed: "1" and "01" would be one key.
+func Unmarshal(data []byte, v any) error {
+	return unmarshal(data, v, scanner{data: data})
+}
+
+// UnmarshalExact is Unmarshal for documents with no fields but those of v: any other field is refused.
+func UnmarshalExact(data []byte, v any) error {
+	return unmarshal(data, v, scanner{data: data, exact: true})
+}
+
+func unmarshal(data []byte, v any, s scanner) error {
+	target := reflect.ValueOf(v)
+	if target.Kind() != reflect.Pointer || target.IsNil() {
+		return &json.InvalidUnmarshalError{Type: reflect.TypeOf(v)}
+	}
+	if err := s.document(shapeOf(target.Type())); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return nil
+}
