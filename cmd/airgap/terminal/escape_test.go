@@ -1,0 +1,106 @@
+package terminal
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+// hostile is what a terminal would obey or a reader misread, with what it is to be shown as.
+var hostile = []struct{ name, in, want string }{
+	{"plain", "docker.io/acme/app:1.0", "docker.io/acme/app:1.0"},
+	{"other scripts", "Übung 日本語 עברית", "Übung 日本語 עברית"},
+	{"escape sequence", "a\x1b[31mred\x1b]0;title\a", `a\x1b[31mred\x1b]0;title\a`},
+	{"line feed", "one\ntwo\r\tthree", `one\ntwo\r\tthree`},
+	{"C1 control", "a\u009b31m", `a\u009b31m`},
+	{"C1 control as a bare byte", "a\x9b31m", `a\x9b31m`},
+	{"bidirectional override", "a\u202egnp.exe", `a\u202egnp.exe`},
+	{"bidirectional isolate", "a\u2066b\u2069", `a\u2066b\u2069`},
+	{"zero width", "a\u200bb\ufeff", `a\u200bb\ufeff`},
+	{"line separator", "a\u2028b\u0085c", `a\u2028b\u0085c`},
+	{"delete", "a\x7fb\x00", `a\x7fb\x00`},
+	{"broken UTF-8", "a\xff\xc3", `a\xff\xc3`},
+	{"outside of the basic plane", "a\U000e0041", `a\U000e0041`},
+	{"a replacement character that was there", "a\ufffdb", "a\ufffdb"},
+	{"backslash", `C:\keys`, `C:\keys`},
+}
+
+func TestEscape(t *testing.T) {
+	for _, test := range hostile {
+		t.Run(test.name, func(t *testing.T) {
+			if got := Escape(test.in); got != test.want {
+				t.Errorf("Escape(%q) = %s, want %s", test.in, got, test.want)
+			}
+		})
+	}
+}
+
+func TestEscapeLines(t *testing.T) {
+	got := EscapeLines("first\x1b\nsecond\rairgap: all is well\n")
+	want := "first\\x1b\n  second\\rairgap: all is well"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Every way to standard output or standard error, with every hostile string.
+func TestNothingUnprintableGetsThrough(t *testing.T) {
+	ways := map[string]func(b *bytes.Buffer, s string){
+		"json":      func(b *bytes.Buffer, s string) { _ = WriteJSON(b, map[string]string{s: s}) },
+		"text log":  func(b *bytes.Buffer, s string) { NewLogger(b, FormatText, slog.LevelInfo).Info(s, "k", s) },
+		"json log":  func(b *bytes.Buffer, s string) { NewLogger(b, FormatJSON, slog.LevelInfo).Info(s, "k", s) },
+		"lines":     func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, nil)}, s) },
+		"records":   func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, nil), Format: FormatJSON}, s) },
+		"quiet":     func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, nil), Quiet: true}, s) },
+		"bar":       func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, wide)}, s) },
+		"bar, slim": func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, func() int { return 3 })}, s) },
+	}
+	for way, write := range ways {
+		for _, test := range hostile {
+			t.Run(way+"/"+test.name, func(t *testing.T) {
+				var b bytes.Buffer
+				write(&b, test.in)
+				// A carriage return and line feeds are airgap's own.
+				rest := strings.NewReplacer("\r", "", "\n", "").Replace(b.String())
+				if i := strings.IndexFunc(rest, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+					t.Errorf("unprintable %q in %q", rest[i:], rest)
+				}
+			})
+		}
+	}
+}
+
+func observe(o Options, s string) {
+	o.Interval = -1
+	p := NewProgress(o)
+	p.Phase(s, 10)
+	p.Item(s)
+	p.Add(5)
+	p.refresh()
+	p.Warn(s)
+	p.Close()
+}
+
+func wide() int { return 100 }
+
+func TestWriteJSONChangesNothing(t *testing.T) {
+	for _, test := range hostile {
+		if test.name == "broken UTF-8" || test.name == "C1 control as a bare byte" {
+			continue // cannot be said in JSON
+		}
+		var b bytes.Buffer
+		if err := WriteJSON(&b, test.in); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		if got != test.in {
+			t.Errorf("%s: %q became %q", test.name, test.in, got)
+		}
+	}
+}
