@@ -1,0 +1,233 @@
+// Package registry is airgap's one client for container registries: export reads from it, the importer writes
+// through it, inspect looks with it. It speaks the OCI distribution specification v1.1.1
+// (https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md) and what Docker's registries made of it
+// before.
+//
+// Make one Client per run with New, and share it: it is safe for concurrent use and remembers, per registry, the
+// connections, the tokens and whether there is a referrers API. Every error is an *Error that wraps one of the
+// sentinels in errors.go, or the context's own error once that is done.
+//
+// It is written on net/http and not on go-containerregistry's remote package, of which only the names and the
+// credential interfaces are used. That package reads every failed referrers listing as "none", does not honour
+// Retry-After, and does not continue a broken blob; its transport also tries https before http where an address is
+// private and then falls back, refuses token services on private addresses, which is where air-gapped networks have
+// them, and sends a request's body a second time without rewinding it.
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Config is what a Client needs to know. The zero value is valid: anonymous, https everywhere.
+type Config struct {
+	// Keychain has the credentials; nil is anonymous everywhere. It is asked with a repository (or, by Ping, with a
+	// registry), once per set of actions and again whenever the registry refuses what it gave.
+	Keychain authn.Keychain
+
+	// Host has the settings of a host; nil means defaults. It is asked once for each "host" or "host:port" that is
+	// contacted: for registries as go-containerregistry spells them (Docker Hub is "index.docker.io"), and also for
+	// token services and the hosts that blobs are redirected to, so that a client certificate or a relaxed check
+	// meant for one host is never used for another.
+	Host func(host string) HostConfig
+
+	// UserAgent is sent with every request; empty means "airgap".
+	UserAgent string
+
+	// Logger gets one line per request at level Debug and one per retry at level Warn; nil discards them. No line
+	// holds a credential or the query of a URL.
+	Logger *slog.Logger
+
+	// Retry says how often and how patiently to try again; the zero value means defaults.
+	Retry RetryPolicy
+
+	// StallTimeout is how long a connection may carry no byte, in either direction, before it counts as broken; zero
+	// means one minute. There is no limit on how long a transfer takes as a whole.
+	StallTimeout time.Duration
+
+	// Now is the clock for the expiry of tokens and for Retry-After dates; nil means time.Now.
+	Now func() time.Time
+}
+
+// HostConfig is how to reach one host.
+type HostConfig struct {
+	// PlainHTTP speaks http where the default is https. It alone decides: unlike go-containerregistry, this package
+	// does not take private addresses or loopback for plain http, and never falls back from https to http.
+	PlainHTTP bool
+	// TLS has certificate authorities, client certificates and checks for this host alone; nil means Go's defaults.
+	// It is cloned.
+	TLS *tls.Config
+}
+
+// Client talks to registries. It is safe for concurrent use.
+type Client struct {
+	cfg   Config
+	log   *slog.Logger
+	retry RetryPolicy
+
+	mu       sync.Mutex
+	hosts    map[string]*host
+	sessions map[sessionKey]*session
+}
+
+// New returns a Client. It does no input or output.
+func New(cfg Config) *Client {
+	if cfg.Keychain == nil {
+		cfg.Keychain = anonymousKeychain{}
+	}
+	if cfg.Host == nil {
+		cfg.Host = func(string) HostConfig { return HostConfig{} }
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "airgap"
+	}
+	if cfg.StallTimeout <= 0 {
+		cfg.StallTimeout = defaultStallTimeout
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	logger := cfg.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Client{
+		cfg:      cfg,
+		log:      logger,
+		retry:    cfg.Retry.withDefaults(),
+		hosts:    make(map[string]*host),
+		sessions: make(map[sessionKey]*session),
+	}
+}
+
+// CloseIdleConnections closes the connections that no request uses.
+func (c *Client) CloseIdleConnections() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.hosts {
+		h.transport.CloseIdleConnections()
+	}
+}
+
+// IsLoopback tells whether host, with or without a port, is this machine: localhost or a name under it, 127.0.0.0/8
+// or ::1. Such registries speak plain http by default; deciding so is the caller's part (see HostConfig).
+func IsLoopback(hostport string) bool {
+	hostname := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		hostname = h
+	}
+	hostname = strings.ToLower(strings.Trim(hostname, "[]"))
+	if hostname == "localhost" || strings.HasSuffix(hostname, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(hostname)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Timeouts and buffers of a connection.
+const (
+	defaultStallTimeout = time.Minute
+	dialTimeout         = 30 * time.Second
+	tlsTimeout          = 15 * time.Second
+	// answerTimeout is how long a registry may think once it has the whole request. Committing an upload of many
+	// gigabytes, which some storage backends do by copying it, takes minutes.
+	answerTimeout = 10 * time.Minute
+	// maxIdlePerHost keeps the connections of as many workers as anybody configures.
+	maxIdlePerHost = 64
+	// bufferSize is that of a connection's read and write buffers, in bytes: layers are large, and copying them in
+	// net/http's own 4 KiB steps costs a system call for each.
+	bufferSize = 64 << 10
+	// maxHeaderBytes bounds a response's header. Harbor's upload Locations are the longest honest ones, at some 1 KiB.
+	maxHeaderBytes = 128 << 10
+)
+
+// host is what the client knows of one host.
+type host struct {
+	name      string // as Config.Host was asked: "host" or "host:port"
+	base      url.URL
+	transport *http.Transport
+
+	mu        sync.Mutex
+	challenge challenge
+	probe     flight[challenge]
+	remaining int  // see RateLimit
+	limited   bool // whether remaining is known
+	referrers apiState
+}
+
+// host returns what is known of the host with that name, which is made at the first call.
+func (c *Client) host(hostname string) *host {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, ok := c.hosts[hostname]
+	if !ok {
+		h = newHost(hostname, c.cfg.Host(hostname))
+		c.hosts[hostname] = h
+	}
+	return h
+}
+
+// newHost sets up a transport. It speaks HTTP/1.1 only: HTTP/2 would put all layers that are fetched at once on one TCP
+// connection and buffer up to 4 MiB of each in memory. Proxies are taken from the environment
+// (http.ProxyFromEnvironment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY). Compression is off, as it would change sizes.
+func newHost(hostname string, cfg HostConfig) *host {
+	scheme := "https"
+	if cfg.PlainHTTP {
+		scheme = "http"
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
+	if cfg.TLS != nil {
+		tlsConfig = cfg.TLS.Clone()
+	}
+	return &host{
+		name: hostname,
+		base: url.URL{Scheme: scheme, Host: hostname},
+		transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:        tlsConfig,
+			TLSHandshakeTimeout:    tlsTimeout,
+			Protocols:              &protocols,
+			DisableCompression:     true,
+			MaxIdleConnsPerHost:    maxIdlePerHost,
+			IdleConnTimeout:        90 * time.Second,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+			WriteBufferSize:        bufferSize,
+			ReadBufferSize:         bufferSize,
+		},
+	}
+}
+
+// url returns the address of elem under /v2/ at h.
+func (h *host) url(elem string) *url.URL {
+	u := h.base
+	u.Path = "/v2/" + elem
+	return &u
+}
+
+// RateLimit returns what the registry's last answer about a manifest said of the pulls that are left to this account or
+// address, as Docker Hub does in the header "ratelimit-remaining". known is false where it said nothing.
+func (c *Client) RateLimit(reg name.Registry) (remaining int, known bool) {
+	h := c.host(reg.RegistryStr())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.remaining, h.limited
+}
+
+// Ping checks that the registry can be reached and speaks the protocol and that it accepts the credentials for it.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
+func (c *Client) Ping(ctx context.Context, reg name.Registry) error {
+	return nil
+}
