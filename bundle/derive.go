@@ -1,0 +1,235 @@
+package bundle
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+
+	"airgap/bundle/strictjson"
+)
+
+// What the file holds besides the signed object, its signature and the blobs is derived from these, by the writer
+// and again by every reader (FORMAT.md, "Derived entries"). Structs give the order of the fields.
+
+type ociManifest struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	ArtifactType  string            `json:"artifactType,omitempty"`
+	Config        *ociDescriptor    `json:"config,omitempty"`
+	Layers        []ociDescriptor   `json:"layers,omitempty"`
+	Manifests     []ociDescriptor   `json:"manifests,omitzero"`
+	Subject       *ociDescriptor    `json:"subject,omitempty"`
+	Annotations   map[string]string `json:"annotations,omitempty"`
+}
+
+type ociDescriptor struct {
+	MediaType    string            `json:"mediaType"`
+	Digest       Digest            `json:"digest"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"` // encoding/json sorts the keys
+}
+
+// compact returns v as JSON without white space, HTML escapes or a newline at the end.
+func compact(v any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // the structs here cannot fail to encode
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// tableNames are the titles of the manifest index's layers, in order, with their media types.
+var tableNames = []struct{ title, mediaType string }{
+	{"roots.jsonl", MediaTypeRoots},
+	{"manifests.jsonl", MediaTypeManifests},
+	{"blobs.jsonl", MediaTypeBlobs},
+}
+
+// sized is content that is known by digest and size.
+type sized struct {
+	digest Digest
+	size   int64
+}
+
+// manifestIndex returns the signed object for the given header and tables.
+func manifestIndex(header sized, tables [3]sized) []byte {
+	m := ociManifest{
+		SchemaVersion: 2,
+		MediaType:     MediaTypeOCIManifest,
+		ArtifactType:  ArtifactTypeBundle,
+		Config:        &ociDescriptor{MediaType: MediaTypeHeader, Digest: header.digest, Size: header.size},
+	}
+	for i, table := range tables {
+		m.Layers = append(m.Layers, ociDescriptor{
+			MediaType: tableNames[i].mediaType, Digest: table.digest, Size: table.size,
+			Annotations: map[string]string{annotationTitle: tableNames[i].title},
+		})
+	}
+	return compact(m)
+}
+
+// parseManifestIndex reads what manifestIndex writes, and nothing else.
+func parseManifestIndex(b []byte) (header sized, tables [3]sized, err error) {
+	bad := func(err error) (sized, [3]sized, error) {
+		return sized{}, [3]sized{}, fmt.Errorf("%w: manifest index: %w", ErrFormat, err)
+	}
+	var m Manifest
+	if err := strictjson.Unmarshal(b, &m); err != nil {
+		return bad(err)
+	}
+	if m.Config == nil || len(m.Layers) != len(tables) {
+		return bad(fmt.Errorf("a header and %d tables expected", len(tables)))
+	}
+	header = sized{m.Config.Digest, m.Config.Size}
+	if header.size < 1 || header.size > MaxHeaderSize {
+		return bad(fmt.Errorf("%w: a header of %d bytes", ErrLimit, header.size))
+	}
+	for i, l := range m.Layers {
+		tables[i] = sized{l.Digest, l.Size}
+		if l.Size < 1 || l.Size > MaxTableSize {
+			return bad(fmt.Errorf("%w: a %s table of %d bytes", ErrLimit, tableNames[i].title, l.Size))
+		}
+	}
+	if !bytes.Equal(b, manifestIndex(header, tables)) {
+		return bad(fmt.Errorf("not of the form that airgap writes"))
+	}
+	return header, tables, nil
+}
+
+// signatureManifest returns the OCI artifact that carries a Sigstore bundle over the manifest index. It is what
+// cosign 3 pushes for a signature, so that cosign finds it once both are in a registry.
+func signatureManifest(index, sigstore sized, created string) []byte {
+	return compact(ociManifest{
+		SchemaVersion: 2,
+		MediaType:     MediaTypeOCIManifest,
+		ArtifactType:  MediaTypeSigstore,
+		Config:        &ociDescriptor{MediaType: MediaTypeEmptyJSON, Digest: EmptyJSON, Size: 2},
+		Layers:        []ociDescriptor{{MediaType: MediaTypeSigstore, Digest: sigstore.digest, Size: sigstore.size}},
+		Subject:       &ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size},
+		Annotations: map[string]string{
+			annotationContent:   "dsse-envelope",
+			annotationPredicate: signaturePredicateType,
+			annotationCreated:   created,
+		},
+	})
+}
+
+// fallbackIndex is the referrers of one subject as the index that a fallback tag points at. Only its digest and
+// size are kept; the content is made again when it is written.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
+type fallbackIndex struct {
+	subject   Digest
+	referrers []int32 // rows of the manifests table, by digest
+	sized
+}
+
+// fallbackIndexes returns one index for each subject that has referrers, sorted by subject.
+func fallbackIndexes(rows []ManifestRow) []fallbackIndex {
+	var referrers []int32
+	for i := range rows {
+		if rows[i].Via.IsReferrer() {
+			referrers = append(referrers, int32(i))
+		}
+	}
+	compare := func(a, b int32) int {
+		return cmp.Or(bytes.Compare(rows[a].Subject[:], rows[b].Subject[:]), bytes.Compare(rows[a].Digest[:], rows[b].Digest[:]))
+	}
+	slices.SortStableFunc(referrers, compare)
+	// Several roots may share a referrer.
+	referrers = slices.CompactFunc(referrers, func(a, b int32) bool { return compare(a, b) == 0 })
+
+	var indexes []fallbackIndex
+	for len(referrers) > 0 {
+		f := fallbackIndex{subject: rows[referrers[0]].Subject}
+		end := slices.IndexFunc(referrers, func(r int32) bool { return rows[r].Subject != f.subject })
+		if end < 0 {
+			end = len(referrers)
+		}
+		f.referrers, referrers = referrers[:end], referrers[end:]
+		content := f.content(rows)
+		f.sized = sized{DigestOf(content), int64(len(content))}
+		indexes = append(indexes, f)
+	}
+	return indexes
+}
+
+func (f *fallbackIndex) content(rows []ManifestRow) []byte {
+	index := ociManifest{SchemaVersion: 2, MediaType: MediaTypeOCIIndex}
+	for _, r := range f.referrers {
+		index.Manifests = append(index.Manifests, rows[r].descriptor())
+	}
+	return compact(index)
+}
+
+func (r *ManifestRow) descriptor() ociDescriptor {
+	return ociDescriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType}
+}
+
+// writeIndexJSON writes index.json: what other tools find by name. The order, each name once, the first with a
+// name wins: the manifest index and its signature; the roots, under their full source reference; fallback tags;
+// cosign's tags; then, without a name, every referrer (oras-go finds referrers only among what index.json lists).
+func writeIndexJSON(w io.Writer, c *Contents, index, signature ociDescriptor, fallbacks []fallbackIndex) error {
+	list := indexWriter{w: w, names: map[string]bool{}}
+	list.raw(`{"schemaVersion":2,"mediaType":"` + MediaTypeOCIIndex + `","manifests":[`)
+	list.add(index)
+	list.add(signature)
+	for _, r := range c.Roots {
+		d := ociDescriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType}
+		list.named(r.RefName(), d, annotationImageName)
+	}
+	for _, f := range fallbacks {
+		list.named(f.subject.FallbackTag(), ociDescriptor{MediaType: MediaTypeOCIIndex, Digest: f.digest, Size: f.size})
+	}
+	for i := range c.Manifests {
+		if r := &c.Manifests[i]; r.Via == ViaCosignTag {
+			list.named(r.Tag, r.descriptor())
+		}
+	}
+	for _, f := range fallbacks {
+		for _, r := range f.referrers {
+			list.add(c.Manifests[r].descriptor())
+		}
+	}
+	list.raw(`]}`)
+	return list.err
+}
+
+type indexWriter struct {
+	w     io.Writer
+	names map[string]bool
+	comma bool
+	err   error
+}
+
+func (l *indexWriter) raw(s string) {
+	if l.err == nil {
+		_, l.err = io.WriteString(l.w, s)
+	}
+}
+
+func (l *indexWriter) add(d ociDescriptor) {
+	if l.comma {
+		l.raw(",")
+	}
+	l.comma = true
+	l.raw(string(compact(d)))
+}
+
+// named lists d under name, which goes into the ref.name annotation and into the others given.
+func (l *indexWriter) named(name string, d ociDescriptor, others ...string) {
+	if l.names[name] {
+		return
+	}
+	l.names[name] = true
+	d.Annotations = map[string]string{annotationRefName: name}
+	for _, other := range others {
+		d.Annotations[other] = name
+	}
+	l.add(d)
+}

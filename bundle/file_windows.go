@@ -1,0 +1,33 @@
+package bundle
+
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// createPartial opens path for a new bundle, empty. Windows lets nobody else remove or rename it meanwhile.
+func createPartial(path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// freeSpace returns how many bytes the user may still write to the volume of dir.
+func freeSpace(dir string) (int64, error) {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, err
+	}
+	var free uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
+		return 0, err
+	}
+	return int64(min(free, MaxFileSize)), nil
+}
+
+// syncDir does nothing: Windows has no such call, and NTFS journals a rename by itself.
+func syncDir(string) error { return nil }

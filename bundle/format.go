@@ -1,0 +1,54 @@
+package bundle
+
+// FormatVersion is the version of FORMAT.md that this package writes, and the only one that it reads.
+const FormatVersion = 1
+
+// Media types of a bundle's own objects (FORMAT.md, "The signed object").
+const (
+	ArtifactTypeBundle     = "application/vnd.airgap.bundle.v1"
+	MediaTypeHeader        = "application/vnd.airgap.header.v1+json"
+	MediaTypeRoots         = "application/vnd.airgap.roots.v1+jsonl"
+	MediaTypeManifests     = "application/vnd.airgap.manifests.v1+jsonl"
+	MediaTypeBlobs         = "application/vnd.airgap.blobs.v1+jsonl"
+	MediaTypeSigstore      = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	annotationTitle        = "org.opencontainers.image.title"
+	annotationCreated      = "org.opencontainers.image.created"
+	annotationRefName      = "org.opencontainers.image.ref.name"
+	annotationImageName    = "io.containerd.image.name"
+	annotationContent      = "dev.sigstore.bundle.content"
+	annotationPredicate    = "dev.sigstore.bundle.predicateType"
+	signaturePredicateType = "https://sigstore.dev/cosign/sign/v1"
+)
+
+// Limits of the format (FORMAT.md, "Limits"), in bytes unless the name says rows. A writer keeps them and a reader
+// refuses what exceeds them before it reads on, so that nothing in a stranger's file decides how much memory or
+// time is spent on it.
+const (
+	MaxManifestIndexSize = 64 << 10
+	MaxHeaderSize        = 1 << 20
+	MaxSignatureSize     = 256 << 10
+	MaxTableSize         = 2 << 30
+	MaxLineSize          = 16 << 10
+	MaxRootRows          = 1 << 20
+	MaxManifestRows      = 8 << 20
+	MaxBlobRows          = 4 << 20
+	MaxStringSize        = 1 << 10 // any one string in a table
+	MaxBlobSize          = 1 << 44
+	MaxFileSize          = 1 << 56
+	// MaxManifestSize bounds every carried manifest: what registries commonly accept.
+	// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
+	MaxManifestSize = 4 << 20
+)
+
+// Names of the entries of a bundle that are not blobs.
+const (
+	layoutName  = "oci-layout"
+	indexName   = "index.json"
+	blobsPrefix = "blobs/sha256/"
+)
+
+// layoutContent is the file that marks an OCI image layout.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md#oci-layout-file
+const layoutContent = `{"imageLayoutVersion":"1.0.0"}`
+
+func blobName(d Digest) string { return blobsPrefix + d.Hex() }

@@ -1,0 +1,223 @@
+package bundle
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+)
+
+// Layout is where everything lies in the one file that is valid for a signed index: a function of the contents, the
+// signature and nothing else. Offsets and sizes are in bytes.
+type Layout struct {
+	contents      *Contents
+	manifestIndex sized
+	mtime         int64
+	head          []headEntry
+	headSize      int64
+	offsets       []int64 // of the content of each row of the blobs table; -1 where it is not stored
+	size          int64
+}
+
+// headEntry is an entry before the blobs. write gives its content, which may be too large to keep.
+type headEntry struct {
+	name  string
+	size  int64
+	write func(io.Writer) error
+}
+
+// Signer makes the signature over a manifest index: a Sigstore bundle (package signature).
+type Signer func(manifestIndex Digest) (sigstoreBundle []byte, err error)
+
+// NewLayout signs contents and plans the file for them. The tables must be as Plan made them.
+func NewLayout(c *Contents, sign Signer) (*Layout, error) {
+	if err := c.Header.check(); err != nil {
+		return nil, err
+	}
+	header := compact(c.Header)
+	index, err := indexOf(c, header)
+	if err != nil {
+		return nil, err
+	}
+	sigstore, err := sign(DigestOf(index))
+	if err != nil {
+		return nil, fmt.Errorf("signing the manifest index: %w", err)
+	}
+	return newLayout(c, index, header, sigstore)
+}
+
+// indexOf returns the manifest index for c, whose tables are counted and hashed but not kept.
+func indexOf(c *Contents, header []byte) ([]byte, error) {
+	var tables [3]sized
+	for i, write := range tableWriters(c) {
+		var err error
+		if tables[i], err = measure(write); err != nil {
+			return nil, err
+		}
+		if tables[i].size > MaxTableSize {
+			return nil, fmt.Errorf("%w: a %s table of %d bytes; export fewer images at a time", ErrLimit, tableNames[i].title, tables[i].size)
+		}
+	}
+	return manifestIndex(sized{DigestOf(header), int64(len(header))}, tables), nil
+}
+
+func tableWriters(c *Contents) [3]func(io.Writer) error {
+	return [3]func(io.Writer) error{
+		func(w io.Writer) error { return writeLines(w, c.Roots) },
+		func(w io.Writer) error { return writeLines(w, c.Manifests) },
+		func(w io.Writer) error { return writeLines(w, c.Blobs) },
+	}
+}
+
+// measure runs write and returns digest and size of what it wrote.
+func measure(write func(io.Writer) error) (sized, error) {
+	hash := sha256.New()
+	var n countingWriter
+	if err := write(io.MultiWriter(hash, &n)); err != nil {
+		return sized{}, err
+	}
+	return sized{Digest(hash.Sum(nil)), int64(n)}, nil
+}
+
+type countingWriter int64
+
+func (n *countingWriter) Write(p []byte) (int, error) {
+	*n += countingWriter(len(p))
+	return len(p), nil
+}
+
+// newLayout plans the file. It is the one place that knows the order of the entries.
+func newLayout(c *Contents, index, header, sigstore []byte) (*Layout, error) {
+	created, err := c.Header.CreatedTime()
+	if err != nil {
+		return nil, err
+	}
+	if len(sigstore) > MaxSignatureSize {
+		return nil, fmt.Errorf("%w: a signature of %d bytes", ErrLimit, len(sigstore))
+	}
+	l := &Layout{contents: c, mtime: created.Unix(), manifestIndex: sized{DigestOf(index), int64(len(index))}}
+	placed := map[Digest]int64{} // where content lies that the head already holds: nothing is stored twice
+	add := func(name string, size int64, write func(io.Writer) error) (at int64) {
+		at = l.headSize + tarHeaderSize(size)
+		l.head = append(l.head, headEntry{name, size, write})
+		l.headSize += entrySize(size)
+		return at
+	}
+	addBlob := func(d sized, write func(io.Writer) error) {
+		if _, ok := placed[d.digest]; !ok {
+			placed[d.digest] = add(blobName(d.digest), d.size, write)
+		}
+	}
+	addBytes := func(b []byte) sized {
+		d := sized{DigestOf(b), int64(len(b))}
+		addBlob(d, writeBytes(b))
+		return d
+	}
+
+	add(layoutName, int64(len(layoutContent)), writeBytes([]byte(layoutContent)))
+	addBytes(index)
+	addBytes(header)
+	_, tables, err := parseManifestIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	for i, write := range tableWriters(c) {
+		addBlob(tables[i], write)
+	}
+	artifact := signatureManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, c.Header.Created)
+	signature := addBytes(artifact)
+	addBytes([]byte("{}"))
+	addBytes(sigstore)
+
+	fallbacks := fallbackIndexes(c.Manifests)
+	writeIndex := func(w io.Writer) error {
+		return writeIndexJSON(w, c,
+			ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: l.manifestIndex.digest, Size: l.manifestIndex.size, ArtifactType: ArtifactTypeBundle},
+			ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: signature.digest, Size: signature.size, ArtifactType: MediaTypeSigstore},
+			fallbacks)
+	}
+	indexJSON, err := measure(writeIndex)
+	if err != nil {
+		return nil, err
+	}
+	add(indexName, indexJSON.size, writeIndex)
+	for _, f := range fallbacks {
+		addBlob(f.sized, func(w io.Writer) error {
+			_, err := w.Write(f.content(c.Manifests))
+			return err
+		})
+	}
+	return l, l.placeBlobs(placed)
+}
+
+func (l *Layout) placeBlobs(placed map[Digest]int64) error {
+	l.offsets = make([]int64, len(l.contents.Blobs))
+	at := l.headSize
+	for i, b := range l.contents.Blobs {
+		switch inHead, ok := placed[b.Digest]; {
+		case b.Stored != StoredFull:
+			l.offsets[i] = -1
+		case ok:
+			l.offsets[i] = inHead
+		default:
+			l.offsets[i] = at + tarHeaderSize(b.Size)
+			at += entrySize(b.Size)
+		}
+		if at > MaxFileSize {
+			return fmt.Errorf("%w: the bundle would be larger than %d bytes", ErrLimit, int64(MaxFileSize))
+		}
+	}
+	l.size = at + trailerSize
+	return nil
+}
+
+func writeBytes(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}
+}
+
+// Contents returns the tables.
+func (l *Layout) Contents() *Contents { return l.contents }
+
+// ManifestIndex returns the digest of the signed object: the one hash that stands for the whole bundle.
+func (l *Layout) ManifestIndex() Digest { return l.manifestIndex.digest }
+
+// Size returns the size of the file.
+func (l *Layout) Size() int64 { return l.size }
+
+// HasEntry tells whether the given row of the blobs table has an entry of its own: it is stored, and not already
+// part of the head.
+func (l *Layout) HasEntry(row int) bool { return l.offsets[row] > l.headSize }
+
+// rowHeader returns the tar header of a row of the blobs table, which ends where its content begins.
+func (l *Layout) rowHeader(row int) []byte {
+	b := l.contents.Blobs[row]
+	return tarHeader(blobName(b.Digest), b.Size, l.mtime)
+}
+
+// writeHead writes everything before the blobs.
+func (l *Layout) writeHead(w io.Writer) error {
+	for _, e := range l.head {
+		if err := l.writeHeadEntry(w, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Layout) writeHeadEntry(w io.Writer, e headEntry) error {
+	if _, err := w.Write(tarHeader(e.name, e.size, l.mtime)); err != nil {
+		return err
+	}
+	if err := e.write(w); err != nil {
+		return err
+	}
+	_, err := w.Write(zeros[:padding(e.size)])
+	return err
+}
+
+var zeros [trailerSize]byte
+
+func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }

@@ -1,0 +1,45 @@
+package bundle
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Grammar of names.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
+var (
+	pathPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+// maxPathSize is the length of repository names that most registries accept.
+const maxPathSize = 255
+
+// CheckPath returns an error that wraps ErrFormat where path is not a repository name (without a registry).
+func CheckPath(path string) error {
+	if len(path) > maxPathSize || !pathPattern.MatchString(path) {
+		return fmt.Errorf("%w: %.300q is not a repository name: lower-case letters, digits and the separators . _ __ - and / are allowed, %d characters at most", ErrFormat, path, maxPathSize)
+	}
+	return nil
+}
+
+// CheckTag returns an error that wraps ErrFormat where tag is not a tag.
+func CheckTag(tag string) error {
+	if !tagPattern.MatchString(tag) {
+		return fmt.Errorf("%w: %.150q is not a tag: letters, digits, _ . and - are allowed, 128 characters at most", ErrFormat, tag)
+	}
+	return nil
+}
+
+// CosignSuffixes are the endings of the tags under which cosign kept signatures, attestations and SBOMs before
+// the referrers API.
+// https://github.com/sigstore/cosign/blob/v2.6.1/specs/SIGNATURE_SPEC.md#tag-based-discovery
+var CosignSuffixes = []string{".sig", ".att", ".sbom"}
+
+// IsCosignTagOf tells whether tag is a cosign tag of the given subject.
+func IsCosignTagOf(subject Digest, tag string) bool {
+	suffix, ok := strings.CutPrefix(tag, subject.FallbackTag())
+	return ok && slices.Contains(CosignSuffixes, suffix)
+}

@@ -1,0 +1,472 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"airgap/bundle/strictjson"
+)
+
+// Sealed is a bundle of which nothing but the signed object and its signature has been looked at. Check the
+// signature over ManifestIndex, then call Reader. Close it when done, whether or not a Reader was made.
+type Sealed struct {
+	source        io.ReaderAt
+	spool         *spool // nil for a file
+	size          int64  // of the file; unknown (-1) for a stream
+	closers       []io.Closer
+	index         []byte
+	header        sized
+	headerAt      int64
+	tables        [3]sized
+	tablesAt      [3]int64
+	sigstore      []byte
+	manifestIndex Digest
+}
+
+// ManifestIndex returns the digest of the signed object, over which the signature must be.
+func (s *Sealed) ManifestIndex() Digest { return s.manifestIndex }
+
+// Signature returns the Sigstore bundle that the file holds; at most MaxSignatureSize bytes, not checked.
+func (s *Sealed) Signature() []byte { return s.sigstore }
+
+// Close closes the file, or removes what was spooled of a stream.
+func (s *Sealed) Close() error {
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c.Close())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// OpenFile opens the bundle at path. The file stays open until Close, so that what was checked is what is read.
+func OpenFile(path string) (*Sealed, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file; give it on standard input with -", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	s, err := Open(f, info.Size())
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	s.closers = append(s.closers, f)
+	return s, nil
+}
+
+// Open reads the head of a bundle of the given size in bytes. Errors wrap ErrFormat, ErrDigest, ErrLimit or are
+// those of r.
+func Open(r io.ReaderAt, size int64) (*Sealed, error) {
+	s := &Sealed{source: r, size: size}
+	return s, s.readHead()
+}
+
+// OpenStream reads the head of a bundle from a pipe. The head and the manifests are kept in a private temporary
+// file in dir ("" for the system's).
+func OpenStream(r io.Reader, dir string) (*Sealed, error) {
+	sp, err := newSpool(r, dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sealed{source: sp, spool: sp, size: -1, closers: []io.Closer{sp}}
+	if err := s.readHead(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Sealed) readHead() error {
+	h := headReader{source: s.source}
+	name, content := h.entry(int64(len(layoutContent)))
+	if h.err == nil && (name != layoutName || string(content) != layoutContent) {
+		h.err = fmt.Errorf("%w: the first entry is %.100q, not %s", ErrFormat, name, layoutName)
+	}
+	s.index = h.blob(MaxManifestIndexSize)
+	if h.err != nil {
+		return h.err
+	}
+	s.manifestIndex = DigestOf(s.index)
+	var err error
+	if s.header, s.tables, err = parseManifestIndex(s.index); err != nil {
+		return err
+	}
+	s.headerAt = h.skip(s.header.size)
+	for i, table := range s.tables {
+		s.tablesAt[i] = h.skip(table.size)
+	}
+	h.blob(MaxManifestIndexSize) // the signature's manifest, which Reader derives and compares
+	h.blob(int64(len("{}")))
+	s.sigstore = h.blob(MaxSignatureSize)
+	return h.err
+}
+
+// headReader reads the entries of the head one after the other; the first error stays.
+type headReader struct {
+	source   io.ReaderAt
+	position int64
+	err      error
+}
+
+func (h *headReader) read(n int64) []byte {
+	if h.err != nil {
+		return nil
+	}
+	b := make([]byte, n)
+	if _, err := h.source.ReadAt(b, h.position); err != nil {
+		h.err = readError(err, h.position, n)
+		return nil
+	}
+	h.position += n
+	return b
+}
+
+// entry reads an entry of at most limit bytes.
+func (h *headReader) entry(limit int64) (name string, content []byte) {
+	block := h.read(blockSize)
+	if h.err != nil {
+		return "", nil
+	}
+	name, size, _, err := readSmallHeader(block)
+	if err == nil && size > limit {
+		err = fmt.Errorf("%w: %.100q has %d bytes, at most %d are allowed here", ErrLimit, name, size, limit)
+	}
+	if err != nil {
+		h.err = fmt.Errorf("at byte %d: %w", h.position-blockSize, err)
+		return "", nil
+	}
+	content = h.read(size)
+	if pad := h.read(padding(size)); h.err == nil && !isZero(pad) {
+		h.err = fmt.Errorf("%w: the padding after %s is not zero", ErrFormat, name)
+	}
+	return name, content
+}
+
+// blob reads an entry that is named after the digest of its content.
+func (h *headReader) blob(limit int64) []byte {
+	name, content := h.entry(limit)
+	if h.err == nil && name != blobName(DigestOf(content)) {
+		h.err = fmt.Errorf("%w: %.100q has the digest %s", ErrDigest, name, DigestOf(content))
+	}
+	return content
+}
+
+// skip passes over an entry whose size is known, and returns where its content begins.
+func (h *headReader) skip(size int64) (contentAt int64) {
+	contentAt = h.position + tarHeaderSize(size)
+	h.position += entrySize(size)
+	return contentAt
+}
+
+func readError(err error, at, n int64) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it ends before byte %d: the file is cut short, or no bundle", ErrFormat, at+n)
+	}
+	return fmt.Errorf("reading %d bytes at byte %d: %w", n, at, err)
+}
+
+// Reader gives the contents of a bundle whose head is what the signed object demands. Whether the signature is
+// anybody's whom the user trusts is package verify's to say.
+type Reader struct {
+	*Sealed
+	layout *Layout
+	next   int         // stream: row that Next looks at
+	last   *blobReader // stream: what Next gave out last
+}
+
+// Reader reads header and tables, derives from them what the file must be, and compares: size, head and end.
+// Everything is bounded by FORMAT.md's limits before it is read. Call it when the signature has been checked.
+func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
+	headerBytes, err := s.readSmall(s.headerAt, s.header)
+	if err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	var header Header
+	if err := strictjson.Unmarshal(headerBytes, &header); err != nil {
+		return nil, fmt.Errorf("%w: header: %w", ErrFormat, err)
+	}
+	if err := header.check(); err != nil {
+		return nil, err
+	}
+	for i, table := range s.tables {
+		if err := s.checkDigest(ctx, s.tablesAt[i], table); err != nil {
+			return nil, fmt.Errorf("%s: %w", tableNames[i].title, err)
+		}
+	}
+	contents, err := readTables(header, s.table(0), s.table(1), s.table(2))
+	if err != nil {
+		return nil, err
+	}
+	// Writing the tables again must give the signed bytes: then there is one spelling, and what was parsed is what
+	// was hashed even if the file changed in between.
+	if index, err := indexOf(contents, headerBytes); err != nil || !bytes.Equal(index, s.index) {
+		return nil, errors.Join(fmt.Errorf("%w: the tables are not spelled as FORMAT.md says", ErrFormat), err)
+	}
+	layout, err := newLayout(contents, s.index, headerBytes, s.sigstore)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{Sealed: s, layout: layout}
+	return r, r.compare(ctx)
+}
+
+func (s *Sealed) table(i int) io.Reader {
+	return io.NewSectionReader(s.source, s.tablesAt[i], s.tables[i].size)
+}
+
+func (s *Sealed) readSmall(at int64, want sized) ([]byte, error) {
+	b := make([]byte, want.size)
+	if _, err := s.source.ReadAt(b, at); err != nil {
+		return nil, readError(err, at, want.size)
+	}
+	if got := DigestOf(b); got != want.digest {
+		return nil, fmt.Errorf("%w: expected %s, got %s", ErrDigest, want.digest, got)
+	}
+	return b, nil
+}
+
+func (s *Sealed) checkDigest(ctx context.Context, at int64, want sized) error {
+	h := sha256.New()
+	n, err := io.Copy(h, &contextReader{ctx, io.NewSectionReader(s.source, at, want.size)})
+	if err != nil {
+		return err
+	}
+	if n != want.size {
+		return readError(io.EOF, at, want.size)
+	}
+	if got := Digest(h.Sum(nil)); got != want.digest {
+		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, want.digest, got)
+	}
+	return nil
+}
+
+// compare holds the head and, in a file, the size and the end against the layout.
+func (r *Reader) compare(ctx context.Context) error {
+	if r.size >= 0 && r.size != r.layout.size {
+		return fmt.Errorf("%w: the file has %d bytes; the signed tables make it %d: it was cut short or added to", ErrFormat, r.size, r.layout.size)
+	}
+	at := int64(0)
+	for _, e := range r.layout.head {
+		size := entrySize(e.size)
+		c := comparer{expected: io.NewSectionReader(r.source, at, size), buffer: make([]byte, 32<<10)}
+		if err := r.layout.writeHeadEntry(&c, e); err != nil {
+			return fmt.Errorf("%s at byte %d: %w", e.name, at, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		at += size
+	}
+	if r.size < 0 {
+		return nil
+	}
+	return r.checkEnd(io.NewSectionReader(r.source, r.size-trailerSize, trailerSize))
+}
+
+func (r *Reader) checkEnd(end io.Reader) error {
+	b := make([]byte, trailerSize)
+	if _, err := io.ReadFull(end, b); err != nil {
+		return readError(err, r.layout.size-trailerSize, trailerSize)
+	}
+	if !isZero(b) {
+		return fmt.Errorf("%w: the end of the archive is not zeros", ErrFormat)
+	}
+	return nil
+}
+
+// comparer is a writer that fails where what is written to it is not what expected has.
+type comparer struct {
+	expected io.Reader
+	buffer   []byte
+}
+
+func (c *comparer) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		b := c.buffer[:min(len(rest), len(c.buffer))]
+		if _, err := io.ReadFull(c.expected, b); err != nil {
+			return 0, readError(err, 0, int64(len(p)))
+		}
+		if !bytes.Equal(b, rest[:len(b)]) {
+			return 0, fmt.Errorf("%w: not what the signed tables make it", ErrFormat)
+		}
+		rest = rest[len(b):]
+	}
+	return len(p), nil
+}
+
+// Contents returns the tables.
+func (r *Reader) Contents() *Contents { return r.layout.contents }
+
+// Layout returns where everything lies.
+func (r *Reader) Layout() *Layout { return r.layout }
+
+// Sequential tells whether the bundle comes through a pipe, where blobs can be had only once and in order (Next).
+func (r *Reader) Sequential() bool { return r.spool != nil }
+
+// ReadManifest returns a stored blob of at most MaxManifestSize bytes whose digest has been checked. In a stream
+// this must not be called for other blobs than manifests, which are kept.
+func (r *Reader) ReadManifest(d Digest) ([]byte, error) {
+	row, ok := r.Contents().Find(d)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", d, ErrNotFound)
+	}
+	if r.Contents().Blobs[row].Size > MaxManifestSize {
+		return nil, fmt.Errorf("%s: %w of %d bytes", d, ErrLimit, MaxManifestSize)
+	}
+	blob, err := r.Open(row)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(blob)
+	return b, errors.Join(err, blob.Close())
+}
+
+// Open begins to read the blob in the given row. The reader is the one door through which blobs leave a bundle: it
+// gives io.EOF only after tar header, length, digest and padding have proved right (ErrFormat, ErrDigest). Several
+// may be open at once. In a stream only what has been kept can be opened: head and manifests.
+func (r *Reader) Open(row int) (io.ReadCloser, error) {
+	at := r.layout.offsets[row]
+	b := r.Contents().Blobs[row]
+	if at < 0 {
+		return nil, fmt.Errorf("%s: %w: it is recorded as %s", b.Digest, ErrNotFound, b.Stored)
+	}
+	if !r.layout.HasEntry(row) { // in the head, whose frame has been compared already
+		return newBlobReader(b, nil, io.NewSectionReader(r.source, at, b.Size), 0), nil
+	}
+	header := r.layout.rowHeader(row)
+	entry := io.NewSectionReader(r.source, at-int64(len(header)), entrySize(b.Size))
+	return newBlobReader(b, header, entry, padding(b.Size)), nil
+}
+
+// Next returns the next blob of a stream, after the manifests and in file order. What was not read of the one before
+// is read and checked first. After the last blob the end of the archive is checked, and the error is io.EOF.
+func (r *Reader) Next() (row int, blob io.Reader, err error) {
+	if r.last != nil {
+		if _, err := io.Copy(io.Discard, r.last); err != nil {
+			return 0, nil, err
+		}
+		r.last = nil
+	}
+	if r.next == 0 {
+		if err := r.keepManifests(); err != nil {
+			return 0, nil, err
+		}
+	}
+	for ; r.next < len(r.Contents().Blobs); r.next++ {
+		b := r.Contents().Blobs[r.next]
+		if b.Role == RoleManifest || !r.layout.HasEntry(r.next) {
+			continue
+		}
+		r.last = newBlobReader(b, r.layout.rowHeader(r.next), r.spool.in, padding(b.Size))
+		r.next++
+		return r.next - 1, r.last, nil
+	}
+	if err := r.checkEnd(r.spool.in); err != nil {
+		return 0, nil, err
+	}
+	if _, err := r.spool.in.ReadByte(); !errors.Is(err, io.EOF) {
+		return 0, nil, errors.Join(fmt.Errorf("%w: something follows the end of the archive", ErrFormat), err)
+	}
+	return 0, nil, io.EOF
+}
+
+// keepManifests spools the stream up to the end of the manifests.
+func (r *Reader) keepManifests() error {
+	end := r.layout.headSize
+	for row, b := range r.Contents().Blobs {
+		if b.Role == RoleManifest && r.layout.HasEntry(row) {
+			end = r.layout.offsets[row] + b.Size + padding(b.Size)
+		}
+	}
+	if err := r.spool.extend(end); err != nil {
+		return readError(err, 0, end)
+	}
+	return nil
+}
+
+// blobReader reads one entry. See Reader.Open.
+type blobReader struct {
+	blob    Blob
+	header  []byte // still to be compared; nil when done
+	entry   io.Reader
+	left    int64
+	padding int64
+	hash    hash.Hash
+	err     error // what every further Read returns
+}
+
+func newBlobReader(b Blob, header []byte, entry io.Reader, padding int64) *blobReader {
+	return &blobReader{blob: b, header: header, entry: entry, left: b.Size, padding: padding, hash: sha256.New()}
+}
+
+func (b *blobReader) Read(p []byte) (n int, err error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.header != nil {
+		if b.err = b.expect(b.header, "tar header"); b.err != nil {
+			return 0, b.err
+		}
+		b.header = nil
+	}
+	if b.left > 0 {
+		n, err = b.entry.Read(p[:min(int64(len(p)), b.left)])
+		b.hash.Write(p[:n])
+		b.left -= int64(n)
+	}
+	switch {
+	case b.left == 0:
+		if b.err = b.finish(); b.err == nil {
+			b.err = io.EOF
+		}
+	case err != nil:
+		b.err = fmt.Errorf("%s: %w", b.blob.Digest, readError(err, 0, b.blob.Size))
+	}
+	return n, b.err
+}
+
+// finish checks what can be checked once all content has been read.
+func (b *blobReader) finish() error {
+	if got := Digest(b.hash.Sum(nil)); got != b.blob.Digest {
+		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, b.blob.Digest, got)
+	}
+	return b.expect(zeros[:b.padding], "padding")
+}
+
+func (b *blobReader) expect(want []byte, what string) error {
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(b.entry, got); err != nil {
+		return fmt.Errorf("%s of %s: %w", what, b.blob.Digest, readError(err, 0, int64(len(want))))
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%w: the %s of %s is not what the signed tables make it", ErrFormat, what, b.blob.Digest)
+	}
+	return nil
+}
+
+// Close implements io.Closer; the file stays open for other readers.
+func (b *blobReader) Close() error { return nil }
+
+// contextReader ends a long read when its context does.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

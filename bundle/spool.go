@@ -1,0 +1,51 @@
+package bundle
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+)
+
+// spool gives the beginning of a stream a ReaderAt: what is asked for is first copied to a private temporary file.
+// Callers ask only for what they have bounded.
+type spool struct {
+	in   *bufio.Reader
+	file *os.File
+	size int64 // bytes of the stream that are in file
+}
+
+func newSpool(in io.Reader, dir string) (*spool, error) {
+	f, err := os.CreateTemp(dir, "airgap-spool-*") // 0600
+	if err != nil {
+		return nil, err
+	}
+	// Removed at once where the system allows it, so that even a killed process leaves nothing; otherwise by close.
+	_ = os.Remove(f.Name())
+	return &spool{in: bufio.NewReaderSize(in, 1<<20), file: f}, nil
+}
+
+func (s *spool) ReadAt(p []byte, offset int64) (int, error) {
+	if err := s.extend(offset + int64(len(p))); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	return s.file.ReadAt(p, offset)
+}
+
+// extend copies the stream up to the given position; io.EOF where it ends before.
+func (s *spool) extend(to int64) error {
+	if to <= s.size {
+		return nil
+	}
+	n, err := io.CopyN(io.NewOffsetWriter(s.file, s.size), s.in, to-s.size)
+	s.size += n
+	return err
+}
+
+func (s *spool) Close() error {
+	err := s.file.Close()
+	if removeErr := os.Remove(s.file.Name()); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
+		err = errors.Join(err, removeErr)
+	}
+	return err
+}

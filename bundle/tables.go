@@ -1,0 +1,439 @@
+package bundle
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"airgap/bundle/strictjson"
+)
+
+// Header is the config of the manifest index (FORMAT.md, "Header").
+type Header struct {
+	FormatVersion int      `json:"formatVersion"`
+	Requires      []string `json:"requires"` // features without which a reader must not go on
+	Mirror        string   `json:"mirror"`   // the series of bundles that this one belongs to; "" for none
+	Sequence      uint64   `json:"sequence"` // place in that series; 0 for none
+	Created       string   `json:"created"`  // RFC 3339, whole seconds, UTC
+	Bases         []Digest `json:"bases"`    // manifest indexes of the bundles that omitted blobs are in
+	Counts        Counts   `json:"counts"`
+}
+
+// Counts are the totals of the tables, in the header so that a person can be told before the tables are read.
+type Counts struct {
+	Roots       int   `json:"roots"`
+	Manifests   int   `json:"manifests"` // rows, one for each way in which a root reaches a manifest
+	Blobs       int   `json:"blobs"`     // rows, manifests among them
+	Stored      int   `json:"stored"`    // blobs whose content is in the file
+	StoredBytes int64 `json:"storedBytes"`
+}
+
+// CreatedTime returns Created as a time; ErrFormat where it is not what FORMAT.md says.
+func (h *Header) CreatedTime() (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, h.Created)
+	if err != nil || t.UTC().Format(time.RFC3339) != h.Created || t.Unix() < 0 || t.Unix() > maxOctalSize {
+		return time.Time{}, fmt.Errorf("%w: creation time %.40q is not RFC 3339 in UTC between 1970 and 2242", ErrFormat, h.Created)
+	}
+	return t, nil
+}
+
+// Root is a row of the roots table: something that the user asked for by name.
+type Root struct {
+	Source       string `json:"source"`        // full reference, as in docker.io/acme/app:1 or docker.io/acme/app@sha256:...
+	Path         string `json:"path"`          // repository at the destination, without a registry
+	Tag          string `json:"tag,omitempty"` // tag at the destination; none: by digest only
+	MediaType    string `json:"mediaType"`
+	Digest       Digest `json:"digest"`
+	Size         int64  `json:"size"`
+	ArtifactType string `json:"artifactType,omitempty"`
+	Private      bool   `json:"private"` // an anonymous HEAD was refused at the source
+}
+
+// Destination returns what import calls the root: PATH:TAG, or PATH@DIGEST where there is no tag.
+func (r *Root) Destination() string {
+	if r.Tag == "" {
+		return r.Path + "@" + r.Digest.String()
+	}
+	return r.Path + ":" + r.Tag
+}
+
+// RefName returns the name under which other tools find the root in index.json: its full source reference, without
+// the digest where there is a tag as well.
+func (r *Root) RefName() string {
+	name, _, pinned := strings.Cut(r.Source, "@")
+	if tagged := strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, '/'); pinned && tagged {
+		return name
+	}
+	return r.Source
+}
+
+// Via is the way in which the walk from a root found a manifest.
+type Via string
+
+// The ways, one of which is in each row of the manifests table.
+const (
+	ViaRoot         Via = "root"          // it is the root
+	ViaChild        Via = "child"         // an index that was reached lists it
+	ViaReferrersAPI Via = "referrers-api" // the referrers API lists it for its subject
+	ViaReferrersTag Via = "referrers-tag" // the fallback tag's index lists it for its subject
+	ViaCosignTag    Via = "cosign-tag"    // a tag sha256-<hex>.sig, .att or .sbom names it
+)
+
+// vias are all of them; a reader refuses any other.
+var vias = []Via{ViaRoot, ViaChild, ViaReferrersAPI, ViaReferrersTag, ViaCosignTag}
+
+// IsReferrer tells whether v is one of the two ways of a referrer in the sense of OCI 1.1.
+func (v Via) IsReferrer() bool { return v == ViaReferrersAPI || v == ViaReferrersTag }
+
+// ManifestRow is a row of the manifests table: one way in which a root reaches a manifest.
+type ManifestRow struct {
+	Root         int    `json:"root"` // row of the roots table, from 0
+	Digest       Digest `json:"digest"`
+	MediaType    string `json:"mediaType"`
+	Size         int64  `json:"size"`
+	ArtifactType string `json:"artifactType,omitempty"`
+	Via          Via    `json:"via"`
+	Subject      Digest `json:"subject,omitzero"` // of referrers and cosign tags: what they refer to
+	Tag          string `json:"tag,omitempty"`    // of cosign tags: the tag
+	From         string `json:"from"`             // repository in which it was found, with its registry
+}
+
+// Role says what a blob is for. Blobs lie in the file in the order of their roles, so that what proves comes
+// before what is proved.
+type Role string
+
+// The roles, in file order.
+const (
+	RoleManifest    Role = "manifest"
+	RoleConfig      Role = "config"
+	RoleAttestation Role = "attestation" // content of referrers, of cosign tags and of BuildKit attestation manifests
+	RoleLayer       Role = "layer"
+)
+
+var roles = []Role{RoleManifest, RoleConfig, RoleAttestation, RoleLayer}
+
+func (r Role) rank() int { return slices.Index(roles, r) }
+
+// Stored says whether a blob's content is in the file.
+type Stored string
+
+// The values of the stored column. A reader refuses any other.
+const (
+	StoredFull             Stored = "full"
+	StoredNondistributable Stored = "nondistributable" // a layer that may not be distributed, left out
+)
+
+// Blob is a row of the blobs table. The rows stand in the order of the file.
+type Blob struct {
+	Digest Digest `json:"digest"`
+	Size   int64  `json:"size"`
+	Role   Role   `json:"role"`
+	Stored Stored `json:"stored"`
+}
+
+// Contents is everything that the signed object says.
+type Contents struct {
+	Header    Header
+	Roots     []Root
+	Manifests []ManifestRow
+	Blobs     []Blob
+
+	byDigest []int32 // rows of Blobs, sorted by digest: half the memory of a map
+}
+
+// Find returns the row of the blobs table that holds d, and false where there is none.
+func (c *Contents) Find(d Digest) (row int, found bool) {
+	at, found := slices.BinarySearchFunc(c.byDigest, d, func(row int32, d Digest) int {
+		return bytes.Compare(c.Blobs[row].Digest[:], d[:])
+	})
+	if !found {
+		return 0, false
+	}
+	return int(c.byDigest[at]), true
+}
+
+// RootManifests returns the rows of the manifests table that belong to the given root.
+func (c *Contents) RootManifests(root int) []ManifestRow {
+	first, _ := slices.BinarySearchFunc(c.Manifests, root, func(r ManifestRow, root int) int { return cmp.Compare(r.Root, root) })
+	last, _ := slices.BinarySearchFunc(c.Manifests, root+1, func(r ManifestRow, root int) int { return cmp.Compare(r.Root, root) })
+	return c.Manifests[first:last]
+}
+
+// index sorts the rows of the blobs table by digest; a digest that occurs twice is ErrFormat.
+func (c *Contents) index() error {
+	c.byDigest = make([]int32, len(c.Blobs))
+	for i := range c.byDigest {
+		c.byDigest[i] = int32(i)
+	}
+	compare := func(a, b int32) int { return bytes.Compare(c.Blobs[a].Digest[:], c.Blobs[b].Digest[:]) }
+	slices.SortFunc(c.byDigest, compare)
+	for i := 1; i < len(c.byDigest); i++ {
+		if compare(c.byDigest[i-1], c.byDigest[i]) == 0 {
+			return fmt.Errorf("%w: the blobs table lists %s twice", ErrFormat, c.Blobs[c.byDigest[i]].Digest)
+		}
+	}
+	return nil
+}
+
+// compareRoots is the order of the roots table.
+func compareRoots(a, b Root) int {
+	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Tag, b.Tag), bytes.Compare(a.Digest[:], b.Digest[:]))
+}
+
+// compareManifests is the order of the manifests table. The two ways of a referrer compare as equal: one is enough.
+func compareManifests(a, b ManifestRow) int {
+	class := func(v Via) Via {
+		if v == ViaReferrersTag {
+			return ViaReferrersAPI
+		}
+		return v
+	}
+	return cmp.Or(cmp.Compare(a.Root, b.Root), bytes.Compare(a.Digest[:], b.Digest[:]),
+		cmp.Compare(class(a.Via), class(b.Via)), cmp.Compare(a.Tag, b.Tag))
+}
+
+// writeLines writes rows as JSON Lines (https://jsonlines.org): each row one compact JSON object and a newline.
+func writeLines[Row any](w io.Writer, rows []Row) error {
+	buffered := bufio.NewWriterSize(w, 64<<10)
+	encoder := json.NewEncoder(buffered)
+	encoder.SetEscapeHTML(false)
+	for i := range rows {
+		if err := encoder.Encode(&rows[i]); err != nil {
+			return err
+		}
+	}
+	return buffered.Flush()
+}
+
+// readLines reads JSON Lines, each row of which must pass check. An error names table and line.
+func readLines[Row any](r io.Reader, table string, want int, check func(i int, row *Row) error) ([]Row, error) {
+	lines := bufio.NewReaderSize(r, MaxLineSize)
+	rows := make([]Row, 0, min(want, 4096))
+	for i := 0; ; i++ {
+		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			break
+		}
+		bad := func(err error) error { return fmt.Errorf("%w: %s table, line %d: %w", ErrFormat, table, i+1, err) }
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			return nil, bad(fmt.Errorf("%w of %d bytes", ErrLimit, MaxLineSize))
+		case errors.Is(err, io.EOF):
+			return nil, bad(errors.New("the last line does not end"))
+		case err != nil:
+			return nil, err
+		case i == want:
+			return nil, bad(fmt.Errorf("the header counts only %d", want))
+		}
+		var row Row
+		if err := strictjson.Unmarshal(line, &row); err != nil {
+			return nil, bad(err)
+		}
+		if err := check(i, &row); err != nil {
+			return nil, bad(err)
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) != want {
+		return nil, fmt.Errorf("%w: %s table: %d lines, but the header counts %d", ErrFormat, table, len(rows), want)
+	}
+	return rows, nil
+}
+
+// interner keeps one copy of each string: tables repeat a few media types and repositories very often.
+type interner map[string]string
+
+func (in interner) one(s *string) {
+	if known, ok := in[*s]; ok {
+		*s = known
+	} else if len(in) < 10_000 { // a table of ever new strings must not pay for a second map of them
+		in[*s] = *s
+	}
+}
+
+// checkText refuses what must not be in a string of a table: see FORMAT.md, "Strings".
+func checkText(what, s string) error {
+	switch {
+	case len(s) > MaxStringSize:
+		return fmt.Errorf("%s: %w of %d bytes: %.60q...", what, ErrLimit, MaxStringSize, s)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%s %.60q is not UTF-8", what, s)
+	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return fmt.Errorf("%s %.60q has control characters", what, s)
+	}
+	return nil
+}
+
+func (h *Header) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: header: "+format, append([]any{ErrFormat}, args...)...)
+	}
+	if h.FormatVersion != FormatVersion {
+		return fmt.Errorf("%w: bundle format %d; this airgap reads format %d: use the version of airgap that made the bundle, or a newer one", ErrUnsupported, h.FormatVersion, FormatVersion)
+	}
+	if len(h.Requires) > 0 {
+		return fmt.Errorf("%w: the bundle needs %.200q, which this airgap does not know: use a newer version", ErrUnsupported, h.Requires)
+	}
+	if len(h.Bases) > 0 {
+		return fmt.Errorf("%w: the bundle leans on %d earlier bundles (a delta): use a newer version", ErrUnsupported, len(h.Bases))
+	}
+	if err := checkText("mirror name", h.Mirror); err != nil {
+		return bad("%w", err)
+	}
+	if _, err := h.CreatedTime(); err != nil {
+		return err
+	}
+	c := h.Counts
+	if c.Roots < 1 || c.Manifests < 1 || c.Blobs < 1 || c.Stored < 0 || c.Stored > c.Blobs || c.StoredBytes < 0 {
+		return bad("counts %+v are not possible", c)
+	}
+	if c.Roots > MaxRootRows || c.Manifests > MaxManifestRows || c.Blobs > MaxBlobRows || c.StoredBytes > MaxFileSize {
+		return bad("%w: counts %+v", ErrLimit, c)
+	}
+	return nil
+}
+
+func (r *Root) check() error {
+	if err := checkText("source", r.Source); err != nil {
+		return err
+	}
+	if r.Source == "" {
+		return errors.New("no source")
+	}
+	if err := CheckPath(r.Path); err != nil {
+		return err
+	}
+	if r.Tag != "" {
+		if err := CheckTag(r.Tag); err != nil {
+			return err
+		}
+	}
+	return checkManifestFields(r.MediaType, r.ArtifactType, r.Size, r.Digest)
+}
+
+func (m *ManifestRow) check(roots int) error {
+	if m.Root < 0 || m.Root >= roots {
+		return fmt.Errorf("root %d of %d", m.Root, roots)
+	}
+	if err := checkText("repository", m.From); err != nil {
+		return err
+	}
+	if !slices.Contains(vias, m.Via) {
+		return fmt.Errorf("%w: found via %.40q", ErrUnsupported, m.Via)
+	}
+	if refers := m.Via.IsReferrer() || m.Via == ViaCosignTag; refers == m.Subject.IsZero() {
+		return fmt.Errorf("found via %s with subject %s", m.Via, m.Subject)
+	}
+	if m.Via == ViaCosignTag != IsCosignTagOf(m.Subject, m.Tag) || (m.Via != ViaCosignTag && m.Tag != "") {
+		return fmt.Errorf("found via %s of %s with the tag %.80q", m.Via, m.Subject, m.Tag)
+	}
+	return checkManifestFields(m.MediaType, m.ArtifactType, m.Size, m.Digest)
+}
+
+func checkManifestFields(mediaType, artifactType string, size int64, digest Digest) error {
+	if !IsManifest(mediaType) {
+		return fmt.Errorf("%w: media type %.100q", ErrUnsupported, mediaType)
+	}
+	if err := checkText("artifact type", artifactType); err != nil {
+		return err
+	}
+	if size < 0 || size > MaxManifestSize {
+		return fmt.Errorf("%w: a manifest of %d bytes", ErrLimit, size)
+	}
+	if digest.IsZero() {
+		return errors.New("no digest")
+	}
+	return nil
+}
+
+func (b *Blob) check() error {
+	switch {
+	case b.Digest.IsZero():
+		return errors.New("no digest")
+	case b.Size < 0 || b.Size > MaxBlobSize:
+		return fmt.Errorf("%w: a blob of %d bytes", ErrLimit, b.Size)
+	case b.Role.rank() < 0:
+		return fmt.Errorf("%w: role %.40q", ErrUnsupported, b.Role)
+	case b.Role == RoleManifest && b.Size > MaxManifestSize:
+		return fmt.Errorf("%w: a manifest of %d bytes", ErrLimit, b.Size)
+	case b.Stored != StoredFull && b.Stored != StoredNondistributable:
+		return fmt.Errorf("%w: stored as %.40q: use a newer version of airgap", ErrUnsupported, b.Stored)
+	case b.Stored == StoredNondistributable && b.Role != RoleLayer:
+		return fmt.Errorf("a %s left out as nondistributable", b.Role)
+	}
+	return nil
+}
+
+// readTables reads the three tables, in which everything must be in order, within the limits and counted by the
+// header.
+func readTables(h Header, roots, manifests, blobs io.Reader) (*Contents, error) {
+	c := &Contents{Header: h}
+	strs := interner{}
+	var err error
+	c.Roots, err = readLines(roots, "roots", h.Counts.Roots, func(i int, r *Root) error {
+		return r.check()
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Manifests, err = readLines(manifests, "manifests", h.Counts.Manifests, func(i int, m *ManifestRow) error {
+		strs.one(&m.MediaType)
+		strs.one(&m.ArtifactType)
+		strs.one(&m.From)
+		strs.one((*string)(&m.Via))
+		return m.check(len(c.Roots))
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Blobs, err = readLines(blobs, "blobs", h.Counts.Blobs, func(i int, b *Blob) error {
+		strs.one((*string)(&b.Role))
+		strs.one((*string)(&b.Stored))
+		return b.check()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, c.check()
+}
+
+// check refuses tables that are not in order, name something twice, or do not add up to the header's counts.
+func (c *Contents) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrFormat}, args...)...)
+	}
+	for i := 1; i < len(c.Roots); i++ {
+		if compareRoots(c.Roots[i-1], c.Roots[i]) >= 0 || (c.Roots[i].Tag != "" && c.Roots[i-1].Destination() == c.Roots[i].Destination()) {
+			return bad("the roots table is out of order or names %s twice", c.Roots[i].Destination())
+		}
+	}
+	for i := 1; i < len(c.Manifests); i++ {
+		if compareManifests(c.Manifests[i-1], c.Manifests[i]) >= 0 {
+			return bad("the manifests table is out of order or names %s twice", c.Manifests[i].Digest)
+		}
+	}
+	stored := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs)}
+	for i := range c.Blobs {
+		if i > 0 && c.Blobs[i-1].Role.rank() > c.Blobs[i].Role.rank() {
+			return bad("the blobs table has the %s %s after a %s", c.Blobs[i].Role, c.Blobs[i].Digest, c.Blobs[i-1].Role)
+		}
+		if c.Blobs[i].Stored == StoredFull {
+			stored.Stored++
+			if stored.StoredBytes += c.Blobs[i].Size; stored.StoredBytes > MaxFileSize {
+				return bad("%w: the blobs table adds up to more than %d bytes", ErrLimit, int64(MaxFileSize))
+			}
+		}
+	}
+	if stored != c.Header.Counts {
+		return bad("the header counts %+v, the tables %+v", c.Header.Counts, stored)
+	}
+	return c.index()
+}

@@ -1,0 +1,199 @@
+package bundle
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// ErrNoSpace: the disk has less room than the bundle needs.
+var ErrNoSpace = errors.New("not enough free disk space")
+
+// ErrBusy: another process is writing the same file.
+var ErrBusy = errors.New("another export is writing this file")
+
+// PartialSuffix ends the name of a bundle that is not complete.
+const PartialSuffix = ".partial"
+
+// Writer writes a bundle blob by blob. Blobs may be written in any order and side by side to a file (Create), and
+// in file order to a stream (NewStream). Commit ends it, Abort gives up; either must be called.
+type Writer struct {
+	layout *Layout
+	open   func(offset int64) (io.Writer, error) // where an entry goes that begins at offset
+	commit func() error
+	abort  func() error
+
+	mu      sync.Mutex
+	written []bool // by row: content complete and its digest right
+}
+
+// Create begins a bundle that will have the given name once it is complete. Until then it is PATH.partial, readable
+// by its owner only; an older .partial is overwritten, symbolic links are not followed. The disk must have room for
+// all of it (ErrNoSpace). The head is written at once.
+func Create(path string, l *Layout) (*Writer, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file; to write to a device or a pipe use -o - and redirect", path)
+	}
+	f, err := createPartial(path + PartialSuffix)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{
+		layout:  l,
+		written: make([]bool, len(l.offsets)),
+		open: func(offset int64) (io.Writer, error) {
+			return io.NewOffsetWriter(f, offset), nil
+		},
+		commit: func() error { return commitFile(f, path, l.size) },
+		abort: func() error {
+			return errors.Join(f.Close(), os.Remove(f.Name()))
+		},
+	}
+	if err := w.begin(f); err != nil {
+		return nil, errors.Join(err, w.abort())
+	}
+	return w, nil
+}
+
+func (w *Writer) begin(f *os.File) error {
+	if free, err := freeSpace(filepath.Dir(f.Name())); err == nil && free < w.layout.size {
+		return fmt.Errorf("%w: the bundle needs %d bytes, %s has %d", ErrNoSpace, w.layout.size, filepath.Dir(f.Name()), free)
+	}
+	head := bufio.NewWriterSize(f, writeBuffer)
+	if err := w.layout.writeHead(head); err != nil {
+		return err
+	}
+	if err := head.Flush(); err != nil {
+		return err
+	}
+	// The end of the archive is zeros, which a file that is made longer reads as.
+	return f.Truncate(w.layout.size)
+}
+
+func commitFile(f *os.File, path string, size int64) error {
+	info, err := f.Stat()
+	if err == nil && info.Size() != size {
+		err = fmt.Errorf("%s has %d bytes, %d were planned", f.Name(), info.Size(), size)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// NewStream begins a bundle on w, a pipe or a tape. Blobs must be written one after the other in the order of their
+// rows. What has been written cannot be taken back: after Abort the stream simply ends too early, which every reader
+// notices.
+func NewStream(w io.Writer, l *Layout) (*Writer, error) {
+	buffered := bufio.NewWriterSize(w, writeBuffer)
+	s := &Writer{layout: l, written: make([]bool, len(l.offsets)), abort: func() error { return nil }}
+	position := l.headSize
+	s.open = func(offset int64) (io.Writer, error) {
+		if offset != position {
+			return nil, fmt.Errorf("a stream at byte %d cannot take an entry for byte %d", position, offset)
+		}
+		return writerFunc(func(p []byte) (int, error) {
+			n, err := buffered.Write(p)
+			position += int64(n)
+			return n, err
+		}), nil
+	}
+	s.commit = func() error {
+		if _, err := buffered.Write(zeros[:trailerSize]); err != nil {
+			return err
+		}
+		return buffered.Flush()
+	}
+	return s, l.writeHead(buffered)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// writeBuffer is large enough to make a system call cheap next to what it moves.
+const writeBuffer = 256 << 10
+
+var writeBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
+
+// Blob begins the content of a row of the blobs table. Its Close says whether the content was right: ErrDigest where
+// length or digest is not what was signed, and then the row can be begun again (in a file; a stream is spoilt).
+func (w *Writer) Blob(row int) (io.WriteCloser, error) {
+	if !w.layout.HasEntry(row) {
+		return nil, fmt.Errorf("row %d of the blobs table has no entry of its own", row)
+	}
+	header := w.layout.rowHeader(row)
+	out, err := w.open(w.layout.offsets[row] - int64(len(header)))
+	if err != nil {
+		return nil, err
+	}
+	b := &blobWriter{writer: w, row: row, blob: w.layout.contents.Blobs[row], hash: sha256.New(), out: writeBuffers.Get().(*bufio.Writer)}
+	b.out.Reset(out)
+	_, err = b.out.Write(header)
+	return b, err
+}
+
+type blobWriter struct {
+	writer *Writer
+	row    int
+	blob   Blob
+	hash   hash.Hash
+	out    *bufio.Writer
+	size   int64
+}
+
+func (b *blobWriter) Write(p []byte) (int, error) {
+	if int64(len(p)) > b.blob.Size-b.size {
+		return 0, fmt.Errorf("%w: %s is longer than %d bytes", ErrDigest, b.blob.Digest, b.blob.Size)
+	}
+	b.size += int64(len(p))
+	b.hash.Write(p)
+	return b.out.Write(p)
+}
+
+func (b *blobWriter) Close() error {
+	defer writeBuffers.Put(b.out)
+	if b.size != b.blob.Size {
+		return fmt.Errorf("%w: %s has %d of %d bytes", ErrDigest, b.blob.Digest, b.size, b.blob.Size)
+	}
+	if got := Digest(b.hash.Sum(nil)); got != b.blob.Digest {
+		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, b.blob.Digest, got)
+	}
+	if _, err := b.out.Write(zeros[:padding(b.size)]); err != nil {
+		return err
+	}
+	if err := b.out.Flush(); err != nil {
+		return err
+	}
+	b.writer.mu.Lock()
+	defer b.writer.mu.Unlock()
+	b.writer.written[b.row] = true
+	return nil
+}
+
+// Commit completes the bundle: a file is synced and gets its name, a stream its end. It fails where a blob is missing.
+func (w *Writer) Commit() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for row, done := range w.written {
+		if !done && w.layout.HasEntry(row) {
+			return errors.Join(fmt.Errorf("%s was never written", w.layout.contents.Blobs[row].Digest), w.abort())
+		}
+	}
+	return w.commit()
+}
+
+// Abort gives up, and removes what was written to a file.
+func (w *Writer) Abort() error { return w.abort() }
