@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+)
+
+// The exit codes. Scripts rely on them: a number never changes its meaning.
+const (
+	exitOK           = 0
+	exitFailure      = 1
+	exitUsage        = 2
+	exitBundle       = 3
+	exitUntrusted    = 4
+	exitUnreachable  = 5
+	exitUnauthorized = 6
+	exitMissing      = 7
+	exitConflict     = 8
+	exitDiffers      = 9
+	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
+)
+
+// exitCodes leads from errors to exit codes: the first row that matches counts, so that what is particular comes
+// before what is general. It is also what "airgap help exit-codes" shows, in the order of the numbers.
+var exitCodes = []struct {
+	code    int
+	meaning string
+	matches func(error) bool // nil: see exitCode
+}{
+	{exitOK, "all went well", nil},
+	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
+	{exitUsage, "the command line is wrong; nothing was done", isA[usageError]},
+	{exitBundle, "the bundle is damaged, or the file is not a bundle", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit)},
+	{exitUntrusted, "no trusted key signed this bundle", anyOf()},
+	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
+	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown)},
+	{exitConflict, "the target has something else under that name, or two images would get the same name", anyOf()},
+	{exitDiffers, "what was read back from the target is not what was written", anyOf()},
+	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
+	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},
+}
+
+// exitCode returns the code for an error. After an interruption all errors count as its consequences.
+func exitCode(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if errors.Is(err, context.Canceled) || ctx.Err() != nil {
+		return exitInterrupted
+	}
+	for _, row := range exitCodes {
+		if row.matches != nil && row.matches(err) {
+			return row.code
+		}
+	}
+	return exitFailure
+}
+
+// anyOf matches errors that wrap one of the sentinels.
+func anyOf(sentinels ...error) func(error) bool {
+	return func(err error) bool {
+		for _, sentinel := range sentinels {
+			if errors.Is(err, sentinel) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// isA matches errors that wrap one of type T.
+func isA[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+// isNetwork matches errors that come from the network. It does not ask for net.Error: a full disk is one, too, as
+// syscall.Errno has its methods.
+func isNetwork(err error) bool {
+	return anyOf(registry.ErrUnavailable, registry.ErrThrottled)(err) ||
+		isA[*url.Error](err) || isA[*net.OpError](err) || isA[*net.DNSError](err) || isA[*tls.CertificateVerificationError](err)
+}
+
+func exitCodesTopic() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("What the exit codes of airgap mean:\n\n")
+	for code := exitOK; code <= exitInterrupted; code++ {
+		for _, row := range exitCodes {
+			if row.code == code {
+				fmt.Fprintf(&b, "%5d  %s\n", row.code, row.meaning)
+			}
+		}
+	}
+	b.WriteString("\nErrors go to standard error, results to standard output.")
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: b.String()}
+}

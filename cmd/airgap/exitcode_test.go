@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+)
+
+func TestExitCode(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{nil, exitOK},
+		{errors.New("something"), exitFailure},
+		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, exitFailure},
+		{usagef("no"), exitUsage},
+		{bundle.ErrFormat, exitBundle},
+		{bundle.ErrDigest, exitBundle},
+		{bundle.ErrLimit, exitBundle},
+		{bundle.ErrUnsupported, exitFailure},
+		{registry.ErrUnauthorized, exitUnauthorized},
+		{registry.ErrForbidden, exitUnauthorized},
+		{registry.ErrNotFound, exitMissing},
+		{registry.ErrRepositoryUnknown, exitMissing},
+		{registry.ErrUnavailable, exitUnreachable},
+		{registry.ErrThrottled, exitUnreachable},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},
+		{&url.Error{Op: "Get", URL: "https://x", Err: errors.New("x509")}, exitUnreachable},
+		{&net.DNSError{Name: "x"}, exitUnreachable},
+		{context.Canceled, exitInterrupted},
+		{&url.Error{Op: "Get", URL: "https://x", Err: context.Canceled}, exitInterrupted},
+		{errors.Join(errors.New("other"), bundle.ErrDigest), exitBundle},
+	} {
+		if test.err != nil {
+			test.err = fmt.Errorf("docker.io/acme/app:1: %w", test.err)
+		}
+		if got := exitCode(context.Background(), test.err); got != test.want {
+			t.Errorf("%v: %d, want %d", test.err, got, test.want)
+		}
+	}
+}
+
+func TestExitCodesTopicNamesAll(t *testing.T) {
+	w := newWorld(t)
+	w.expect(t, exitOK, "", "help", "exit-codes")
+	for _, row := range exitCodes {
+		if !strings.Contains(w.out.String(), fmt.Sprintf("%5d  %s\n", row.code, row.meaning)) {
+			t.Errorf("%d is missing", row.code)
+		}
+	}
+}

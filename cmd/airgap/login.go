@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/spf13/cobra"
+)
+
+func newLogin(a *app) *cobra.Command {
+	var flags registryFlags
+	var skipCheck bool
+	cmd := &cobra.Command{
+		Use:     "login HOST",
+		Short:   "Log in to a registry",
+		GroupID: groupAccess,
+		Long: `Check credentials at a registry and save them where Docker, Podman, crane and others find them, too: in
+the credential helper that the Docker configuration names for the registry, or else in that
+configuration itself, unencrypted and readable by you alone. DOCKER_CONFIG says where it is.
+
+Where the registry has access tokens, use one of these and not the password of a person.`,
+		Example: `  # Asks for the password
+  airgap login harbor.example.com -u 'robot$mirror'
+
+  # In a script
+  airgap login docker.io -u acme --password-stdin < token.txt
+
+  # The attestations of Docker Hardened Images are in a registry of their own
+  airgap login registry.scout.docker.com -u acme --password-stdin < token.txt`,
+		Args: exactArgs("HOST"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			reg, err := parseRegistry(args[0])
+			if err != nil {
+				return err
+			}
+			return login(cmd.Context(), a, reg, &flags, skipCheck)
+		},
+	}
+	flags.addUsername(cmd.Flags(), "u")
+	flags.addConnection(cmd.Flags())
+	cmd.Flags().StringVarP(&flags.password, "password", "p", "", "the password; better use --password-stdin, as others can see the list of processes")
+	cmd.Flags().BoolVar(&skipCheck, "skip-check", false, "save the credentials without asking the registry whether they are right")
+	cmd.MarkFlagsMutuallyExclusive("password", "password-stdin")
+	return cmd
+}
+
+func login(ctx context.Context, a *app, reg name.Registry, flags *registryFlags, skipCheck bool) error {
+	host := reg.RegistryStr()
+	if len(flags.usernames) == 0 {
+		if err := askUsername(ctx, a, flags, host); err != nil {
+			return err
+		}
+	}
+	if flags.password != "" {
+		a.warn("a password on the command line can be seen by others on this machine and stays in the shell's history: use --password-stdin")
+	}
+	access, err := flags.resolve(ctx, a, []string{host})
+	if err != nil {
+		return err
+	}
+	if !skipCheck {
+		if err := access.client(a).Ping(ctx, reg); err != nil {
+			return fmt.Errorf("not logged in to %s: %w", shown(host), err)
+		}
+	}
+	return saveLogin(a, host, access.credentials[host])
+}
+
+func askUsername(ctx context.Context, a *app, flags *registryFlags, host string) error {
+	if a.readPassword == nil || flags.passwordStdin {
+		return usagef("--username is missing")
+	}
+	user, err := a.askLine(ctx, "User at "+shown(host))
+	flags.usernames = []string{host + "=" + user}
+	return err
+}
+
+func saveLogin(a *app, host string, credentials authn.AuthConfig) error {
+	store, err := openCredentialStore(a, host)
+	if err != nil {
+		return err
+	}
+	if err := store.save(credentials); err != nil {
+		return err
+	}
+	a.say("logged in to %s as %s; credentials saved %s", shown(host), credentials.Username, store.where())
+	return nil
+}
+
+func newLogout(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "logout HOST",
+		Short:   "Forget the credentials for a registry",
+		GroupID: groupAccess,
+		Long:    `Remove the credentials for a registry from where "airgap login" or "docker login" put them.`,
+		Example: `  airgap logout harbor.example.com`,
+		Args:    exactArgs("HOST"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			reg, err := parseRegistry(args[0])
+			if err != nil {
+				return err
+			}
+			return logout(a, reg.RegistryStr())
+		},
+	}
+}
+
+func logout(a *app, host string) error {
+	store, err := openCredentialStore(a, host)
+	if err != nil {
+		return err
+	}
+	found, err := store.erase()
+	if err != nil {
+		return err
+	}
+	if found {
+		a.say("logged out from %s; credentials removed %s", shown(host), store.where())
+	} else {
+		a.say("not logged in to %s: there are no credentials for it %s", shown(host), store.where())
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/cmd/airgap/terminal"
+)
+
+// globalFlags are those that every command has.
+type globalFlags struct {
+	quiet  bool
+	level  slog.Level
+	format terminal.Format
+}
+
+// Groups in which "airgap help" lists the commands.
+const (
+	groupCarry  = "carry"
+	groupAccess = "access"
+)
+
+// run runs one command line and returns the exit code. It prints what went wrong, but never exits.
+func run(ctx context.Context, args []string, a *app) int {
+	a.screen = terminal.NewScreen(a.stderr, a.width)
+	a.log = slog.New(slog.DiscardHandler)
+	stdout := &checkedWriter{w: a.stdout}
+	a.stdout = stdout
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.screen)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil && stdout.err != nil {
+		err = fmt.Errorf("the result could not be written to standard output: %w", stdout.err)
+	}
+	if err == nil {
+		return exitOK
+	}
+	if !a.isStarted {
+		err = usageError{err}
+	}
+	return a.report(ctx, command, err)
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "airgap",
+		Short: "Carry container images, with everything that proves what they are, across an air gap",
+		Long: `airgap carries container images, with their SBOMs, attestations and signatures, across a gap that no
+network crosses. "export" runs where there is internet access and writes one signed file. Carry the
+file across. "import" checks it, and puts what it holds into a registry that has never seen the
+internet.`,
+		Example: `  # Once: a key pair. airgap.key stays on the connected side, airgap.pub goes to the other.
+  airgap keygen
+
+  # On the connected side
+  airgap export docker.io/acme/dhi-python:3.13 --key airgap.key -o python.tar
+
+  # On the other side
+  airgap verify python.tar --key airgap.pub
+  airgap import python.tar harbor.example.com/mirror --key airgap.pub`,
+		Args:          cobra.ArbitraryArgs, // so that unknown commands come to RunE, which says more about them
+		SilenceErrors: true,
+		SilenceUsage:  true,
+
+		SuggestionsMinimumDistance: 2, // cobra's own default, which it forgets when asked directly
+	}
+	root.RunE = func(cmd *cobra.Command, args []string) error { return noCommand(a, cmd, args) }
+	addGlobalFlags(root, a)
+	root.AddGroup(
+		&cobra.Group{ID: groupCarry, Title: "Carrying images:"},
+		&cobra.Group{ID: groupAccess, Title: "Keys and registries:"},
+	)
+	root.AddCommand(
+		newLogin(a),
+		newLogout(a),
+		newVersion(a),
+		exitCodesTopic(),
+	)
+	noteStart(root, a)
+	return root
+}
+
+// noCommand is what "airgap" does alone, or with a first word that is no command.
+func noCommand(a *app, cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		cmd.SetOut(a.screen) // a script that lost its command must not take the help for a result
+		return errors.Join(usagef("no command given"), cmd.Help())
+	}
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		return usagef("there is no command %q; perhaps %s was meant", args[0], strings.Join(similar, " or "))
+	}
+	return usagef("there is no command %q", args[0])
+}
+
+func addGlobalFlags(root *cobra.Command, a *app) {
+	var level, format string
+	flags := root.PersistentFlags()
+	flags.BoolVarP(&a.flags.quiet, "quiet", "q", false, "show no progress, only warnings and errors")
+	flags.StringVar(&level, "log-level", "warn", "what to log to standard error: debug, info, warn or error")
+	flags.StringVar(&format, "log-format", "text", "how to write logs, progress and errors to standard error: text or json")
+	complete(root, "log-level", "debug", "info", "warn", "error")
+	complete(root, "log-format", "text", "json")
+	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		if a.flags.format, err = terminal.ParseFormat(format); err != nil {
+			return fmt.Errorf("--log-format: %w", err)
+		}
+		if a.flags.level, err = terminal.ParseLevel(level); err != nil {
+			return fmt.Errorf("--log-level: %w", err)
+		}
+		a.log = terminal.NewLogger(a.screen, a.flags.format, a.flags.level)
+		return nil
+	}
+}
+
+// noArgs and exactArgs are cobra's, with messages that say what is missing. what names the arguments.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q takes no arguments, but was given %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+func exactArgs(what ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(what):
+			return fmt.Errorf("%s is missing", strings.Join(what[len(args):], " and "))
+		case len(args) > len(what):
+			return fmt.Errorf("what is %q for? After %s nothing else is expected", args[len(what)], strings.Join(what, " and "))
+		}
+		return nil
+	}
+}
+
+// complete gives the shell the values of a flag.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	// The only errors are a flag that does not exist and one registered twice: mistakes that the first run shows.
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err)
+	}
+}
+
+// noteStart marks, for cmd and all below it, the moment from which on errors are not about usage.
+func noteStart(cmd *cobra.Command, a *app) {
+	if work := cmd.RunE; work != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.isStarted = true
+			return work(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		noteStart(sub, a)
+	}
+}
+
+// report prints an error and returns the exit code for it.
+func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
+	code := exitCode(ctx, err)
+	message := err.Error()
+	switch code {
+	case exitInterrupted:
+		message = "interrupted"
+	case exitUsage:
+		message += fmt.Sprintf("\nSee %q.", cmd.CommandPath()+" --help")
+	}
+	if a.flags.format == terminal.FormatJSON {
+		terminal.NewLogger(a.screen, a.flags.format, slog.LevelError).Error(message, "exit_code", code)
+	} else {
+		fmt.Fprintln(a.screen, "airgap: "+terminal.EscapeLines(message))
+	}
+	return code
+}
+
+// usageError is an error in the command line.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// usagef returns an error in the command line that a command found, such as two flags that exclude each other.
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }

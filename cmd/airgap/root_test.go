@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"airgap/cmd/airgap/terminal"
+)
+
+func TestUsageErrors(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct {
+		args    string
+		message string
+	}{
+		{"", "no command given"},
+		{"exprt", `there is no command "exprt"`},
+		{"versoin", `there is no command "versoin"; perhaps version was meant`},
+		{"version more", `"airgap version" takes no arguments, but was given "more"`},
+		{"version --nope", "unknown flag: --nope\n  See \"airgap version --help\"."},
+		{"login", "HOST is missing"},
+		{"login a b", `what is "b" for? After HOST nothing else is expected`},
+		{"version --log-level loud", `--log-level: "loud" is no log level: debug, info, warn or error`},
+		{"version --log-format xml", `--log-format: "xml" is no log format: text or json`},
+	} {
+		w.expect(t, exitUsage, test.message, strings.Fields(test.args)...)
+	}
+}
+
+func TestErrorsAsJSON(t *testing.T) {
+	w := newWorld(t)
+	w.expect(t, exitUsage, "", "login", "--log-format", "json", "https://x")
+	var record struct {
+		Level, Msg string
+		Code       int `json:"exit_code"`
+	}
+	if err := json.Unmarshal(w.err.Bytes(), &record); err != nil {
+		t.Fatalf("%s: %v", w.err.String(), err)
+	}
+	if record.Level != "ERROR" || record.Code != exitUsage || !strings.Contains(record.Msg, "is a URL") {
+		t.Errorf("got %+v", record)
+	}
+}
+
+func TestInterruptedIsNotTheErrorThatFollows(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	w.stdin = strings.NewReader("secret")
+	code := run(ctx, []string{"login", "localhost:1", "-u", "me", "--password-stdin"}, w.app)
+	if code != exitInterrupted || w.err.String() != "airgap: interrupted\n" {
+		t.Errorf("exit code %d, %q", code, w.err.String())
+	}
+}
+
+func TestResultThatCannotBeWritten(t *testing.T) {
+	w := newWorld(t)
+	w.stdout = brokenWriter{}
+	w.expect(t, exitFailure, "the result could not be written to standard output: no space left on device", "version")
+}
+
+// Every command has what a person needs who runs it with --help.
+func TestHelp(t *testing.T) {
+	w := newWorld(t)
+	root := newRoot(w.app)
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
+			t.Errorf("%s: the short help is %q", cmd.CommandPath(), cmd.Short)
+		}
+		if cmd.GroupID != "" && (cmd.Example == "" || cmd.Long == "") {
+			t.Errorf("%s: no example or no description", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Long + "\n" + cmd.Example) {
+			if len([]rune(line)) > 110 {
+				t.Errorf("%s: a line too long for the help: %s", cmd.CommandPath(), line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+	if code := w.run("--help"); code != exitOK || !strings.Contains(w.out.String(), "airgap import") || w.err.Len() > 0 {
+		t.Errorf("exit code %d\n%s%s", code, w.out.String(), w.err.String())
+	}
+}
+
+func TestVersion(t *testing.T) {
+	w := newWorld(t)
+	w.expect(t, exitOK, "", "version")
+	if !strings.HasPrefix(w.out.String(), "airgap ") {
+		t.Errorf("got %q", w.out.String())
+	}
+	w.expect(t, exitOK, "", "version", "--json")
+	var b build
+	if err := json.Unmarshal(w.out.Bytes(), &b); err != nil || b.Version == "" || b.Platform == "" {
+		t.Errorf("got %s, %v", w.out.String(), err)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	w := newWorld(t)
+	w.expect(t, exitOK, "", "completion", "bash")
+	w.expect(t, exitOK, "", "__complete", "version", "--log-format", "")
+	if got := w.out.String(); !strings.HasPrefix(got, "text\njson\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// What a command or a registry says cannot do anything to the terminal, nor pass for something else.
+func TestErrorsAreEscaped(t *testing.T) {
+	w := newWorld(t)
+	w.screen = terminal.NewScreen(&w.err, nil)
+	w.report(context.Background(), &cobra.Command{Use: "airgap"}, errors.New("\x1b[2Jgone\nairgap: all is well"))
+	if got, want := w.err.String(), "airgap: \\x1b[2Jgone\n  airgap: all is well\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
