@@ -229,5 +229,10 @@ func (c *Client) RateLimit(reg name.Registry) (remaining int, known bool) {
 // Ping checks that the registry can be reached and speaks the protocol and that it accepts the credentials for it.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
 func (c *Client) Ping(ctx context.Context, reg name.Registry) error {
-	return nil
+	s := c.sessionFor(reg, sessionKey{registry: reg.RegistryStr()})
+	r := &request{
+		op: "reach", ref: displayHost(reg.RegistryStr()), home: s.home, session: s, method: http.MethodGet, url: s.home.url(""),
+	}
+	_, _, err := c.fetch(ctx, r, maxAnswer)
+	return err
 }

@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"airgap/bundle"
+	"airgap/bundle/strictjson"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Bounds on listings. A listing over them is an error that wraps bundle.ErrLimit.
+const (
+	maxPages     = 1000
+	maxTagsBody  = 16 << 20 // bytes of one page: some registries ignore the page size
+	maxTags      = 200_000
+	tagsPageSize = 1000
+	maxLink      = 8 << 10 // bytes of a Link header
+)
+
+var (
+	errLink     = errors.New("malformed Link header")
+	errLinkHost = errors.New("the next page is at another host, where it is not looked for")
+	errLinkLoop = errors.New("the listing's pages go in a circle")
+)
+
+// pages fetches r and every page that follows it, and hands each to read. Whatever is wrong with a link is an error,
+// since a listing that ends early looks like one that is complete.
+func (c *Client) pages(ctx context.Context, r *request, limit int64, read func(*http.Response, []byte) error) error {
+	seen := make(map[string]bool)
+	for len(seen) < maxPages {
+		seen[r.url.String()] = true
+		resp, body, err := c.fetch(ctx, r, limit)
+		if err != nil {
+			return err
+		}
+		if err := read(resp, body); err != nil {
+			return r.fail(err)
+		}
+		next, err := nextPage(&r.home.base, resp)
+		if err != nil {
+			return r.fail(err)
+		}
+		if next == nil {
+			return nil
+		}
+		if seen[next.String()] {
+			return r.fail(errLinkLoop)
+		}
+		following := *r
+		following.url = next
+		r = &following
+	}
+	return r.failf("%w: a listing of more than %d pages", bundle.ErrLimit, maxPages)
+}
+
+// nextPage returns the address of the page after resp, or nil where that is the last.
+func nextPage(home *url.URL, resp *http.Response) (*url.URL, error) {
+	target, err := parseNextLink(resp.Header.Values("Link"))
+	if err != nil || target == "" {
+		return nil, err
+	}
+	next, err := resp.Request.URL.Parse(target)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errLink, urlError(err))
+	}
+	if err := checkURL(next); err != nil {
+		return nil, fmt.Errorf("%w: %w", errLink, err)
+	}
+	next.Fragment = ""
+	switch {
+	case home.Scheme == "https" && next.Scheme != "https":
+		return nil, fmt.Errorf("next page: %w", errDowngrade)
+	case strings.EqualFold(next.Host, home.Host):
+		next.Scheme = home.Scheme // Harbor behind plain http may name itself with https
+	case !sameOrigin(next, home):
+		return nil, errLinkHost
+	}
+	return next, nil
+}
+
+// parseNextLink returns the target of the one link with the relation "next", or "" where there is none (RFC 8288,
+// section 3).
+func parseNextLink(fields []string) (string, error) {
+	next := ""
+	for _, field := range fields {
+		if len(field) > maxLink {
+			return "", errLink
+		}
+		for rest := strings.TrimLeft(field, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
+			target, rel, after, err := parseLink(rest)
+			if err != nil {
+				return "", err
+			}
+			rest = after
+			if !slices.Contains(strings.Fields(strings.ToLower(rel)), "next") {
+				continue
+			}
+			if target == "" || next != "" && next != target {
+				return "", fmt.Errorf("%w: %d bytes that name no one next page", errLink, len(field))
+			}
+			next = target
+		}
+	}
+	return next, nil
+}
+
+// parseLink reads one link off s: <target>; rel="relation"; other="..."
+func parseLink(s string) (target, rel, rest string, err error) {
+	end := strings.IndexByte(s, '>')
+	if !strings.HasPrefix(s, "<") || end < 0 {
+		return "", "", "", errLink
+	}
+	target, rest = strings.TrimSpace(s[1:end]), strings.TrimLeft(s[end+1:], " \t")
+	for rest != "" && rest[0] != ',' {
+		if rest[0] != ';' {
+			return "", "", "", errLink
+		}
+		key, after := token(strings.TrimLeft(rest[1:], " \t"))
+		after = strings.TrimLeft(after, " \t")
+		text := ""
+		if strings.HasPrefix(after, "=") {
+			var ok bool
+			if text, after, ok = value(strings.TrimLeft(after[1:], " \t")); !ok {
+				return "", "", "", errLink
+			}
+		}
+		if strings.EqualFold(key, "rel") && rel == "" {
+			rel = text
+		}
+		rest = strings.TrimLeft(after, " \t")
+	}
+	return target, rel, rest, nil
+}
+
+// Tags lists the tags of repo, all pages of them, in the registry's order and each once. A repository that does not exist
+// is an error that wraps ErrRepositoryUnknown or ErrNotFound.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
+func (c *Client) Tags(ctx context.Context, repo name.Repository) ([]string, error) {
+	s := c.session(repo, pull)
+	u := s.home.url(repo.RepositoryStr() + "/tags/list")
+	u.RawQuery = fmt.Sprintf("n=%d", tagsPageSize)
+	r := &request{op: "list tags of", ref: displayRef(repo.Name()), home: s.home, session: s, method: http.MethodGet, url: u}
+	var tags []string
+	seen := make(map[string]bool)
+	err := c.pages(ctx, r, maxTagsBody, func(_ *http.Response, body []byte) error {
+		var page struct {
+			Tags []string `json:"tags"`
+		}
+		if err := strictjson.Unmarshal(body, &page); err != nil {
+			return err
+		}
+		for _, tag := range page.Tags {
+			if err := bundle.CheckTag(tag); err != nil {
+				return err
+			}
+			if !seen[tag] {
+				seen[tag] = true
+				tags = append(tags, tag)
+			}
+		}
+		if len(tags) > maxTags {
+			return fmt.Errorf("%w: more than %d tags", bundle.ErrLimit, maxTags)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tags, nil
+}

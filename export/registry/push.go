@@ -1,0 +1,273 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"airgap/bundle"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+const (
+	// smallBlob is the size, in bytes, up to which a blob is read whole before it is sent: the one PUT that commits it
+	// then brings it along. Harbor ignores the body of a POST, so two requests is the least.
+	smallBlob = 128 << 10
+	// maxAnswer bounds the body of an answer to a write, in bytes: there is nothing in it to be read.
+	maxAnswer = 64 << 10
+	// cancelTimeout is how long an upload that failed may take to be given up. The registry forgets it anyway, in time.
+	cancelTimeout = 2 * time.Second
+)
+
+// push is one blob on its way into a repository.
+type push struct {
+	client  *Client
+	session *session
+	repo    name.Repository
+	desc    bundle.Descriptor
+	unsure  bool // the last PUT may have been carried out, though its answer did not come
+}
+
+// PushBlob uploads a blob into repo, in one piece and, after failures that may pass, again from its beginning with a
+// fresh open. The content must give io.EOF after desc.Size bytes and only if they have desc.Digest, as those of package
+// bundle do: only then is the upload committed. Any other end of it is returned, and the upload is given up. A 401 in
+// the middle renews the token. The content is read by one goroutine at a time, and closed.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
+func (c *Client) PushBlob(ctx context.Context, repo name.Repository, desc bundle.Descriptor, open func() (io.ReadCloser, error)) error {
+	p := &push{client: c, session: c.session(repo, pullPush), repo: repo, desc: desc}
+	return c.retrying(ctx, func() error {
+		if p.unsure {
+			// The blob may have been committed though nobody said so; only this content has been sent under its digest.
+			if size, found, err := c.HasBlob(ctx, repo, desc.Digest); err == nil && found && (size == desc.Size || size < 0) {
+				return nil
+			}
+		}
+		return p.once(ctx, open)
+	})
+}
+
+// request is one step of the upload.
+func (p *push) request(method string, u *url.URL, accept ...int) *request {
+	return &request{
+		op: "push blob", ref: displayRef(p.repo.Name()) + "@" + p.desc.Digest.String(), home: p.session.home, session: p.session,
+		method: method, url: u, accept: accept, patient: true,
+	}
+}
+
+// octets is the header of a request that brings content.
+var octets = http.Header{"Content-Type": {"application/octet-stream"}}
+
+// once uploads the blob, in one attempt.
+func (p *push) once(ctx context.Context, open func() (io.ReadCloser, error)) error {
+	p.unsure = false
+	start := p.request(http.MethodPost, p.session.home.url(p.repo.RepositoryStr()+"/blobs/uploads/"), http.StatusAccepted)
+	content, err := open()
+	if err != nil {
+		return start.fail(err)
+	}
+	defer content.Close()
+	if p.desc.Size < 0 {
+		return start.failf("%w: a size of %d bytes", bundle.ErrFormat, p.desc.Size)
+	}
+	var small []byte
+	if p.desc.Size <= smallBlob {
+		if small, err = readSmall(content, p.desc.Size); err != nil {
+			return start.fail(err)
+		}
+	}
+	location, err := p.step(ctx, start)
+	if err != nil {
+		return err
+	}
+	if location == nil {
+		return start.failf("the registry does not say where to upload to")
+	}
+	if small == nil {
+		location, err = p.stream(ctx, location, content)
+	}
+	if err == nil {
+		err = p.commit(ctx, location, small)
+	}
+	if err != nil && !p.unsure { // or else it would stop a registry that is still at it
+		p.cancel(ctx, location)
+	}
+	return err
+}
+
+// readSmall reads content of the given size to its end.
+func readSmall(content io.Reader, size int64) ([]byte, error) {
+	buf := make([]byte, size)
+	n, err := io.ReadFull(content, buf)
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return nil, err
+	}
+	read := upload{content: content, size: size, n: int64(n), done: err != nil}
+	return buf, read.finish()
+}
+
+// stream sends content, and returns where to commit it.
+func (p *push) stream(ctx context.Context, location *url.URL, content io.Reader) (*url.URL, error) {
+	r := p.request(http.MethodPatch, location, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
+	r.header, r.stream = octets, &upload{content: content, size: p.desc.Size}
+	next, err := p.step(ctx, r)
+	if err != nil {
+		return location, err
+	}
+	if next != nil {
+		location = next
+	}
+	if err := r.stream.finish(); err != nil {
+		return location, r.fail(err)
+	}
+	return location, nil
+}
+
+// commit gives the upload its digest. The content has been sent, and has been verified, or is small.
+func (p *push) commit(ctx context.Context, location *url.URL, small []byte) error {
+	u := *location
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	// What is there already is the registry's, and stays as it is.
+	u.RawQuery += "digest=" + url.QueryEscape(p.desc.Digest.String())
+	r := p.request(http.MethodPut, &u, http.StatusCreated)
+	r.header, r.body = octets, small
+	resp, err := p.client.send(ctx, r)
+	if err != nil {
+		var e *Error
+		p.unsure = errors.As(err, &e) && e.temporary && e.Status != http.StatusTooManyRequests
+		return uploadLost(err)
+	}
+	defer r.discard(resp)
+	if header := resp.Header.Get("Docker-Content-Digest"); header != "" && header != p.desc.Digest.String() {
+		return r.failf("%w: the registry has committed it as %.80q", bundle.ErrDigest, header)
+	}
+	return nil
+}
+
+// step sends r and returns the Location in its answer, or nil where there is none.
+func (p *push) step(ctx context.Context, r *request) (*url.URL, error) {
+	resp, err := p.client.send(ctx, r)
+	if err != nil {
+		return nil, uploadLost(err)
+	}
+	defer r.discard(resp)
+	return uploadLocation(r, resp)
+}
+
+// uploadLost makes an error temporary that says that the registry has lost the upload: a new one may go well.
+func uploadLost(err error) error {
+	var e *Error
+	if errors.As(err, &e) && (e.HasCode(codeUploadUnknown) || e.HasCode(codeUploadInvalid)) {
+		e.temporary = true
+	}
+	return err
+}
+
+// uploadLocation returns where resp says that an upload goes on, or nil. It may be another host, to which no credentials
+// go, but not from https to http. Where it is the registry itself it is taken to mean the registry as it was reached: those
+// behind a proxy often have the wrong idea of their own scheme.
+func uploadLocation(r *request, resp *http.Response) (*url.URL, error) {
+	header := resp.Header.Get("Location")
+	if header == "" {
+		return nil, nil
+	}
+	location, err := resp.Request.URL.Parse(header)
+	if err == nil {
+		err = checkURL(location)
+	}
+	if err != nil {
+		return nil, r.failf("upload location: %w", urlError(err))
+	}
+	location.Fragment = ""
+	if location.Host == r.home.base.Host {
+		location.Scheme = r.home.base.Scheme
+	}
+	if resp.Request.URL.Scheme == "https" && location.Scheme != "https" {
+		return nil, r.failf("upload location on %s: %w", sanitize(location.Host, 300), errDowngrade)
+	}
+	return location, nil
+}
+
+// cancel gives an upload up, also when ctx is done. What comes of it does not matter.
+func (p *push) cancel(ctx context.Context, location *url.URL) {
+	if location == nil {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer stop()
+	r := p.request(http.MethodDelete, location, http.StatusNoContent, http.StatusAccepted, http.StatusOK)
+	resp, err := p.client.send(ctx, r)
+	if err != nil {
+		p.client.log.DebugContext(ctx, "upload not given up", "error", err)
+		return
+	}
+	r.discard(resp)
+}
+
+// Mount makes the blob d, which the repository from of the same registry has, part of repo too, without moving it. False
+// without an error means that the registry would not, for whatever reason, and that the blob has to be pushed.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository
+func (c *Client) Mount(ctx context.Context, repo, from name.Repository, d bundle.Digest) (mounted bool, err error) {
+	s := c.sessionFor(repo, sessionKey{
+		registry: repo.RegistryStr(), repository: repo.RepositoryStr(), actions: pullPush, from: from.RepositoryStr(),
+	})
+	p := &push{client: c, session: s, repo: repo, desc: bundle.Descriptor{Digest: d}}
+	u := s.home.url(repo.RepositoryStr() + "/blobs/uploads/")
+	u.RawQuery = url.Values{"mount": {d.String()}, "from": {from.RepositoryStr()}}.Encode()
+	r := p.request(http.MethodPost, u, http.StatusCreated, http.StatusAccepted)
+	r.op, r.patient = "mount blob", false
+	if repo.RegistryStr() != from.RegistryStr() {
+		return false, r.failf("%s is at another registry", displayRef(from.Name()))
+	}
+	resp, _, err := c.fetch(ctx, r, maxAnswer)
+	var e *Error
+	switch {
+	case errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || e.Status == http.StatusNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case resp.StatusCode == http.StatusAccepted:
+		if location, err := uploadLocation(r, resp); err == nil {
+			p.cancel(ctx, location)
+		}
+		return false, ctx.Err()
+	}
+	if header := resp.Header.Get("Docker-Content-Digest"); header != "" && header != d.String() {
+		return false, r.failf("%w: the registry has mounted %.80q", bundle.ErrDigest, header)
+	}
+	return true, nil
+}
+
+// PushManifest puts body under ref, a tag or a digest, as it is. subjectAcknowledged tells whether the registry has said
+// that it lists the manifest as a referrer of its subject (header OCI-Subject); where it has not, and has no referrers
+// API, the fallback tag is the caller's to keep. A ref whose digest is not that of body, or a registry that calls it
+// otherwise, is an error that wraps bundle.ErrDigest; more than bundle.MaxManifestSize bytes wrap bundle.ErrLimit.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
+func (c *Client) PushManifest(ctx context.Context, ref name.Reference, mediaType string, body []byte) (subjectAcknowledged bool, err error) {
+	s := c.session(ref.Context(), pullPush)
+	r := c.manifestRequest("push manifest", http.MethodPut, s, ref)
+	r.header, r.body, r.accept, r.patient = http.Header{"Content-Type": {mediaType}}, body, []int{http.StatusCreated}, true
+	digest := bundle.DigestOf(body)
+	switch promised, err := promisedDigest(ref); {
+	case err != nil:
+		return false, r.fail(err)
+	case promised != nil && *promised != digest:
+		return false, r.failf("%w: it has %s", bundle.ErrDigest, digest)
+	case len(body) > bundle.MaxManifestSize:
+		return false, r.failf("%w: a manifest of %d bytes; registries take at most %d", bundle.ErrLimit, len(body), bundle.MaxManifestSize)
+	}
+	resp, _, err := c.fetch(ctx, r, maxAnswer)
+	if err != nil {
+		return false, err
+	}
+	if header := resp.Header.Get("Docker-Content-Digest"); header != "" && header != digest.String() {
+		return false, r.fail(fmt.Errorf("%w: pushed %s, and the registry calls it %.80q", bundle.ErrDigest, digest, header))
+	}
+	return resp.Header.Get("OCI-Subject") != "", nil
+}

@@ -1,0 +1,158 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"airgap/bundle"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Bounds on the referrers of one subject. More is an error that wraps bundle.ErrLimit.
+const (
+	maxReferrers     = 10_000
+	maxReferrersSize = 16 << 20 // bytes of all pages together
+)
+
+// Referrers is the complete list of what refers to a subject, as the registry describes it: who uses it reads the
+// manifests, as registries and clients are known to list wrong artifact types.
+type Referrers struct {
+	// Descriptors has each digest once, in the registry's order; empty where there are none.
+	Descriptors []bundle.Descriptor
+	// API tells whether the referrers API answered. Otherwise the registry has none, and the list is that of the index
+	// under the fallback tag.
+	API bool
+}
+
+// apiState is what is known of a registry's referrers API.
+type apiState int
+
+const (
+	apiUnknown apiState = iota
+	apiPresent
+	apiAbsent
+)
+
+var errBothWays = errors.New("the registry answers both ways, with a referrers API and without; so no listing of it can be believed")
+
+// Referrers lists the referrers of subject, or fails: that there are none is never concluded from a failure.
+//
+// Only a registry that has no referrers API is asked for the fallback tag instead. It has none if it answers 404 without
+// saying that the repository is unknown, or 405, or an error with the code UNSUPPORTED. That the repository is unknown is an
+// error that wraps ErrRepositoryUnknown, from either. A registry that has answered the API once, for anything, and at
+// another time has none is an error too.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
+func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers, error) {
+	s := c.session(subject.Context(), pull)
+	r := &request{
+		op: "list referrers of", ref: displayRef(subject.Name()), home: s.home, session: s, method: http.MethodGet,
+		url:    s.home.url(subject.Context().RepositoryStr() + "/referrers/" + subject.DigestStr()),
+		header: http.Header{"Accept": {bundle.MediaTypeOCIIndex}},
+	}
+	digest, err := bundle.ParseDigest(subject.DigestStr())
+	if err != nil {
+		return Referrers{}, r.fail(err)
+	}
+	list := referrersList{seen: make(map[bundle.Digest]int64)}
+	err = c.pages(ctx, r, bundle.MaxManifestSize, func(resp *http.Response, body []byte) error {
+		if err := list.add(mediaType(resp.Header), body); err != nil {
+			return err
+		}
+		return s.home.noteReferrers(apiPresent)
+	})
+	switch {
+	case err == nil:
+		return Referrers{Descriptors: list.descriptors, API: true}, nil
+	case len(list.seen) > 0 || list.size > 0 || !saysNoAPI(err):
+		return Referrers{}, err
+	}
+	if err := s.home.noteReferrers(apiAbsent); err != nil {
+		return Referrers{}, r.fail(err)
+	}
+	descriptors, err := c.fallbackReferrers(ctx, s, r, subject.Context().Tag(digest.FallbackTag()))
+	return Referrers{Descriptors: descriptors}, err
+}
+
+// saysNoAPI tells whether err means that the registry does not have the referrers API at all.
+func saysNoAPI(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.token {
+		return false
+	}
+	switch e.Status {
+	case http.StatusNotFound:
+		return !e.HasCode(codeNameUnknown)
+	case http.StatusMethodNotAllowed:
+		return true
+	case http.StatusBadRequest, http.StatusNotAcceptable, http.StatusNotImplemented:
+		return e.HasCode(codeUnsupported)
+	}
+	return false
+}
+
+// noteReferrers remembers whether h has a referrers API; an error if it was the other way before.
+func (h *host) noteReferrers(state apiState) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.referrers != apiUnknown && h.referrers != state {
+		return errBothWays
+	}
+	h.referrers = state
+	return nil
+}
+
+// fallbackReferrers reads the index that clients keep where there is no API; where there is no such tag, nobody has
+// pushed a referrer.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
+func (c *Client) fallbackReferrers(ctx context.Context, s *session, r *request, tag name.Tag) ([]bundle.Descriptor, error) {
+	desc, body, err := c.manifest(ctx, s, r.op, tag)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	list := referrersList{seen: make(map[bundle.Digest]int64)}
+	if err := list.add(desc.MediaType, body); err != nil {
+		return nil, r.failf("fallback tag %s: %w", tag.TagStr(), err)
+	}
+	return list.descriptors, nil
+}
+
+// referrersList gathers the pages of a listing.
+type referrersList struct {
+	descriptors []bundle.Descriptor
+	seen        map[bundle.Digest]int64 // and its size
+	size        int                     // bytes of JSON
+}
+
+// add reads one page, which must be an OCI image index.
+func (l *referrersList) add(mediaType string, body []byte) error {
+	if mediaType != bundle.MediaTypeOCIIndex {
+		return fmt.Errorf("%w: a listing of media type %.100q, not %s", bundle.ErrFormat, mediaType, bundle.MediaTypeOCIIndex)
+	}
+	index, err := bundle.ParseManifest(mediaType, body)
+	if err != nil {
+		return err
+	}
+	l.size += len(body)
+	for _, d := range index.Manifests {
+		size, again := l.seen[d.Digest]
+		switch {
+		case again && size != d.Size:
+			return fmt.Errorf("%w: %s is listed with %d bytes and with %d", bundle.ErrFormat, d.Digest, size, d.Size)
+		case !again:
+			l.seen[d.Digest] = d.Size
+			l.descriptors = append(l.descriptors, d)
+		}
+	}
+	if len(l.descriptors) > maxReferrers || l.size > maxReferrersSize {
+		return fmt.Errorf("%w: more than %d referrers or %d bytes of them", bundle.ErrLimit, maxReferrers, maxReferrersSize)
+	}
+	l.descriptors = slices.Clip(l.descriptors)
+	return nil
+}

@@ -1,0 +1,341 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"airgap/bundle"
+)
+
+// request is what one operation asks of a registry, or of its token service.
+type request struct {
+	op, ref string // for errors, see Error
+	home    *host  // the registry: the one host that may see the session's credentials
+	session *session
+	method  string
+	url     *url.URL
+	header  http.Header
+	body    []byte   // nil for none
+	stream  *upload  // sent instead of body, once
+	accept  []int    // statuses that are no failure; empty means 200 alone
+	realm   *url.URL // set for requests to the token service
+
+	// patient repeats what is refused with 401 although this session has worked before: Harbor answers so when many
+	// uploads contend for one project.
+	patient bool
+
+	secrets []string // what was sent as credentials, to be kept out of errors
+}
+
+// Bounds of one exchange.
+const (
+	// maxRedirects are followed from one request.
+	maxRedirects = 5
+	// documentTimeout bounds the fetching of one document (a manifest, a listing, a token), which is a few MiB at most.
+	// Without it a server could send a byte a minute for years.
+	documentTimeout = 5 * time.Minute
+	// drainSize and drainTimeout bound what is read of an answer that nobody wants, so that its connection can be used
+	// again.
+	drainSize    = 64 << 10
+	drainTimeout = time.Second
+)
+
+var (
+	errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
+	errDowngrade = errors.New("refused to go from https to http")
+)
+
+// fetch sends r until it is answered with an accepted status, with pauses as RetryPolicy says, and reads the whole body,
+// which may have limit bytes.
+func (c *Client) fetch(ctx context.Context, r *request, limit int64) (*http.Response, []byte, error) {
+	var (
+		resp *http.Response
+		body []byte
+	)
+	err := c.retrying(ctx, func() (err error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, documentTimeout, errStalled)
+		defer cancel()
+		resp, err = c.send(ctx, r)
+		if err != nil {
+			return err
+		}
+		body, err = readBounded(resp, limit)
+		if err != nil {
+			return c.broken(ctx, r, resp.Request.URL, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp, body, nil
+}
+
+// readBounded reads and closes the body of resp; more than limit bytes are an error that wraps bundle.ErrLimit.
+func readBounded(resp *http.Response, limit int64) ([]byte, error) {
+	defer resp.Body.Close()
+	if resp.Request.Method != http.MethodHead && resp.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil && int64(len(body)) > limit {
+		return nil, tooLarge(limit)
+	}
+	return body, err
+}
+
+func tooLarge(limit int64) error {
+	return fmt.Errorf("%w: an answer of more than %d bytes", bundle.ErrLimit, limit)
+}
+
+// send sends r once: with the session's credentials, once more with new ones where those have expired, and on along
+// redirects. It returns an answer whose status r accepts, with a body to be closed, or an error.
+func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
+	resp, err := c.authorized(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if resp, err = c.follow(ctx, r, resp); err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK && len(r.accept) == 0 || slices.Contains(r.accept, resp.StatusCode) {
+		if r.session != nil {
+			r.session.works.Store(true)
+		}
+		return resp, nil
+	}
+	e := r.failure(resp, c.cfg.Now())
+	if resp.StatusCode == http.StatusUnauthorized && r.patient && r.session.works.Load() {
+		e.temporary = true
+	}
+	return nil, e
+}
+
+// authorized sends r to its own URL. A 401 makes it renew the session's credentials and, where the body can be sent
+// again, repeat the request, once.
+func (c *Client) authorized(ctx context.Context, r *request) (*http.Response, error) {
+	if r.session == nil {
+		return c.hop(ctx, r, r.url, "")
+	}
+	if !sameOrigin(r.url, &r.home.base) { // an upload Location elsewhere
+		r.secrets = nil
+		return c.hop(ctx, r, r.url, "")
+	}
+	cred, err := r.session.credential(ctx)
+	if err != nil {
+		return nil, c.relabel(ctx, r, err)
+	}
+	r.secrets = cred.secrets
+	resp, err := c.hop(ctx, r, r.url, cred.header)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	renewed, err := r.session.renew(ctx, cred, resp.Header)
+	if err != nil {
+		r.discard(resp)
+		return nil, c.relabel(ctx, r, err)
+	}
+	if renewed.header == cred.header {
+		return resp, nil
+	}
+	r.secrets = append(slices.Clone(cred.secrets), renewed.secrets...)
+	if r.stream != nil {
+		e := r.failure(resp, c.cfg.Now())
+		e.temporary = true // for who can open the content again
+		return nil, e
+	}
+	r.discard(resp)
+	return c.hop(ctx, r, r.url, renewed.header)
+}
+
+// follow goes where resp redirects to. Credentials go along only while every step stays at the registry itself.
+func (c *Client) follow(ctx context.Context, r *request, resp *http.Response) (*http.Response, error) {
+	home := sameOrigin(r.url, &r.home.base)
+	for n := 0; isRedirect(resp.StatusCode); n++ {
+		from := resp.Request.URL
+		location := resp.Header.Get("Location")
+		if r.realm != nil || r.method != http.MethodGet && r.method != http.MethodHead || location == "" {
+			return resp, nil // for the caller, to whom this is a status like any other
+		}
+		header := resp.Request.Header.Get("Authorization")
+		r.discard(resp)
+		if n == maxRedirects {
+			return nil, r.fail(errRedirects)
+		}
+		to, err := from.Parse(location)
+		if err == nil {
+			err = checkURL(to)
+		}
+		if err == nil && from.Scheme == "https" && to.Scheme != "https" {
+			err = errDowngrade
+		}
+		if err != nil {
+			return nil, r.failf("redirect from %s: %w", r.safeURL(from), urlError(err))
+		}
+		if home = home && sameOrigin(to, &r.home.base); !home {
+			header = ""
+		}
+		if resp, err = c.hop(ctx, r, to, header); err != nil {
+			return nil, err
+		}
+	}
+	return resp, nil
+}
+
+// hop is one exchange of r, with u. It knows nothing of redirects, and sends authorization as it is told.
+func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization string) (*http.Response, error) {
+	watched, w := newWatch(ctx)
+	req, err := http.NewRequestWithContext(watched, r.method, u.String(), nil)
+	if err != nil {
+		w.end()
+		return nil, r.fail(urlError(err))
+	}
+	for key, values := range r.header {
+		req.Header[key] = values
+	}
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	if r.method == http.MethodPut {
+		w.expect(answerTimeout)
+	} else {
+		w.expect(c.cfg.StallTimeout)
+	}
+	switch {
+	case r.stream != nil:
+		r.stream.begin(w, c.cfg.StallTimeout)
+		req.Body, req.ContentLength = r.stream, r.stream.size
+	case r.body != nil:
+		setBody(req, r.body)
+	}
+	start := time.Now()
+	resp, err := c.host(u.Host).transport.RoundTrip(req)
+	if r.stream != nil && (err != nil || success(resp.StatusCode)) {
+		if cause := r.stream.wait(); cause != nil {
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			w.end()
+			return nil, r.fail(cause)
+		}
+	}
+	if err != nil {
+		err = w.translate(err)
+		w.end()
+		c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "error", sanitize(err.Error(), maxCause))
+		return nil, c.broken(ctx, r, u, err)
+	}
+	c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "status", resp.StatusCode, "after", time.Since(start))
+	w.rest()
+	resp.Body = &watchedBody{inner: resp.Body, watch: w, stall: c.cfg.StallTimeout}
+	return resp, nil
+}
+
+func setBody(req *http.Request, body []byte) {
+	if len(body) == 0 {
+		req.Body = http.NoBody
+		return
+	}
+	req.ContentLength = int64(len(body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(string(body))), nil }
+	req.Body, _ = req.GetBody()
+}
+
+// broken returns err, of the exchange with u, as the error of r: the context's own where that is done.
+func (c *Client) broken(ctx context.Context, r *request, u *url.URL, err error) error {
+	if ctx.Err() != nil {
+		if context.Cause(ctx) != errStalled {
+			return ctx.Err()
+		}
+		err = errStalled
+	}
+	e := r.fail(err)
+	e.URL, e.At = r.safeURL(u), r.at(u)
+	e.network = !errors.Is(err, bundle.ErrLimit)
+	e.temporary = temporaryNetwork(err)
+	e.Hint = networkHint(err, u.Host)
+	return e
+}
+
+// relabel returns an error that authorization ended in as one of r, so that it names what the user asked for.
+func (c *Client) relabel(ctx context.Context, r *request, err error) error {
+	var e *Error
+	if ctx.Err() != nil || !errors.As(err, &e) {
+		return c.broken(ctx, r, r.url, err)
+	}
+	relabeled := *e // others may wait for the same credentials
+	relabeled.Op, relabeled.Ref = r.op, r.ref
+	return &relabeled
+}
+
+// discard reads the little that is left of an answer that nobody wants, for the sake of its connection, and closes it.
+// What r is still sending breaks off.
+func (r *request) discard(resp *http.Response) {
+	hurry(resp, drainTimeout)
+	_, _ = io.CopyN(io.Discard, resp.Body, drainSize)
+	r.close(resp)
+}
+
+// close closes resp and waits until what r sends is no longer read, as its owner will close it.
+func (r *request) close(resp *http.Response) {
+	_ = resp.Body.Close()
+	if r.stream != nil {
+		_ = r.stream.wait()
+	}
+}
+
+func success(status int) bool { return status >= 200 && status <= 299 }
+
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// checkURL refuses addresses that are not plain http or https ones. User information in one would be sent as a
+// credential by parts of net/http.
+func checkURL(u *url.URL) error {
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("refused an address of scheme %.20q", u.Scheme)
+	case u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+		return errors.New("refused an address without a host")
+	case u.User != nil:
+		return errors.New("refused an address with a user name in it")
+	}
+	return nil
+}
+
+// urlError takes the address out of an error of package url, as its query may be a credential.
+func urlError(err error) error {
+	var e *url.Error
+	if errors.As(err, &e) {
+		return fmt.Errorf("not an address: %w", e.Err)
+	}
+	return err
+}
+
+// sameOrigin tells whether a and b are the same scheme, host and port.
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "http":
+		return "80"
+	}
+	return "443"
+}
