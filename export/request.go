@@ -1,0 +1,162 @@
+package export
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/bundle"
+)
+
+// Request is an image that the user asks for, and where it is to go.
+type Request struct {
+	Ref    name.Reference // by digest where one was given, else by tag
+	Source string         // the full reference, for people and tables
+	Path   string         // destination repository, without a registry
+	Tag    string         // destination tag; "" where only a digest was given
+}
+
+// ParseRequest reads REF or REF=PATH[:TAG]. REF has a tag, a digest, or both (then the digest says what is fetched
+// and the tag is the destination's); neither means the tag latest, and no registry means docker.io. Errors wrap
+// ErrReference.
+func ParseRequest(s string) (Request, error) {
+	source, destination, mapped := strings.Cut(s, "=")
+	r, err := parseReference(source)
+	if err != nil {
+		return Request{}, fmt.Errorf("%w: %q: %w", ErrReference, s, err)
+	}
+	if mapped {
+		if r.Path, r.Tag, err = parseDestination(destination, r.Tag); err != nil {
+			return Request{}, fmt.Errorf("%w: %q: %w", ErrReference, s, err)
+		}
+	}
+	return r, nil
+}
+
+func parseReference(s string) (Request, error) {
+	tagged, digest, pinned := strings.Cut(s, "@")
+	tag, err := name.NewTag(tagged, name.WithDefaultTag(""))
+	if err != nil {
+		return Request{}, err
+	}
+	r := Request{Ref: tag, Path: tag.RepositoryStr(), Tag: tag.TagStr()}
+	if r.Tag == "" && !pinned {
+		r.Tag = name.DefaultTag
+		r.Ref = tag.Context().Tag(r.Tag)
+	}
+	r.Source = Familiar(tag.Context())
+	if r.Tag != "" {
+		r.Source += ":" + r.Tag
+	}
+	if pinned {
+		d, err := bundle.ParseDigest(digest)
+		if err != nil {
+			return Request{}, err
+		}
+		r.Ref = tag.Context().Digest(d.String())
+		r.Source += "@" + d.String()
+	}
+	return r, bundle.CheckPath(r.Path)
+}
+
+// parseDestination reads PATH[:TAG]; without a tag the source's stays.
+func parseDestination(s, sourceTag string) (path, tag string, err error) {
+	path, tag, tagged := strings.Cut(s, ":")
+	if err := bundle.CheckPath(path); err != nil {
+		return "", "", err
+	}
+	if !tagged {
+		return path, sourceTag, nil
+	}
+	return path, tag, bundle.CheckTag(tag)
+}
+
+// Familiar writes a repository as people do: with docker.io for Docker Hub, which go-containerregistry calls
+// index.docker.io.
+func Familiar(r name.Repository) string {
+	registry := r.RegistryStr()
+	if registry == name.DefaultRegistry {
+		registry = "docker.io"
+	}
+	return registry + "/" + r.RepositoryStr()
+}
+
+// Attestations says where to look for the referrers of images, besides their own repository.
+type Attestations struct {
+	rules     []attestationRule
+	noDefault bool
+}
+
+type attestationRule struct{ source, target string }
+
+// Docker keeps the attestations of hardened images that are mirrored into an organisation in a registry of its own.
+// https://docs.docker.com/dhi/how-to/verify/
+const (
+	dhiRegistry          = "docker.io"
+	dhiPrefix            = "dhi-"
+	dhiAttestationServer = "registry.scout.docker.com"
+)
+
+// ParseAttestations reads rules of the form SRC=ATT: an image whose repository is SRC or below it has attestations
+// at ATT, with the rest of its path kept; of several rules the one with the longest SRC counts (all of them, where
+// it is given several times). Unless noDefault is set, images docker.io/ORG/dhi-* to which no rule applies are also
+// looked up at registry.scout.docker.com/ORG/dhi-*.
+func ParseAttestations(rules []string, noDefault bool) (Attestations, error) {
+	a := Attestations{noDefault: noDefault}
+	for _, rule := range rules {
+		source, target, ok := strings.Cut(rule, "=")
+		source, target = strings.TrimSuffix(source, "/"), strings.TrimSuffix(target, "/")
+		if !ok || source == "" || target == "" || strings.ContainsAny(rule, "@ ") {
+			return a, fmt.Errorf("%w: %q: SRC=ATT expected, as in docker.io/acme=registry.example.com/attestations/acme", ErrReference, rule)
+		}
+		a.rules = append(a.rules, attestationRule{familiarName(source), target})
+	}
+	return a, nil
+}
+
+// familiarName spells Docker Hub as Familiar does, in a rule that may name less than a repository.
+func familiarName(s string) string {
+	first, rest, _ := strings.Cut(s, "/")
+	switch {
+	case first == name.DefaultRegistry:
+		first = "docker.io"
+	case !strings.ContainsAny(first, ".:") && first != "localhost": // no registry: Docker Hub
+		return "docker.io/" + s
+	}
+	if rest == "" {
+		return first
+	}
+	return first + "/" + rest
+}
+
+// For returns the attestation repositories of an image's repository.
+func (a Attestations) For(r name.Repository) ([]name.Repository, error) {
+	repository := Familiar(r)
+	var names []string
+	longest := -1
+	for _, rule := range a.rules {
+		rest, ok := strings.CutPrefix(repository, rule.source)
+		if !ok || rest != "" && rest[0] != '/' || len(rule.source) < longest {
+			continue
+		}
+		if len(rule.source) > longest {
+			longest, names = len(rule.source), nil
+		}
+		names = append(names, rule.target+rest)
+	}
+	if path, ok := strings.CutPrefix(repository, dhiRegistry+"/"); ok && longest < 0 && !a.noDefault {
+		if org, image, _ := strings.Cut(path, "/"); org != "" && strings.HasPrefix(image, dhiPrefix) {
+			names = append(names, dhiAttestationServer+"/"+path)
+		}
+	}
+	var repositories []name.Repository
+	for _, n := range names {
+		repository, err := name.NewRepository(n)
+		if err != nil {
+			return nil, fmt.Errorf("%w: attestation repository %q: %w", ErrReference, n, err)
+		}
+		repositories = append(repositories, repository)
+	}
+	return repositories, nil
+}

@@ -1,0 +1,90 @@
+package export
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"airgap/bundle"
+)
+
+// manifestStore keeps the bytes of the manifests that a walk finds until they are written into the bundle: in a
+// private temporary file, so that memory does not grow with them.
+type manifestStore struct {
+	mu    sync.Mutex
+	file  *os.File
+	size  int64
+	index map[bundle.Digest]stored
+}
+
+type stored struct {
+	offset int64
+	size   int32
+	// mediaType is an index into the few known ones.
+	mediaType int8
+}
+
+func newManifestStore() (*manifestStore, error) {
+	f, err := os.CreateTemp("", "airgap-manifests-*") // 0600
+	if err != nil {
+		return nil, err
+	}
+	// Removed at once where the system allows it, so that even a killed process leaves nothing; otherwise by Close.
+	_ = os.Remove(f.Name())
+	return &manifestStore{file: f, index: map[bundle.Digest]stored{}}, nil
+}
+
+func (s *manifestStore) put(d bundle.Digest, mediaType string, content []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry := stored{offset: s.size, size: int32(len(content))}
+	for i, known := range bundle.ManifestMediaTypes {
+		if known == mediaType {
+			entry.mediaType = int8(i)
+		}
+	}
+	if known, ok := s.index[d]; ok {
+		if known.mediaType != entry.mediaType {
+			return fmt.Errorf("%w: %s is served as %s and as %s", bundle.ErrFormat, d, bundle.ManifestMediaTypes[known.mediaType], mediaType)
+		}
+		return nil
+	}
+	if _, err := s.file.WriteAt(content, s.size); err != nil {
+		return err
+	}
+	s.size += int64(len(content))
+	s.index[d] = entry
+	return nil
+}
+
+// bytes returns a manifest that was put.
+func (s *manifestStore) bytes(d bundle.Digest) (mediaType string, content []byte, err error) {
+	s.mu.Lock()
+	entry, ok := s.index[d]
+	s.mu.Unlock()
+	if !ok {
+		return "", nil, fmt.Errorf("manifest %s: %w", d, bundle.ErrNotFound)
+	}
+	content = make([]byte, entry.size)
+	if _, err := s.file.ReadAt(content, entry.offset); err != nil {
+		return "", nil, err
+	}
+	return bundle.ManifestMediaTypes[entry.mediaType], content, nil
+}
+
+// open is bytes as a reader.
+func (s *manifestStore) open(d bundle.Digest) (io.ReadCloser, error) {
+	_, content, err := s.bytes(d)
+	return io.NopCloser(bytes.NewReader(content)), err
+}
+
+func (s *manifestStore) Close() error {
+	err := s.file.Close()
+	if removeErr := os.Remove(s.file.Name()); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
+		err = errors.Join(err, removeErr)
+	}
+	return err
+}
