@@ -1,0 +1,47 @@
+package signature
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+
+	"airgap/bundle"
+)
+
+// Sign returns key's signature over manifestIndex: the JSON of a Sigstore bundle, as the package comment describes.
+// The same key and digest give the same bytes. Errors are those of the key's implementation.
+func Sign(key *PrivateKey, manifestIndex bundle.Digest) ([]byte, error) {
+	payload, err := json.Marshal(statement{
+		Type:          statementType,
+		Subject:       []subject{{Digest: map[string]string{"sha256": manifestIndex.Hex()}}},
+		PredicateType: PredicateType,
+		Predicate:     json.RawMessage("{}"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return seal(key, payloadType, payload)
+}
+
+// seal signs payload and returns the Sigstore bundle around it.
+func seal(key *PrivateKey, payloadType string, payload []byte) ([]byte, error) {
+	raw, err := key.sign(preAuthEncoding(payloadType, payload))
+	if err != nil {
+		return nil, fmt.Errorf("sign with %s: %w", key.Public().Fingerprint(), err)
+	}
+	// Written with encoding/json: protobuf's own JSON varies its white space from build to build on purpose.
+	return json.Marshal(sigstoreBundle{
+		MediaType: MediaType,
+		Material:  material{PublicKey: &publicKeyHint{Hint: key.Public().hint()}},
+		Envelope: &envelope{
+			Payload:     payload,
+			PayloadType: payloadType,
+			Signatures:  []envelopeSignature{{Signature: raw}},
+		},
+	})
+}
+
+// hint returns what cosign puts into a Sigstore bundle to name the key: the fingerprint in base64.
+func (k PublicKey) hint() string {
+	return base64.StdEncoding.EncodeToString(k.fingerprint[:])
+}
