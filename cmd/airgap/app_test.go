@@ -30,7 +30,10 @@ func newWorld(t *testing.T) *world {
 		"DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
 		"AIRGAP_PASSWORD", "COSIGN_PASSWORD",
 	} {
-		t.Setenv(name, "")
+		t.Setenv(name, "") // which puts it back afterwards
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Setenv("HOME", w.home)
 	t.Setenv("USERPROFILE", w.home)

@@ -48,7 +48,7 @@ func loadCredentials(file *configfile.ConfigFile, path string) error {
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer func() { _ = content.Close() }()
 	if err := file.LoadFromReader(content); err != nil {
 		return fmt.Errorf("%s cannot be read, and so is not changed: %w", path, err)
 	}

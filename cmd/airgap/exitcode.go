@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/signature"
 	"airgap/export/registry"
 )
 
@@ -20,7 +21,7 @@ const (
 	exitOK           = 0
 	exitFailure      = 1
 	exitUsage        = 2
-	exitBundle       = 3
+	exitDamaged      = 3
 	exitUntrusted    = 4
 	exitUnreachable  = 5
 	exitUnauthorized = 6
@@ -40,8 +41,9 @@ var exitCodes = []struct {
 	{exitOK, "all went well", nil},
 	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
 	{exitUsage, "the command line is wrong; nothing was done", isA[usageError]},
-	{exitBundle, "the bundle is damaged, or the file is not a bundle", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit)},
-	{exitUntrusted, "no trusted key signed this bundle", anyOf()},
+	{exitDamaged, "damaged: the file is no bundle, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit)},
+	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
+		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown)},
 	{exitConflict, "the target has something else under that name, or two images would get the same name", anyOf()},

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/signature"
 	"airgap/export/registry"
 )
 
@@ -24,10 +25,15 @@ func TestExitCode(t *testing.T) {
 		{errors.New("something"), exitFailure},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, exitFailure},
 		{usagef("no"), exitUsage},
-		{bundle.ErrFormat, exitBundle},
-		{bundle.ErrDigest, exitBundle},
-		{bundle.ErrLimit, exitBundle},
+		{bundle.ErrFormat, exitDamaged},
+		{bundle.ErrDigest, exitDamaged},
+		{bundle.ErrLimit, exitDamaged},
 		{bundle.ErrUnsupported, exitFailure},
+		{signature.ErrUntrustedKey, exitUntrusted},
+		{signature.ErrMalformed, exitUntrusted},
+		{signature.ErrWrongPredicate, exitUntrusted},
+		{signature.ErrWrongSubject, exitUntrusted},
+		{signature.ErrPassword, exitFailure},
 		{registry.ErrUnauthorized, exitUnauthorized},
 		{registry.ErrForbidden, exitUnauthorized},
 		{registry.ErrNotFound, exitMissing},
@@ -39,7 +45,7 @@ func TestExitCode(t *testing.T) {
 		{&net.DNSError{Name: "x"}, exitUnreachable},
 		{context.Canceled, exitInterrupted},
 		{&url.Error{Op: "Get", URL: "https://x", Err: context.Canceled}, exitInterrupted},
-		{errors.Join(errors.New("other"), bundle.ErrDigest), exitBundle},
+		{errors.Join(errors.New("other"), bundle.ErrDigest), exitDamaged},
 	} {
 		if test.err != nil {
 			test.err = fmt.Errorf("docker.io/acme/app:1: %w", test.err)

@@ -79,6 +79,7 @@ internet.`,
 		&cobra.Group{ID: groupAccess, Title: "Keys and registries:"},
 	)
 	root.AddCommand(
+		newKeygen(a),
 		newLogin(a),
 		newLogout(a),
 		newVersion(a),

@@ -20,7 +20,7 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"", "no command given"},
 		{"exprt", `there is no command "exprt"`},
-		{"versoin", `there is no command "versoin"; perhaps version was meant`},
+		{"verion", `there is no command "verion"; perhaps version was meant`},
 		{"version more", `"airgap version" takes no arguments, but was given "more"`},
 		{"version --nope", "unknown flag: --nope\n  See \"airgap version --help\"."},
 		{"login", "HOST is missing"},

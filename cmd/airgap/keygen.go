@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle/signature"
+)
+
+func newKeygen(a *app) *cobra.Command {
+	var prefix, kind string
+	cmd := &cobra.Command{
+		Use:     "keygen",
+		Short:   "Make a pair of keys to sign and check bundles with",
+		GroupID: groupAccess,
+		Long: `Make a pair of keys: airgap.key signs bundles and stays on the connected side; airgap.pub checks them and
+goes to the other side. Carry airgap.pub once, by a way that you trust, and compare the fingerprint
+there: whatever airgap.key signs will be believed.
+
+The private key is encrypted with a password, from AIRGAP_PASSWORD, COSIGN_PASSWORD or the terminal.
+cosign reads both files, and airgap reads those of "cosign generate-key-pair". Files that are there are
+never overwritten.`,
+		Example: `  # Asks for a password, writes airgap.key and airgap.pub, prints the fingerprint
+  airgap keygen
+
+  # In a script; another name and another type of key
+  AIRGAP_PASSWORD=$(cat password.txt) airgap keygen --output-key-prefix keys/prod --type ed25519`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains(signature.KeyKinds(), signature.KeyKind(kind)) {
+				return usagef("--type: there is no type of key %q: %s", kind, strings.Join(keyKinds(), ", "))
+			}
+			return keygen(cmd.Context(), a, signature.KeyKind(kind), prefix+".key", prefix+".pub")
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "output-key-prefix", "airgap", "the `NAME` of the files without .key and .pub")
+	cmd.Flags().StringVar(&kind, "type", keyKinds()[0], "the `TYPE` of the key: "+strings.Join(keyKinds(), ", "))
+	complete(cmd, "type", keyKinds()...)
+	return cmd
+}
+
+func keyKinds() []string {
+	var kinds []string
+	for _, kind := range signature.KeyKinds() {
+		kinds = append(kinds, string(kind))
+	}
+	return kinds
+}
+
+func keygen(ctx context.Context, a *app, kind signature.KeyKind, privatePath, publicPath string) error {
+	// Before anybody has to think of a password. writeNew is what makes sure.
+	for _, path := range []string{privatePath, publicPath} {
+		if _, err := os.Lstat(path); err == nil {
+			return existsError(path)
+		}
+	}
+	password, err := a.newKeyPassword(ctx, privatePath)
+	if err != nil {
+		return err
+	}
+	key, err := signature.Generate(kind)
+	if err != nil {
+		return err
+	}
+	private, err := key.MarshalEncrypted(password)
+	if err != nil {
+		return err
+	}
+	if err := writePair(ctx, privatePath, private, publicPath, key.Public().MarshalPEM()); err != nil {
+		return err
+	}
+	a.say("%s: the private key, which signs. Keep it and its password on the connected side.", privatePath)
+	a.say("%s: the public key, which checks. Carry it to the other side, and compare this fingerprint there:", publicPath)
+	a.print("%s", key.Public().Fingerprint())
+	return nil
+}
+
+// newKeyPassword returns the password for a key that is to be made.
+func (a *app) newKeyPassword(ctx context.Context, path string) ([]byte, error) {
+	if password, variable := a.passwordFromEnvironment(); variable != "" {
+		return password, nil
+	}
+	if a.readPassword == nil {
+		return nil, usagef("the private key needs a password, and there is no terminal to ask for one: set AIRGAP_PASSWORD (or COSIGN_PASSWORD)")
+	}
+	password, err := a.askPassword(ctx, "New password for "+path)
+	if err != nil {
+		return nil, err
+	}
+	if len(password) == 0 {
+		return nil, errors.New("the password is empty; if the key is to have none, set AIRGAP_PASSWORD to the empty string")
+	}
+	again, err := a.askPassword(ctx, "The same again")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(password, again) {
+		return nil, errors.New("the two passwords are not the same; nothing was written")
+	}
+	return password, nil
+}
+
+// writePair writes both files or none.
+func writePair(ctx context.Context, privatePath string, private []byte, publicPath string, public []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := writeNew(publicPath, public, 0o644); err != nil {
+		return err
+	}
+	if err := writeNew(privatePath, private, 0o600); err != nil {
+		return errors.Join(err, os.Remove(publicPath))
+	}
+	return nil
+}
+
+// writeNew writes a file that must not be there, not even as a symbolic link, and removes what it could not finish.
+func writeNew(path string, content []byte, mode fs.FileMode) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return existsError(path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+func existsError(path string) error {
+	return fmt.Errorf("%s is there already, and keys are never overwritten: move it away, or choose another name with --output-key-prefix", path)
+}
