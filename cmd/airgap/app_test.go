@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ func newWorld(t *testing.T) *world {
 	config.SetDir(filepath.Join(w.home, ".docker")) // it remembers the home of the first test otherwise
 	w.app = &app{
 		stdin: strings.NewReader(""), stdout: &w.out, stderr: &w.err, lookupEnv: os.LookupEnv,
-		now: func() time.Time { return time.Unix(1700000000, 0) },
+		now: func() time.Time { return time.Unix(1700000000, 0) }, log: slog.New(slog.DiscardHandler),
 	}
 	return w
 }

@@ -37,7 +37,7 @@ func TestKeygen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			public, err := loadPublicKeys([]string{publicPath, publicPath})
+			public, err := loadPublicKeys(w.app, []string{publicPath, publicPath})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestLoadKeyErrors(t *testing.T) {
 		return err
 	}
 	loadPublic := func(path string) error {
-		_, err := loadPublicKeys([]string{path})
+		_, err := loadPublicKeys(w.app, []string{path})
 		return err
 	}
 	for _, test := range []struct {

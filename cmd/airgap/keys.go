@@ -56,7 +56,7 @@ func loadPrivateKey(ctx context.Context, a *app, path string) (*signature.Privat
 }
 
 // loadPublicKeys reads the files of public keys, of which any may have signed.
-func loadPublicKeys(paths []string) ([]signature.PublicKey, error) {
+func loadPublicKeys(a *app, paths []string) ([]signature.PublicKey, error) {
 	var keys []signature.PublicKey
 	for _, path := range paths {
 		content, err := readKeyFile(path)
@@ -66,6 +66,9 @@ func loadPublicKeys(paths []string) ([]signature.PublicKey, error) {
 		more, err := signature.ParsePublicKeys(content)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		for _, key := range more {
+			a.log.Debug("trusted key", "file", path, "fingerprint", key.Fingerprint())
 		}
 		keys = append(keys, more...)
 	}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The house plan, as DESIGN.md draws it: what each room may import of this module, and what belongs to cmd alone.
+// A prefix that ends in "/" stands for all packages below it.
+var (
+	mayImport = map[string][]string{
+		"cmd":    {"airgap/"},
+		"import": {"airgap/import/", "airgap/verify", "airgap/verify/", "airgap/bundle", "airgap/bundle/", "airgap/export/registry"},
+		"export": {"airgap/export/", "airgap/bundle", "airgap/bundle/"},
+		"verify": {"airgap/verify/", "airgap/bundle", "airgap/bundle/"},
+		"bundle": {"airgap/bundle", "airgap/bundle/"},
+	}
+	// For tests that need both sides of the gap there is cmd and testdata/interop; what tests may import besides.
+	testsMayImport = []string{"airgap/testdata/", "airgap/bundle", "airgap/export/registry"}
+
+	cmdAlone = []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar/v3"}
+	// Global state in the standard library, which tests may use.
+	cmdAndTestsAlone = []string{"flag", "log", "os/signal"}
+	// Registries are the business of both sides, which share one client, and not of the format or of trust.
+	noRegistries = []string{"bundle", "verify"}
+
+	topLevel = []string{"bundle", "cmd", "export", "import", "testdata", "verify", "go.mod", "go.sum", "Makefile", "README.md"}
+)
+
+// globals of the process that only cmd may touch: a library gets what it needs as arguments.
+var globals = map[string][]string{
+	"os": {
+		"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "Unsetenv", "Exit", "Stdin", "Stdout", "Stderr", "Args",
+		"Chdir", "UserHomeDir", "UserConfigDir", "UserCacheDir",
+	},
+	"fmt":  {"Print", "Printf", "Println", "Scan", "Scanf", "Scanln"},
+	"slog": {"Default", "SetDefault", "Debug", "Info", "Warn", "Error", "Log"},
+	"http": {"DefaultClient", "DefaultTransport", "DefaultServeMux", "Get", "Head", "Post", "PostForm"},
+}
+
+func TestArrows(t *testing.T) {
+	files := goFiles(t)
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(top, file), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range parsed.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if why := forbidden(file, path); why != "" {
+				t.Errorf("%s imports %s: %s", file, path, why)
+			}
+		}
+		if roomOf(file) != "cmd" && !isTest(file) {
+			for _, used := range globalsIn(parsed) {
+				t.Errorf("%s uses %s, which is for cmd alone", file, used)
+			}
+		}
+	}
+}
+
+// top leads from this package to the top of the tree.
+const top = "../.."
+
+// goFiles returns the Go files of this module, relative to its top.
+func goFiles(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	for room := range mayImport {
+		err := fs.WalkDir(os.DirFS(top), room, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case entry.IsDir() && entry.Name() == "testdata":
+				return fs.SkipDir
+			case strings.HasSuffix(path, ".go"):
+				files = append(files, path)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	return files
+}
+
+func roomOf(file string) string {
+	room, _, _ := strings.Cut(file, "/")
+	return room
+}
+
+func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
+
+// forbidden says why a file may not import a package, or "".
+func forbidden(file, path string) string {
+	room := roomOf(file)
+	if room == "cmd" {
+		return ""
+	}
+	if path == "airgap" || strings.HasPrefix(path, "airgap/") {
+		allowed := mayImport[room]
+		if isTest(file) {
+			allowed = append(slices.Clip(allowed), testsMayImport...)
+		}
+		// A package's external test imports the package itself.
+		own := "airgap/" + filepath.ToSlash(filepath.Dir(file))
+		if path != own && !matches(path, allowed) {
+			return "the arrows of DESIGN.md point another way"
+		}
+		return ""
+	}
+	if matches(path, cmdAlone) || !isTest(file) && matches(path, cmdAndTestsAlone) {
+		return "it belongs to cmd alone"
+	}
+	if slices.Contains(noRegistries, room) && !isTest(file) &&
+		(path == "net/http" || strings.HasPrefix(path, "github.com/google/go-containerregistry/")) {
+		return room + " knows no registry"
+	}
+	return ""
+}
+
+func matches(path string, allowed []string) bool {
+	return slices.ContainsFunc(allowed, func(one string) bool {
+		return path == one || strings.HasSuffix(one, "/") && strings.HasPrefix(path, one)
+	})
+}
+
+// globalsIn returns the globals that a file uses, as far as it imports their packages under their own names.
+func globalsIn(file *ast.File) []string {
+	var used []string
+	ast.Inspect(file, func(node ast.Node) bool {
+		selector, ok := node.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		if name, ok := selector.X.(*ast.Ident); ok && slices.Contains(globals[name.Name], selector.Sel.Name) {
+			used = append(used, name.Name+"."+selector.Sel.Name)
+		}
+		return true
+	})
+	return used
+}
+
+func TestTopLevel(t *testing.T) {
+	entries, err := os.ReadDir(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); !strings.HasPrefix(name, ".") && !slices.Contains(topLevel, name) && name != "bin" && name != "dist" {
+			t.Errorf("%s has no place at the top level (DESIGN.md, The rooms)", name)
+		}
+	}
+}
+
+// A test of the test: it must find what it is there for.
+func TestArrowsAreFound(t *testing.T) {
+	for _, test := range []struct {
+		file, path string
+		forbidden  bool
+	}{
+		{"export/walk.go", "airgap/verify", true},
+		{"export/walk.go", "airgap/import", true},
+		{"export/walk.go", "airgap/bundle/signature", false},
+		{"export/walk_test.go", "airgap/verify", true},
+		{"import/run.go", "airgap/verify", false},
+		{"import/run.go", "airgap/export/registry", false},
+		{"import/run.go", "airgap/export", true},
+		{"verify/verify.go", "airgap/export/registry", true},
+		{"bundle/reader.go", "airgap/verify", true},
+		{"bundle/signature/sign.go", "airgap/bundle", false},
+		{"bundle/reader.go", "airgap/cmd/airgap/terminal", true},
+		{"bundle/reader.go", "net/http", true},
+		{"export/walk.go", "github.com/spf13/cobra", true},
+		{"import/run.go", "github.com/schollz/progressbar/v3", true},
+		{"import/run.go", "net/http", false},
+		{"cmd/airgap/demo.go", "airgap/import", false},
+	} {
+		if why := forbidden(test.file, test.path); (why != "") != test.forbidden {
+			t.Errorf("%s imports %s: %q", test.file, test.path, why)
+		}
+	}
+	parsed, err := parser.ParseFile(token.NewFileSet(), "x.go", "package x\nvar _ = os.Getenv\nfunc f() { fmt.Println() }", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(globalsIn(parsed), " "); got != "os.Getenv fmt.Println" {
+		t.Errorf("got %q", got)
+	}
+}
