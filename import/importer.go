@@ -1,0 +1,97 @@
+// Package importer is the disconnected side: it takes a bundle that has been checked into a registry that has never
+// seen the internet.
+//
+// Start with [Run]. It goes in one direction: names are mapped, the target is asked what it has, blobs and manifests
+// are pushed as they become complete, referrers are listed, everything is looked for once more, tags move, and tags
+// and referrers are read back. Nothing is written before all mappings and conflicts are known, and no tag that a person
+// uses moves before everything is there.
+package importer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+	"airgap/verify"
+)
+
+// Target is what import needs of a registry. *registry.Client is the real one. Retrying is its part: an error from it
+// is final. A manifest or blob that is not there is registry.ErrNotFound or registry.ErrRepositoryUnknown.
+type Target interface {
+	// Resolve returns the descriptor of a manifest without its bytes.
+	Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error)
+	// Manifest returns the manifest that ref names.
+	Manifest(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error)
+	// Referrers lists what refers to a manifest, whole, from the API or else from the fallback tag, or fails.
+	Referrers(ctx context.Context, subject name.Digest) (registry.Referrers, error)
+	// HasBlob tells whether repo has a blob, and how large it is in bytes.
+	HasBlob(ctx context.Context, repo name.Repository, d bundle.Digest) (size int64, found bool, err error)
+	// Mount makes a blob of the repository from one of repo as well; false where the registry would rather not.
+	Mount(ctx context.Context, repo, from name.Repository, d bundle.Digest) (mounted bool, err error)
+	// PushBlob uploads a blob. It commits only once open's reader has given io.EOF, and opens again to try again.
+	PushBlob(ctx context.Context, repo name.Repository, d bundle.Descriptor, open func() (io.ReadCloser, error)) error
+	// PushManifest writes a manifest under a tag or its digest, and tells whether the registry said that it lists the
+	// manifest for its subject (OCI-Subject).
+	PushManifest(ctx context.Context, ref name.Reference, mediaType string, body []byte) (subjectAcknowledged bool, err error)
+}
+
+// Errors that a caller may want to tell apart; those of packages bundle and registry come through as they are.
+var (
+	// ErrMapping: a mapping, an --only pattern or a destination makes no sense for this bundle.
+	ErrMapping = errors.New("the destination cannot be worked out")
+	// ErrConflict: the target has something else where this import would write, or two images would get one name.
+	ErrConflict = errors.New("conflict at the target")
+	// ErrDiffers: what the target shows is not what was written to it.
+	ErrDiffers = errors.New("the target does not show what was written")
+)
+
+// DefaultJobs is how many requests are under way at once. In front of the registry, in its network, its disks are what
+// takes the time, and Harbor takes a lock for each upload into a project: more requests would only wait there.
+const DefaultJobs = 4
+
+// Options are the settings of Run. The zero value of all but Destination is valid.
+type Options struct {
+	Destination Destination // required
+	Map         []Mapping   // of sources to paths; the most specific that matches counts, of equals the first
+	Only        []string    // patterns; take only images that match one by source or destination; none: all
+
+	// DryRun asks the target what it has and writes nothing.
+	DryRun bool
+	// OverwriteCosignTags moves .sig, .att and .sbom tags that exist with other content, which is otherwise a conflict.
+	OverwriteCosignTags bool
+
+	Jobs int // 0: DefaultJobs
+	// SpoolBytes bounds what a bundle from a pipe may take in TempDir while it waits to be uploaded, though one blob is
+	// always let in. 0: DefaultSpoolBytes.
+	SpoolBytes int64
+	TempDir    string // "": the system's
+
+	Observer bundle.Observer  // nil: silence
+	Now      func() time.Time // the clock of the report; nil: time.Now
+}
+
+func (o Options) withDefaults() Options {
+	if o.Jobs <= 0 {
+		o.Jobs = DefaultJobs
+	}
+	if o.SpoolBytes <= 0 {
+		o.SpoolBytes = DefaultSpoolBytes
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Observer = bundle.Observe(o.Observer)
+	return o
+}
+
+// Run imports b. The report says how far it got, and is there with an error, too, once the mappings make sense. A run
+// that failed can be repeated, and continues; a run after success changes nothing. Cancelling gives ctx.Err(): what was
+// pushed stays, without a tag, unless tags were being moved already (the report says which were).
+func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, error) {
+	return nil, errors.ErrUnsupported
+}
