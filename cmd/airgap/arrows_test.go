@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,13 +25,14 @@ var (
 		"bundle": {"airgap/bundle", "airgap/bundle/"},
 	}
 	// For tests that need both sides of the gap there is cmd and testdata/interop; what tests may import besides.
-	testsMayImport = []string{"airgap/testdata/", "airgap/bundle", "airgap/export/registry"}
+	testsMayImport = []string{"airgap/testdata/", "airgap/bundle", "airgap/bundle/", "airgap/export/registry", "airgap/export/registry/"}
 
 	cmdAlone = []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar/v3"}
 	// Global state in the standard library, which tests may use.
 	cmdAndTestsAlone = []string{"flag", "log", "os/signal"}
 	// Registries are the business of both sides, which share one client, and not of the format or of trust.
-	noRegistries = []string{"bundle", "verify"}
+	noRegistries     = []string{"bundle", "verify"}
+	registryPackages = []string{"net/http", "github.com/google/go-containerregistry/"}
 
 	topLevel = []string{"bundle", "cmd", "export", "import", "testdata", "verify", "go.mod", "go.sum", "Makefile", "README.md"}
 )
@@ -54,12 +56,12 @@ func TestArrows(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, spec := range parsed.Imports {
-			path, err := strconv.Unquote(spec.Path.Value)
+			imported, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if why := forbidden(file, path); why != "" {
-				t.Errorf("%s imports %s: %s", file, path, why)
+			if why := forbidden(file, imported); why != "" {
+				t.Errorf("%s imports %s: %s", file, imported, why)
 			}
 		}
 		if roomOf(file) != "cmd" && !isTest(file) {
@@ -78,14 +80,14 @@ func goFiles(t *testing.T) []string {
 	t.Helper()
 	var files []string
 	for room := range mayImport {
-		err := fs.WalkDir(os.DirFS(top), room, func(path string, entry fs.DirEntry, err error) error {
+		err := fs.WalkDir(os.DirFS(top), room, func(file string, entry fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				return err
 			case entry.IsDir() && entry.Name() == "testdata":
 				return fs.SkipDir
-			case strings.HasSuffix(path, ".go"):
-				files = append(files, path)
+			case strings.HasSuffix(file, ".go"):
+				files = append(files, file)
 			}
 			return nil
 		})
@@ -101,39 +103,47 @@ func roomOf(file string) string {
 	return room
 }
 
-func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
+// isTest tells whether a file is a test or is in a package that helps tests, such as bundletest.
+func isTest(file string) bool {
+	return strings.HasSuffix(file, "_test.go") || isTestPackage(path.Dir(file))
+}
+
+func isTestPackage(importPath string) bool { return strings.HasSuffix(path.Base(importPath), "test") }
 
 // forbidden says why a file may not import a package, or "".
-func forbidden(file, path string) string {
+func forbidden(file, imported string) string {
 	room := roomOf(file)
-	if room == "cmd" {
+	ours := imported == "airgap" || strings.HasPrefix(imported, "airgap/")
+	switch {
+	case ours && isTestPackage(imported) && !isTest(file):
+		return "it is for tests"
+	case room == "cmd":
 		return ""
-	}
-	if path == "airgap" || strings.HasPrefix(path, "airgap/") {
-		allowed := mayImport[room]
-		if isTest(file) {
-			allowed = append(slices.Clip(allowed), testsMayImport...)
-		}
-		// A package's external test imports the package itself.
-		own := "airgap/" + filepath.ToSlash(filepath.Dir(file))
-		if path != own && !matches(path, allowed) {
-			return "the arrows of DESIGN.md point another way"
-		}
-		return ""
-	}
-	if matches(path, cmdAlone) || !isTest(file) && matches(path, cmdAndTestsAlone) {
+	case ours:
+		return forbiddenRoom(file, imported)
+	case matches(imported, cmdAlone) || !isTest(file) && matches(imported, cmdAndTestsAlone):
 		return "it belongs to cmd alone"
-	}
-	if slices.Contains(noRegistries, room) && !isTest(file) &&
-		(path == "net/http" || strings.HasPrefix(path, "github.com/google/go-containerregistry/")) {
+	case slices.Contains(noRegistries, room) && !isTest(file) && matches(imported, registryPackages):
 		return room + " knows no registry"
 	}
 	return ""
 }
 
-func matches(path string, allowed []string) bool {
-	return slices.ContainsFunc(allowed, func(one string) bool {
-		return path == one || strings.HasSuffix(one, "/") && strings.HasPrefix(path, one)
+func forbiddenRoom(file, imported string) string {
+	allowed := mayImport[roomOf(file)]
+	if isTest(file) {
+		allowed = append(slices.Clip(allowed), testsMayImport...)
+	}
+	// A package's external test imports the package itself.
+	if own := "airgap/" + path.Dir(file); imported != own && !matches(imported, allowed) {
+		return "the arrows of DESIGN.md point another way"
+	}
+	return ""
+}
+
+func matches(imported string, list []string) bool {
+	return slices.ContainsFunc(list, func(one string) bool {
+		return imported == one || strings.HasSuffix(one, "/") && strings.HasPrefix(imported, one)
 	})
 }
 
@@ -168,8 +178,8 @@ func TestTopLevel(t *testing.T) {
 // A test of the test: it must find what it is there for.
 func TestArrowsAreFound(t *testing.T) {
 	for _, test := range []struct {
-		file, path string
-		forbidden  bool
+		file, imported string
+		forbidden      bool
 	}{
 		{"export/walk.go", "airgap/verify", true},
 		{"export/walk.go", "airgap/import", true},
@@ -187,9 +197,13 @@ func TestArrowsAreFound(t *testing.T) {
 		{"import/run.go", "github.com/schollz/progressbar/v3", true},
 		{"import/run.go", "net/http", false},
 		{"cmd/airgap/demo.go", "airgap/import", false},
+		{"cmd/airgap/demo.go", "airgap/bundle/bundletest", true},
+		{"export/walk_test.go", "airgap/bundle/bundletest", false},
+		{"bundle/bundletest/push.go", "net/http", false},
+		{"bundle/bundletest/push.go", "airgap/verify", true},
 	} {
-		if why := forbidden(test.file, test.path); (why != "") != test.forbidden {
-			t.Errorf("%s imports %s: %q", test.file, test.path, why)
+		if why := forbidden(test.file, test.imported); (why != "") != test.forbidden {
+			t.Errorf("%s imports %s: %q", test.file, test.imported, why)
 		}
 	}
 	parsed, err := parser.ParseFile(token.NewFileSet(), "x.go", "package x\nvar _ = os.Getenv\nfunc f() { fmt.Println() }", 0)
