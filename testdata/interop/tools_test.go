@@ -1,0 +1,102 @@
+package interop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// toolTimeout ends a program that hangs. The slowest is an export of everything, in a few seconds.
+const toolTimeout = 2 * time.Minute
+
+// findTool returns the path of a program in $AIRGAP_TOOLS. Two are elsewhere: airgap is built from this
+// tree, and skopeo, which cannot be installed as a Go module, is the system's.
+func findTool(t testing.TB, name string) string {
+	t.Helper()
+	if name == "airgap" {
+		path, err := buildAirgap()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if name == "skopeo" {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatalf("%v: install skopeo, then run \"make interop\"", err)
+		}
+		return path
+	}
+	tools := os.Getenv("AIRGAP_TOOLS")
+	if tools == "" {
+		t.Fatal("AIRGAP_TOOLS is not set: run these tests with \"make interop\", which installs the tools")
+	}
+	path := filepath.Join(tools, name)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: run these tests with \"make interop\", which installs the tools", err)
+	}
+	return path
+}
+
+// bench is a place to run programs in: a home of its own, so that nothing of the person who runs the
+// tests is read or changed, and a working directory.
+type bench struct {
+	dir string
+	env []string
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	b := &bench{dir: t.TempDir()}
+	home := t.TempDir()
+	b.env = []string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + home,
+		"DOCKER_CONFIG=" + filepath.Join(home, ".docker"),
+		"XDG_CONFIG_HOME=" + filepath.Join(home, ".config"),
+		"XDG_CACHE_HOME=" + filepath.Join(home, ".cache"),
+		"AIRGAP_PASSWORD=interop",
+		"COSIGN_PASSWORD=interop",
+	}
+	return b
+}
+
+// try runs a program and returns its standard output. The error has all that it said.
+func (b *bench) try(t testing.TB, tool string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), toolTimeout)
+	defer cancel()
+	command := exec.CommandContext(ctx, findTool(t, tool), args...)
+	command.Dir, command.Env = b.dir, b.env
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s %s: %w\n%s%s",
+			tool, strings.Join(args, " "), err, stdout.String(), stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// run runs a program that has to succeed.
+func (b *bench) run(t testing.TB, tool string, args ...string) string {
+	t.Helper()
+	out, err := b.try(t, tool, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// plainHTTP tells regctl, which unlike the other tools has to be told, that the host has no TLS.
+func (b *bench) plainHTTP(t testing.TB, hosts ...string) {
+	t.Helper()
+	for _, host := range hosts {
+		b.run(t, "regctl", "registry", "set", "--tls", "disabled", "--skip-check", host)
+	}
+}
