@@ -18,10 +18,10 @@ type Graph struct {
 type Node struct {
 	MediaType    string
 	ArtifactType string
-	Children     []int32 // manifests that this index lists, in its order
+	Children     []int32  // manifests that this index lists, in its order
 	Platforms    []string // of the children, as in "linux/arm64/v8"; "" where none is given
-	Blobs        []int32 // config and layers, in the order of the manifest
-	Subject      int32   // -1 for none, or one that is not in the bundle
+	Blobs        []int32  // config and layers, in the order of the manifest
+	Subject      int32    // -1 for none, or one that is not in the bundle
 }
 
 // Manifests returns how many rows of the blobs table are manifests: rows 0 to n-1.

@@ -1,0 +1,421 @@
+package bundle_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+)
+
+// world is a small set of images, with their blobs.
+type world struct {
+	blobs  map[bundle.Digest][]byte
+	images []bundle.Image
+}
+
+func (w *world) add(content []byte) bundle.Descriptor {
+	d := bundle.DigestOf(content)
+	w.blobs[d] = content
+	return bundle.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: int64(len(content))}
+}
+
+// manifest adds a manifest and returns its descriptor.
+func (w *world) manifest(m any, mediaType string) bundle.Descriptor {
+	content, err := json.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	d := w.add(content)
+	d.MediaType = mediaType
+	return d
+}
+
+type object = map[string]any
+
+func image(config bundle.Descriptor, layers ...bundle.Descriptor) object {
+	return object{"schemaVersion": 2, "mediaType": bundle.MediaTypeOCIManifest, "config": config, "layers": layers}
+}
+
+// newWorld has an index with two platforms that share a layer, a referrer of one of them, a signature of the
+// referrer, a cosign tag, and a second root that shares everything with the first.
+func newWorld() *world {
+	w := &world{blobs: map[bundle.Digest][]byte{}}
+	shared := w.add(bytes.Repeat([]byte("layer "), 5000))
+	foreign := bundle.Descriptor{MediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar", Digest: bundle.DigestOf([]byte("foreign")), Size: 7}
+	var platforms []bundle.Descriptor
+	for _, arch := range []string{"amd64", "arm64"} {
+		m := w.manifest(image(w.add([]byte(`{"architecture":"`+arch+`"}`)), shared, foreign, w.add([]byte("own "+arch))), bundle.MediaTypeOCIManifest)
+		m.Platform = &bundle.Platform{OS: "linux", Architecture: arch}
+		platforms = append(platforms, m)
+	}
+	index := w.manifest(object{"schemaVersion": 2, "mediaType": bundle.MediaTypeOCIIndex, "manifests": platforms}, bundle.MediaTypeOCIIndex)
+	empty := w.add([]byte("{}"))
+	empty.MediaType = bundle.MediaTypeEmptyJSON
+	referTo := func(subject bundle.Descriptor, artifactType, payload string) bundle.Descriptor {
+		m := image(empty, w.add([]byte(payload)))
+		m["artifactType"], m["subject"] = artifactType, subject
+		d := w.manifest(m, bundle.MediaTypeOCIManifest)
+		d.ArtifactType = artifactType
+		return d
+	}
+	sbom := referTo(platforms[0], "application/spdx+json", "sbom")
+	signature := referTo(sbom, "application/vnd.example.signature", "signature")
+	tagged := w.manifest(image(empty, w.add([]byte("cosign"))), bundle.MediaTypeOCIManifest)
+
+	row := func(d bundle.Descriptor, via bundle.Via, subject bundle.Digest, tag string) bundle.ManifestRow {
+		return bundle.ManifestRow{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, ArtifactType: d.ArtifactType, Via: via, Subject: subject, Tag: tag, From: "docker.io/acme/app"}
+	}
+	rows := []bundle.ManifestRow{
+		row(index, bundle.ViaRoot, bundle.Digest{}, ""),
+		row(platforms[0], bundle.ViaChild, bundle.Digest{}, ""),
+		row(platforms[1], bundle.ViaChild, bundle.Digest{}, ""),
+		row(sbom, bundle.ViaReferrersAPI, platforms[0].Digest, ""),
+		row(signature, bundle.ViaReferrersTag, sbom.Digest, ""),
+		row(tagged, bundle.ViaCosignTag, index.Digest, index.Digest.FallbackTag()+".sig"),
+	}
+	for _, tag := range []string{"1", "latest"} {
+		w.images = append(w.images, bundle.Image{
+			Root:      bundle.Root{Source: "docker.io/acme/app:" + tag, Path: "acme/app", Tag: tag, MediaType: index.MediaType, Digest: index.Digest, Size: index.Size, Private: true},
+			Manifests: rows,
+		})
+	}
+	return w
+}
+
+func (w *world) plan(t testing.TB) *bundle.Layout {
+	t.Helper()
+	manifest := func(d bundle.Digest) (*bundle.Manifest, error) {
+		mediaType := bundle.MediaTypeOCIManifest
+		if bytes.Contains(w.blobs[d], []byte(`"manifests"`)) {
+			mediaType = bundle.MediaTypeOCIIndex
+		}
+		return bundle.ParseManifest(mediaType, w.blobs[d])
+	}
+	contents, err := bundle.Plan(w.images, manifest, bundle.PlanOptions{Created: time.Unix(1_700_000_000, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout, err := bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return []byte("signature of " + d.String()), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layout
+}
+
+// write writes all blobs in the given order of rows.
+func (w *world) write(t testing.TB, writer *bundle.Writer, layout *bundle.Layout, backwards bool) {
+	t.Helper()
+	blobs := layout.Contents().Blobs
+	for i := range blobs {
+		row := i
+		if backwards {
+			row = len(blobs) - 1 - i
+		}
+		if !layout.HasEntry(row) {
+			continue
+		}
+		out, err := writer.Blob(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write(w.blobs[blobs[row].Digest]); err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writer.Commit(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) stream(t testing.TB) []byte {
+	t.Helper()
+	layout := w.plan(t)
+	var out bytes.Buffer
+	writer, err := bundle.NewStream(&out, layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, writer, layout, false)
+	return out.Bytes()
+}
+
+// check reads a bundle as verify does, without the signature.
+func check(sealed *bundle.Sealed) error {
+	ctx := context.Background()
+	r, err := sealed.Reader(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := r.Walk(ctx); err != nil {
+		return err
+	}
+	if r.Sequential() {
+		for {
+			_, blob, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := io.Copy(io.Discard, blob); err != nil {
+				return err
+			}
+		}
+	}
+	for row, b := range r.Contents().Blobs {
+		if b.Stored != bundle.StoredFull {
+			continue
+		}
+		blob, err := r.Open(row)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, blob); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkFile(b []byte) error {
+	sealed, err := bundle.Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return err
+	}
+	return check(sealed)
+}
+
+func checkPipe(t testing.TB, b []byte) error {
+	sealed, err := bundle.OpenStream(io.MultiReader(bytes.NewReader(b)), t.TempDir())
+	if err != nil {
+		return err
+	}
+	return errors.Join(check(sealed), sealed.Close())
+}
+
+func TestFileAndStreamAreTheSameBytesAndReadBack(t *testing.T) {
+	w := newWorld()
+	streamed := w.stream(t)
+	path := filepath.Join(t.TempDir(), "bundle.tar")
+	layout := w.plan(t)
+	writer, err := bundle.Create(path, layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file has its name before it is complete: %v", err)
+	}
+	w.write(t, writer, layout, true)
+	written, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(streamed, written) {
+		t.Error("file and stream differ")
+	}
+	if int64(len(written)) != layout.Size() {
+		t.Errorf("the file has %d bytes, %d were planned", len(written), layout.Size())
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := checkFile(written); err != nil {
+		t.Errorf("as a file: %v", err)
+	}
+	if err := checkPipe(t, written); err != nil {
+		t.Errorf("as a pipe: %v", err)
+	}
+}
+
+func TestTarIsReadByTheStandardLibrary(t *testing.T) {
+	w := newWorld()
+	r := tar.NewReader(bytes.NewReader(w.stream(t)))
+	entries := map[string][]byte{}
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if entries[h.Name] != nil {
+			t.Errorf("%s is stored twice", h.Name)
+		}
+		if entries[h.Name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d, content := range w.blobs {
+		if !bytes.Equal(entries["blobs/sha256/"+d.Hex()], content) {
+			t.Errorf("%s is not in the tar", d)
+		}
+	}
+	var index struct {
+		Manifests []struct {
+			Digest      string
+			Annotations map[string]string
+		}
+	}
+	if err := json.Unmarshal(entries["index.json"], &index); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, m := range index.Manifests {
+		names[m.Annotations["org.opencontainers.image.ref.name"]] = true
+		if _, ok := entries["blobs/sha256/"+m.Digest[len("sha256:"):]]; !ok {
+			t.Errorf("index.json lists %s, which is not in the tar", m.Digest)
+		}
+	}
+	for _, want := range []string{"docker.io/acme/app:1", "docker.io/acme/app:latest"} {
+		if !names[want] {
+			t.Errorf("index.json does not name %s: %v", want, names)
+		}
+	}
+}
+
+// Every byte of a bundle is decided by the signed object, its signature and the blobs. So a change of any byte must
+// be refused, except in the signature itself, which package signature checks.
+func TestEveryChangedByteIsRefused(t *testing.T) {
+	good := newWorld().stream(t)
+	indexAt := bytes.Index(good, []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/vnd.airgap.bundle.v1"`))
+	for at := range good {
+		// After the first entries one byte in some is enough: every kind of entry and field is still hit.
+		if at > 4<<10 && at%13 != 0 {
+			continue
+		}
+		bad := bytes.Clone(good)
+		bad[at] ^= 0x01
+		err := checkFile(bad)
+		if err == nil {
+			t.Errorf("byte %d changed, and nothing noticed", at)
+		} else if !errors.Is(err, bundle.ErrFormat) && !errors.Is(err, bundle.ErrDigest) && !errors.Is(err, bundle.ErrLimit) && !errors.Is(err, bundle.ErrUnsupported) {
+			t.Errorf("byte %d changed: %v is none of the documented errors", at, err)
+		}
+		if at%31 == 0 {
+			if err := checkPipe(t, bad); err == nil {
+				t.Errorf("byte %d changed, and nothing noticed in a pipe", at)
+			}
+		}
+	}
+	if indexAt < 0 {
+		t.Error("the manifest index is not where it should be")
+	}
+}
+
+func TestLengthsAreRefused(t *testing.T) {
+	good := newWorld().stream(t)
+	for _, cut := range []int{1, 511, 512, 1024, 1536, 4096, len(good) / 2, len(good) - 512, len(good)} {
+		bad := good[:len(good)-cut]
+		if err := checkFile(bad); !errors.Is(err, bundle.ErrFormat) {
+			t.Errorf("%d bytes short: %v", cut, err)
+		}
+		if err := checkPipe(t, bad); !errors.Is(err, bundle.ErrFormat) {
+			t.Errorf("%d bytes short in a pipe: %v", cut, err)
+		}
+	}
+	for _, more := range []int{1, 512, 1024} {
+		bad := append(bytes.Clone(good), make([]byte, more)...)
+		if err := checkFile(bad); !errors.Is(err, bundle.ErrFormat) {
+			t.Errorf("%d bytes too many: %v", more, err)
+		}
+		if err := checkPipe(t, bad); !errors.Is(err, bundle.ErrFormat) {
+			t.Errorf("%d bytes too many in a pipe: %v", more, err)
+		}
+	}
+}
+
+func TestWriterRefusesWrongContent(t *testing.T) {
+	w := newWorld()
+	layout := w.plan(t)
+	path := filepath.Join(t.TempDir(), "bundle.tar")
+	writer, err := bundle.Create(path, layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := len(layout.Contents().Blobs) - 1
+	size := layout.Contents().Blobs[row].Size
+	for name, content := range map[string][]byte{"short": make([]byte, size-1), "wrong": make([]byte, size), "long": make([]byte, size+1)} {
+		out, err := writer.Blob(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = out.Write(content)
+		if err := errors.Join(err, out.Close()); !errors.Is(err, bundle.ErrDigest) {
+			t.Errorf("%s content: %v", name, err)
+		}
+	}
+	if err := writer.Commit(); err == nil {
+		t.Error("a bundle without its blobs was committed")
+	}
+	left, _ := filepath.Glob(path + "*")
+	if len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestCreateFollowsNoLinksAndLocks(t *testing.T) {
+	w := newWorld()
+	layout := w.plan(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "bundle.tar")
+	victim := filepath.Join(dir, "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, link := range map[string]func(string, string) error{"symbolic": os.Symlink, "hard": os.Link} {
+		if err := link(victim, path+bundle.PartialSuffix); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bundle.Create(path, layout); err == nil {
+			t.Errorf("a %s link was followed", name)
+		}
+		if content, _ := os.ReadFile(victim); string(content) != "precious" {
+			t.Fatalf("a %s link led to the loss of another file", name)
+		}
+		_ = os.Remove(path + bundle.PartialSuffix)
+	}
+	writer, err := bundle.Create(path, layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Create(path, layout); !errors.Is(err, bundle.ErrBusy) {
+		t.Errorf("two exports wrote the same file: %v", err)
+	}
+	if err := writer.Abort(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPlanFindsCollisionsAndTwoSizes(t *testing.T) {
+	manifest := func(bundle.Digest) (*bundle.Manifest, error) { return &bundle.Manifest{}, nil }
+	a, b := newWorld().images[0], newWorld().images[1]
+	b.Root.Tag, b.Root.Source, b.Root.Digest = a.Root.Tag, "docker.io/other/app:1", bundle.DigestOf([]byte("other"))
+	if _, err := bundle.Plan([]bundle.Image{a, b}, manifest, bundle.PlanOptions{}); !errors.Is(err, bundle.ErrCollision) {
+		t.Errorf("collision: %v", err)
+	}
+	c := newWorld().images[1]
+	c.Manifests[0].Size++
+	if _, err := bundle.Plan([]bundle.Image{newWorld().images[0], c}, manifest, bundle.PlanOptions{}); !errors.Is(err, bundle.ErrDigest) {
+		t.Errorf("one digest with two sizes: %v", err)
+	}
+}
+
+func ExampleParseDigest() {
+	d, err := bundle.ParseDigest("sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
+	fmt.Println(d == bundle.EmptyJSON, err)
+	// Output: true <nil>
+}
