@@ -1,8 +1,8 @@
 // Package interop carries the fixtures with the airgap binary between real registries, and looks at the
 // result with programs that are not airgap: crane, regctl and cosign.
 //
-// $AIRGAP_TOOLS is the folder of those programs; "make interop" fills and sets it. Nothing here is ever
-// skipped: what is missing fails.
+// "make interop" installs those programs and puts them first in $PATH; $AIRGAP_TOOLS may name another
+// folder that has them. Nothing here is ever skipped: what is missing fails.
 package interop
 
 import (
