@@ -1,0 +1,145 @@
+package export_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/bundle/bundletest"
+	"airgap/bundle/signature"
+	"airgap/export"
+	"airgap/export/registry"
+	"airgap/verify"
+)
+
+// loopback reaches the registries of a test.
+func loopback() *registry.Client {
+	return registry.New(registry.Config{Host: func(host string) registry.HostConfig {
+		return registry.HostConfig{PlainHTTP: registry.IsLoopback(host)}
+	}})
+}
+
+func signer(t testing.TB) (bundle.Signer, signature.PublicKey) {
+	t.Helper()
+	key, err := signature.Generate(signature.ECDSAP256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }, key.Public()
+}
+
+// requests asks for everything in the fixture that has a name of its own.
+func requests(t testing.TB, fixture *bundletest.Fixture, host string) []export.Request {
+	t.Helper()
+	var requests []export.Request
+	for _, root := range fixture.Roots() {
+		requests = append(requests, parse(t, host+"/"+root.Reference()))
+	}
+	return requests
+}
+
+func parse(t testing.TB, s string) export.Request {
+	t.Helper()
+	request, err := export.ParseRequest(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request
+}
+
+// Everything that the fixture says hangs from its images is in the bundle, from registries with the referrers API and
+// without, into a file and into a pipe, and both are the same bytes.
+func TestEverythingIsCarried(t *testing.T) {
+	fixture := bundletest.LoadFixture(t)
+	for name, api := range map[string]bool{"referrers API": true, "fallback tags": false} {
+		t.Run(name, func(t *testing.T) {
+			images, attestations := bundletest.StartRegistry(t, api), bundletest.StartRegistry(t, api)
+			fixture.Push(t, map[string]string{bundletest.Images: images, bundletest.Attestations: attestations})
+			sign, key := signer(t)
+			from, err := export.ParseAttestations([]string{images + "/acme/dhi-python=" + attestations + "/acme/dhi-python"}, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			options := export.Options{Walk: export.WalkOptions{Attestations: from}, Sign: sign, Created: time.Unix(1_700_000_000, 0)}
+			path := filepath.Join(t.TempDir(), "bundle.tar")
+			ctx := context.Background()
+			result, err := export.Run(ctx, loopback(), requests(t, fixture, images), export.ToFile(path), options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var piped bytes.Buffer
+			if _, err := export.Run(ctx, loopback(), requests(t, fixture, images), export.ToStream(&piped), options); err != nil {
+				t.Fatal(err)
+			}
+			written, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(written, piped.Bytes()) {
+				t.Error("file and pipe differ")
+			}
+			sealed, err := bundle.OpenFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sealed.Close()
+			checked, err := verify.Open(ctx, sealed, verify.Policy{Keys: []signature.PublicKey{key}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := checked.CheckBlobs(ctx, nil); err != nil {
+				t.Fatal(err)
+			}
+			if result.ManifestIndex != checked.ManifestIndex() {
+				t.Errorf("the export reports %s, the file has %s", result.ManifestIndex, checked.ManifestIndex())
+			}
+			compareWithFixture(t, fixture, images, checked.Contents())
+		})
+	}
+}
+
+// compareWithFixture holds the tables against what the fixture's own reading of its manifests says.
+func compareWithFixture(t *testing.T, fixture *bundletest.Fixture, host string, contents *bundle.Contents) {
+	t.Helper()
+	stored := map[string]bool{}
+	for _, b := range contents.Blobs {
+		if b.Stored == bundle.StoredFull {
+			stored[b.Digest.String()] = true
+		}
+	}
+	for _, root := range fixture.Roots() {
+		at := slices.IndexFunc(contents.Roots, func(r bundle.Root) bool { return r.Source == host+"/"+root.Reference() })
+		if at < 0 {
+			t.Errorf("%s is no root of the bundle", root.Reference())
+			continue
+		}
+		closure := fixture.Closure(t, root)
+		carried, tags := map[string]bool{}, map[string]string{root.Tag: contents.Roots[at].Digest.String()}
+		for _, row := range contents.RootManifests(at) {
+			carried[row.Digest.String()] = true
+			if row.Tag != "" {
+				tags[row.Tag] = row.Digest.String()
+			}
+		}
+		if !maps.Equal(tags, closure.Tags) {
+			t.Errorf("%s: tags %v, want %v", root.Reference(), tags, closure.Tags)
+		}
+		if len(carried) != len(closure.Manifests) {
+			t.Errorf("%s: %d manifests, want %d", root.Reference(), len(carried), len(closure.Manifests))
+		}
+		for _, m := range closure.Manifests {
+			if !carried[m.Digest] {
+				t.Errorf("%s: %s (%s) is not carried", root.Reference(), m.Digest, m.ArtifactType)
+			}
+		}
+		for _, blob := range closure.Blobs {
+			if !stored[blob] {
+				t.Errorf("%s: blob %s is not stored", root.Reference(), blob)
+			}
+		}
+	}
+}
