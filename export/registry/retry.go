@@ -161,7 +161,7 @@ func temporaryNetwork(err error) bool {
 		network     net.Error
 	)
 	switch {
-	case errors.As(err, &certificate), errors.As(err, &alert), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &certificate), errors.As(err, &alert), errors.As(err, &record):
 		return false
 	case errors.As(err, &dns):
 		return !dns.IsNotFound
@@ -186,11 +186,14 @@ func temporaryNetwork(err error) bool {
 
 // networkHint says what a person may do about err.
 func networkHint(err error, hostname string) string {
-	var certificate *tls.CertificateVerificationError
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+	)
 	switch {
 	case errors.As(err, &certificate):
 		return "if the certificate is from a private authority, pass it with --ca-file"
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &record): // it answers, but not with TLS
 		return "if " + displayHost(hostname) + " really speaks plain http, pass --plain-http"
 	}
 	return ""

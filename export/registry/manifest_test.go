@@ -1,0 +1,207 @@
+package registry_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+	. "airgap/export/registry/registrytest"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// errAny stands for an error that is no sentinel.
+var errAny = errors.New("any")
+
+// undeclared answers with n bytes without saying how many they will be.
+func undeclared(n int) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
+		w.Header().Set("Content-Type", bundle.MediaTypeOCIManifest)
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		_, _ = w.Write(make([]byte, n))
+		return true
+	}
+}
+
+func TestResolveAndManifest(t *testing.T) {
+	body := manifest(t, "plain", nil)
+	d := bundle.DigestOf(body)
+	wrong := bundle.DigestOf([]byte("other")).String()
+	tests := map[string]struct {
+		ref   string // identifier; empty is the tag
+		fault Fault
+		// what Resolve and Manifest return; nil is success
+		resolve, manifest error
+		message           string
+	}{
+		"tag":                        {},
+		"digest":                     {ref: d.String()},
+		"missing tag":                {ref: "absent", resolve: registry.ErrNotFound, manifest: registry.ErrNotFound, message: "MANIFEST_UNKNOWN"},
+		"missing digest":             {ref: wrong, resolve: registry.ErrNotFound, manifest: registry.ErrNotFound},
+		"repository unknown":         {fault: NameUnknown(), resolve: registry.ErrRepositoryUnknown, manifest: registry.ErrRepositoryUnknown},
+		"HEAD without digest":        {fault: Header("Docker-Content-Digest", "")},
+		"HEAD without length":        {fault: On("HEAD", "", Answer(200, "", "Content-Type", bundle.MediaTypeOCIManifest, "Docker-Content-Digest", d.String()))},
+		"HEAD not allowed":           {fault: On("HEAD", "", Answer(405, ""))},
+		"forbidden":                  {fault: Code(403, "DENIED", "no"), resolve: registry.ErrForbidden, manifest: registry.ErrForbidden, message: "DENIED: no"},
+		"other digest in header":     {fault: Header("Docker-Content-Digest", wrong), manifest: bundle.ErrDigest, message: "calls it"},
+		"other digest, by digest":    {ref: d.String(), fault: Header("Docker-Content-Digest", wrong), resolve: bundle.ErrDigest, manifest: bundle.ErrDigest},
+		"sha512 in header":           {fault: Header("Docker-Content-Digest", "sha512:"+strings.Repeat("ab", 64)), resolve: bundle.ErrUnsupported, manifest: bundle.ErrUnsupported},
+		"wrong bytes":                {ref: d.String(), fault: On("GET", "", Spoil()), manifest: bundle.ErrDigest},
+		"wrong bytes, tag":           {fault: On("GET", "", Spoil()), manifest: bundle.ErrDigest},
+		"cut":                        {ref: d.String(), fault: On("GET", "", Cut(20)), manifest: bundle.ErrDigest},
+		"no media type":              {fault: Header("Content-Type", ";"), manifest: errAny, resolve: errAny, message: "media type"},
+		"over the limit":             {fault: Extend(bundle.MaxManifestSize), resolve: bundle.ErrLimit, manifest: bundle.ErrLimit},
+		"over the limit, undeclared": {fault: On("GET", "", undeclared(bundle.MaxManifestSize+1)), manifest: bundle.ErrLimit},
+		"over the limit, HEAD":       {fault: Header("Content-Length", "4194305"), resolve: bundle.ErrLimit},
+		"redirect with user":         {fault: Answer(307, "", "Location", "http://u:p@127.0.0.1/"), resolve: errAny, manifest: errAny, message: "user name"},
+		"redirect to file":           {fault: Answer(307, "", "Location", "file:///etc/passwd"), resolve: errAny, manifest: errAny, message: "scheme"},
+		"redirect in a circle":       {fault: Answer(302, "", "Location", "?again"), resolve: errAny, manifest: errAny, message: "redirects"},
+		"redirect to nowhere":        {fault: Answer(302, ""), resolve: errAny, manifest: errAny, message: "302 Found"},
+		"unexpected status":          {fault: Answer(204, ""), resolve: errAny, manifest: errAny, message: "204"},
+	}
+	for title, test := range tests {
+		t.Run(title, func(t *testing.T) {
+			server := New(t)
+			server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, body)
+			if test.fault != nil {
+				server.Inject(On("", "/manifests/", test.fault))
+			}
+			c := newClient(t, nil)
+			repo := server.Repo("acme/app")
+			want := bundle.Descriptor{MediaType: bundle.MediaTypeOCIManifest, Digest: d, Size: int64(len(body))}
+			check := func(got bundle.Descriptor, err, wantErr error) {
+				t.Helper()
+				if wantErr != nil {
+					if wantErr == errAny {
+						wantErr = nil
+					}
+					wantError(t, err, wantErr, "acme/app", test.message)
+					return
+				}
+				ok(t, err)
+				if test.fault == nil && (got.MediaType != want.MediaType || got.Digest != want.Digest || got.Size != want.Size) {
+					t.Errorf("got %+v, want %+v", got, want)
+				}
+			}
+			var ref name.Reference = repo.Tag(cmp.Or(test.ref, "1.0"))
+			if strings.Contains(test.ref, ":") {
+				ref = repo.Digest(test.ref)
+			}
+			got, err := c.Resolve(t.Context(), ref)
+			check(got, err, test.resolve)
+			got, _, err = c.Manifest(t.Context(), ref)
+			check(got, err, test.manifest)
+		})
+	}
+}
+
+func TestManifestAccept(t *testing.T) {
+	server := New(t)
+	server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, manifest(t, "x", nil))
+	c := newClient(t, nil)
+	_, err := c.Resolve(t.Context(), server.Repo("acme/app").Tag("1.0"))
+	ok(t, err)
+	requests := server.Requests()
+	accept := requests[len(requests)-1].Header.Get("Accept")
+	for _, mediaType := range bundle.ManifestMediaTypes {
+		if !strings.Contains(accept, mediaType) {
+			t.Errorf("Accept %q lacks %s", accept, mediaType)
+		}
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	server := New(t, Faults(On("", "/manifests/", Header("Ratelimit-Remaining", "76;w=21600"))))
+	server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, manifest(t, "x", nil))
+	c := newClient(t, nil)
+	repo := server.Repo("acme/app")
+	if _, known := c.RateLimit(repo.Registry); known {
+		t.Error("known before the first answer")
+	}
+	_, _, err := c.Manifest(t.Context(), repo.Tag("1.0"))
+	ok(t, err)
+	if remaining, known := c.RateLimit(repo.Registry); !known || remaining != 76 {
+		t.Errorf("got %d, %t", remaining, known)
+	}
+}
+
+func TestAnonymousRefused(t *testing.T) {
+	body := manifest(t, "x", nil)
+	tests := map[string]struct {
+		login  *Login
+		faults func(*Login) Fault
+		tag    string
+		want   bool
+		err    error
+	}{
+		"public":                  {login: &Login{Public: func(string) bool { return true }}, want: false},
+		"private":                 {want: true},
+		"private, Harbor":         {login: &Login{BasicAfterToken: true}, want: true},
+		"token service refuses":   {faults: func(*Login) Fault { return On("", "/token", refuseAnonymous) }, want: true},
+		"hidden by 404":           {login: &Login{Public: func(string) bool { return true }}, faults: hidden404, want: true},
+		"not there":               {login: &Login{Public: func(string) bool { return true }}, tag: "absent", err: registry.ErrNotFound},
+		"unavailable":             {faults: func(*Login) Fault { return On("", "/manifests/", Answer(503, "")) }, err: registry.ErrUnavailable},
+		"throttled token service": {faults: func(*Login) Fault { return On("", "/token", Throttle("99999")) }, err: registry.ErrThrottled},
+	}
+	for title, test := range tests {
+		t.Run(title, func(t *testing.T) {
+			login := cmp.Or(test.login, &Login{})
+			login.User, login.Password = user, password
+			server := New(t, Wrap(login.Guard))
+			server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, body)
+			if test.faults != nil {
+				server.Inject(test.faults(login))
+			}
+			if test.tag == "" {
+				test.tag = "1.0"
+			}
+			c := newClient(t, withKeychain(ada))
+			got, err := c.AnonymousRefused(t.Context(), server.Repo("acme/app").Tag(test.tag))
+			if test.err != nil {
+				wantError(t, err, test.err)
+				return
+			}
+			ok(t, err)
+			if got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+func refuseAnonymous(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+	return r.Header.Get("Authorization") == "" && Code(403, "DENIED", "requested access to the resource is denied")(w, r, next)
+}
+
+// hidden404 hides what anonymous tokens ask for, which it tells by there having been only one so far.
+func hidden404(login *Login) Fault {
+	return On("", "/manifests/", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		return login.Issued() < 2 && Code(404, "NAME_UNKNOWN", "what repository?")(w, r, next)
+	})
+}
+
+func TestContextDone(t *testing.T) {
+	server := New(t, Faults(On("", "/manifests/", Hang())))
+	c := newClient(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := c.Resolve(ctx, server.Repo("acme/app").Tag("1"))
+		done <- err
+	}()
+	for server.Count("HEAD", "/manifests/") == 0 {
+	}
+	cancel()
+	if err := <-done; err != context.Canceled {
+		t.Errorf("got %v", err)
+	}
+	if n := len(c.naps.taken()); n > 0 {
+		t.Errorf("%d retries", n)
+	}
+}
