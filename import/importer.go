@@ -10,7 +10,9 @@ package importer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -93,5 +95,68 @@ func (o Options) withDefaults() Options {
 // that failed can be repeated, and continues; a run after success changes nothing. Cancelling gives ctx.Err(): what was
 // pushed stays, without a tag, unless tags were being moved already (the report says which were).
 func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, error) {
-	return nil, errors.ErrUnsupported
+	o = o.withDefaults()
+	started := o.Now()
+	placed, err := place(b.Contents().Roots, o)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPlan(b, placed)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{plan: p, target: t, options: o, observer: o.Observer}
+	err = r.all(ctx)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	report := r.report(err == nil)
+	report.Started, report.Seconds = started, o.Now().Sub(started).Seconds()
+	return report, err
+}
+
+// run is one import.
+type run struct {
+	plan     *plan
+	target   Target
+	options  Options
+	observer bundle.Observer
+
+	planned      Work         // as found at the target
+	fallbackTags atomic.Int64 // written
+}
+
+// all goes through the steps. Each says in its error what it was about; here is said what that means for the target.
+func (r *run) all(ctx context.Context) error {
+	r.observer.Phase("check target", 0)
+	if err := r.inspect(ctx); err != nil {
+		return fmt.Errorf("nothing was written to %s: %w", r.options.Destination, err)
+	}
+	r.planned = r.plan.work()
+	if r.options.DryRun {
+		return nil
+	}
+	done, err := r.bring(ctx)
+	if err != nil {
+		return fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", r.options.Destination, err)
+	}
+	r.observer.Phase("tag", 0)
+	if err := r.moveTags(ctx, done); err != nil {
+		return err
+	}
+	r.observer.Phase("read back", 0)
+	return r.readBack(ctx)
+}
+
+// bring makes everything arrive that the tags will lead to.
+func (r *run) bring(ctx context.Context) (complete, error) {
+	if err := r.transfer(ctx); err != nil {
+		return complete{}, err
+	}
+	r.observer.Phase("list referrers", 0)
+	if err := r.listReferrers(ctx); err != nil {
+		return complete{}, err
+	}
+	r.observer.Phase("check everything", 0)
+	return r.confirm(ctx)
 }

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"slices"
 	"time"
 
 	"airgap/bundle"
@@ -31,21 +32,24 @@ type Report struct {
 	Nondistributable []bundle.Digest `json:"nondistributable,omitempty"`
 }
 
-// Work counts blobs and manifests once for each repository that needs them, and bytes likewise.
+// Work counts blobs and manifests once for each repository that needs them, and bytes of blobs likewise.
 type Work struct {
-	BlobsPushed   int   `json:"blobsPushed"`  // uploaded from the bundle
-	BlobsMounted  int   `json:"blobsMounted"` // taken from another repository of the target
-	BlobsPresent  int   `json:"blobsPresent"` // there already
-	BytesPushed   int64 `json:"bytesPushed"`
-	BytesMounted  int64 `json:"bytesMounted"`
-	BytesPresent  int64 `json:"bytesPresent"`
-	BlobsVouched  int   `json:"blobsVouched"` // different blobs of which only the target says that they are right: none was uploaded
-	BytesVouched  int64 `json:"bytesVouched"`
-	Manifests     int   `json:"manifests"`     // written by digest
-	ManifestsThen int   `json:"manifestsThen"` // there already
-	FallbackTags  int   `json:"fallbackTags"`  // lists of referrers written, at targets without the API; not planned
-	TagsMoved     int   `json:"tagsMoved"`
-	TagsUnchanged int   `json:"tagsUnchanged"`
+	BlobsPushed  int   `json:"blobsPushed"`  // uploaded from the bundle
+	BlobsMounted int   `json:"blobsMounted"` // taken from another repository of the target
+	BlobsPresent int   `json:"blobsPresent"` // there already
+	BytesPushed  int64 `json:"bytesPushed"`
+	BytesMounted int64 `json:"bytesMounted"`
+	BytesPresent int64 `json:"bytesPresent"`
+
+	// Of these blobs, each counted once, only the target says that they are right: none was uploaded.
+	BlobsVouched int   `json:"blobsVouched"`
+	BytesVouched int64 `json:"bytesVouched"`
+
+	ManifestsPushed  int `json:"manifestsPushed"`
+	ManifestsPresent int `json:"manifestsPresent"`
+	TagsMoved        int `json:"tagsMoved"`
+	TagsUnchanged    int `json:"tagsUnchanged"`
+	FallbackTags     int `json:"fallbackTags"` // lists of referrers written, at targets without the API; not planned
 }
 
 // Status says how far something got.
@@ -92,4 +96,173 @@ type TagMove struct {
 	New        bundle.Digest `json:"new"`
 	Cosign     bool          `json:"cosign,omitempty"` // a tag that cosign looks for, and no person
 	Status     Status        `json:"status"`
+}
+
+// report says how far the import has got. It must not be called while work is under way.
+func (r *run) report(succeeded bool) *Report {
+	p := r.plan
+	report := &Report{
+		Bundle: p.bundle.ManifestIndex(), Target: r.options.Destination.String(), DryRun: r.options.DryRun,
+		Complete: succeeded && !r.options.DryRun,
+		Planned:  r.planned, Done: p.done(int(r.fallbackTags.Load())),
+		Excluded: p.excluded, Nondistributable: p.nondistributable(),
+		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
+	}
+	d := report.Done
+	report.Changed = d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved+d.FallbackTags > 0
+	for _, image := range p.images {
+		report.addImage(p, image)
+	}
+	for i := range p.tags {
+		t := &p.tags[i]
+		report.Tags = append(report.Tags, TagMove{
+			Repository: p.repos[t.repo].Name(), Tag: t.tag, Old: t.old, New: p.digest(t.row), Cosign: t.cosign, Status: t.status(),
+		})
+	}
+	return report
+}
+
+func (r *Report) addImage(p *plan, image placement) {
+	root := &p.contents.Roots[image.root]
+	repo := &p.repositories[image.repo]
+	row := ImageRow{
+		Source: root.Source, Destination: repo.name.Digest(root.Digest.String()).Name(), Digest: root.Digest,
+		MediaType: root.MediaType, Private: root.Private, Status: StatusPresent,
+	}
+	if image.tag != "" {
+		row.Destination = repo.name.Tag(image.tag).Name()
+	}
+	for _, platform := range p.graph.Node(int(p.row(root.Digest))).Platforms {
+		if platform != "" && platform != unknownPlatform {
+			row.Platforms = append(row.Platforms, platform)
+		}
+	}
+	for _, m := range p.contents.RootManifests(image.root) {
+		at, _ := repo.find(p.row(m.Digest))
+		status := repo.states[at].status()
+		row.Status = worse(row.Status, status)
+		if m.Subject.IsZero() {
+			continue
+		}
+		row.Referrers++
+		r.Referrers = append(r.Referrers, ReferrerRow{
+			Image: len(r.Images), Repository: repo.name.Name(), Subject: m.Subject, Digest: m.Digest,
+			ArtifactType: m.ArtifactType, CosignTag: m.Tag, Status: status,
+		})
+	}
+	r.Images = append(r.Images, row)
+}
+
+// unknownPlatform is what BuildKit gives the attestation manifests in an index.
+const unknownPlatform = "unknown/unknown"
+
+func (s state) status() Status {
+	switch s {
+	case lacking:
+		return StatusPlanned
+	case present:
+		return StatusPresent
+	}
+	return StatusPushed
+}
+
+// worse returns the status that is further from everything having been there.
+func worse(a, b Status) Status {
+	for _, s := range []Status{StatusPlanned, StatusPushed} {
+		if a == s || b == s {
+			return s
+		}
+	}
+	return a
+}
+
+func (t *tagMove) status() Status {
+	switch {
+	case t.moved:
+		return StatusMoved
+	case t.isThere:
+		return StatusUnchanged
+	}
+	return StatusPlanned
+}
+
+// work counts what there is to do, from what was found at the target.
+func (p *plan) work() Work {
+	w := p.done(0)
+	for blob := range p.blobs() {
+		size := p.contents.Blobs[blob.row].Size
+		somewhere := blob.holder() >= 0
+		for _, s := range blob.states {
+			switch {
+			case s.isThere():
+			case somewhere:
+				w.BlobsMounted++
+				w.BytesMounted += size
+			default:
+				w.BlobsPushed++
+				w.BytesPushed += size
+				somewhere = true
+			}
+		}
+	}
+	for i := range p.repositories {
+		for _, s := range p.repositories[i].states {
+			if s == lacking {
+				w.ManifestsPushed++
+			}
+		}
+	}
+	for i := range p.tags {
+		if p.tags[i].status() == StatusPlanned {
+			w.TagsMoved++
+		}
+	}
+	return w
+}
+
+// done counts what was done and what was there.
+func (p *plan) done(fallbackTags int) Work {
+	w := Work{FallbackTags: fallbackTags}
+	for blob := range p.blobs() {
+		w.addBlob(blob, p.contents.Blobs[blob.row].Size)
+	}
+	for i := range p.repositories {
+		for _, s := range p.repositories[i].states {
+			switch s {
+			case present:
+				w.ManifestsPresent++
+			case pushed, acknowledged:
+				w.ManifestsPushed++
+			}
+		}
+	}
+	for i := range p.tags {
+		switch p.tags[i].status() {
+		case StatusMoved:
+			w.TagsMoved++
+		case StatusUnchanged:
+			w.TagsUnchanged++
+		}
+	}
+	return w
+}
+
+func (w *Work) addBlob(blob blobUses, size int64) {
+	for _, s := range blob.states {
+		switch s {
+		case present:
+			w.BlobsPresent++
+			w.BytesPresent += size
+		case mounted:
+			w.BlobsMounted++
+			w.BytesMounted += size
+		case pushed:
+			w.BlobsPushed++
+			w.BytesPushed += size
+		}
+	}
+	if blob.holder() >= 0 && !slices.Contains(blob.states, pushed) {
+		w.BlobsVouched++
+		w.BytesVouched += size
+	}
 }

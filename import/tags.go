@@ -1,0 +1,174 @@
+package importer
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/bundle"
+)
+
+// complete is the permission to move tags. Only confirm makes one that leads to any tags: everything in the plan has
+// been verified, is at the target, and was looked for there.
+type complete struct{ tags []*tagMove }
+
+// confirm looks for every manifest once more. Blobs are implied: a registry has accepted, or has had before, the
+// manifests that name them, and each blob was found or pushed before that.
+func (r *run) confirm(ctx context.Context) (complete, error) {
+	p := r.plan
+	if slices.Contains(p.useStates, lacking) {
+		return complete{}, fmt.Errorf("%w: a blob was never pushed", ErrDiffers)
+	}
+	type wanted struct {
+		repo *repository
+		row  int32
+	}
+	manifests := func(yield func(wanted) bool) {
+		for i := range p.repositories {
+			for _, row := range p.repositories[i].manifests {
+				if !yield(wanted{&p.repositories[i], row}) {
+					return
+				}
+			}
+		}
+	}
+	err := each(ctx, r.options.Jobs, manifests, func(ctx context.Context, w wanted) error {
+		found, err := r.hasManifest(ctx, w.repo, w.row)
+		if err == nil && !found {
+			err = fmt.Errorf("%w: %s: the target had %s and does not have it any more", ErrDiffers, p.graph.Path(int(w.row)), w.repo.name.Digest(p.digest(w.row).String()))
+		}
+		return err
+	})
+	if err != nil {
+		return complete{}, err
+	}
+	var done complete
+	for i := range p.tags {
+		if !p.tags[i].cosign {
+			done.tags = append(done.tags, &p.tags[i])
+		}
+	}
+	return done, nil
+}
+
+// moveTags moves the tags that people use. The first failure ends it, since a tag that stays is better than one more
+// half of something new; what was moved is in the report.
+func (r *run) moveTags(ctx context.Context, done complete) error {
+	err := each(ctx, r.options.Jobs, slices.Values(done.tags), r.moveTag)
+	if err == nil {
+		return nil
+	}
+	moved := 0
+	for _, t := range done.tags {
+		if t.moved {
+			moved++
+		}
+	}
+	return fmt.Errorf("%d of %d tags were moved, and the report says which; everything they need is there: %w", moved, len(done.tags), err)
+}
+
+// tagTimeout is how long a tag may take that was begun before the import was cancelled.
+const tagTimeout = 30 * time.Second
+
+// moveTag writes a tag unless it is right. The tag is looked at once more, so that the report knows what it replaced,
+// and because some registries refuse to write a tag that is right already (immutable tags in Harbor). A write that has
+// begun is ended even when ctx is done: then it is known whether the tag was moved.
+func (r *run) moveTag(ctx context.Context, t *tagMove) error {
+	old, err := r.tagged(ctx, t)
+	if err != nil {
+		return err
+	}
+	if t.cosign && old != t.old && old != r.plan.digest(t.row) {
+		return fmt.Errorf("%w: %s was changed by somebody else just now; run the command again", ErrConflict, r.plan.tagName(t))
+	}
+	t.old = old
+	if t.isThere = old == r.plan.digest(t.row); t.isThere {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), tagTimeout)
+	defer stop()
+	r.observer.Item(r.plan.tagName(t))
+	if _, err := r.pushManifest(ctx, t.row, r.plan.repos[t.repo].Tag(t.tag)); err != nil {
+		return err
+	}
+	t.isThere, t.moved = true, true
+	return nil
+}
+
+// pushManifest writes a manifest under a reference, with the bytes that it had at the source.
+func (r *run) pushManifest(ctx context.Context, row int32, ref name.Reference) (acknowledged bool, err error) {
+	content, err := r.plan.bundle.Manifest(r.plan.digest(row))
+	if err == nil {
+		acknowledged, err = r.target.PushManifest(ctx, ref, r.plan.graph.Node(int(row)).MediaType, content)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", r.plan.graph.Path(int(row)), err)
+	}
+	return acknowledged, nil
+}
+
+// readBack compares what the target shows with what was written: every tag, and everything that is listed for each
+// subject. A target may list more. All differences are in one error, which wraps ErrDiffers.
+func (r *run) readBack(ctx context.Context) error {
+	differences := make([]error, len(r.plan.tags)+len(r.plan.lists))
+	err := each(ctx, r.options.Jobs, indexes(len(differences)), func(ctx context.Context, i int) (err error) {
+		if i < len(r.plan.tags) {
+			differences[i], err = r.compareTag(ctx, &r.plan.tags[i])
+		} else {
+			differences[i], err = r.compareList(ctx, r.plan.lists[i-len(r.plan.tags)])
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var problems bundle.Problems
+	for _, difference := range differences {
+		problems.Add(difference)
+	}
+	return problems.Err()
+}
+
+func indexes(n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range n {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func (r *run) compareTag(ctx context.Context, t *tagMove) (difference, err error) {
+	found, err := r.tagged(ctx, t)
+	if want := r.plan.digest(t.row); err == nil && found != want {
+		difference = fmt.Errorf("%w: %s is %s; expected: %s", ErrDiffers, r.plan.tagName(t), shown(found), want)
+	}
+	return difference, err
+}
+
+func shown(d bundle.Digest) string {
+	if d.IsZero() {
+		return "not there"
+	}
+	return d.String()
+}
+
+func (r *run) compareList(ctx context.Context, l referrersList) (difference, err error) {
+	subject := r.plan.repos[l.repo].Digest(l.subject.String())
+	listed, err := r.target.Referrers(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	if lost := missing(listed.Descriptors, r.digests(l)); len(lost) > 0 {
+		difference = fmt.Errorf("%w: %d of the %d referrers of %s are not listed, %s among them", ErrDiffers, len(lost), len(l.rows), subject, lost[0])
+	}
+	return difference, nil
+}
