@@ -103,8 +103,8 @@ func Run(ctx context.Context, source Source, requests []Request, output Output, 
 	if err != nil {
 		return nil, err
 	}
-	observer.Phase("fetch", contents.Header.Counts.StoredBytes)
 	f := fetcher{source: source, walk: walk, layout: layout, writer: writer, jobs: o.Jobs, observer: observer}
+	observer.Phase("fetch", f.total())
 	if err := f.fetch(ctx, parallel); err != nil {
 		return nil, errors.Join(fmt.Errorf("nothing was exported: %w", err), writer.Abort())
 	}

@@ -77,6 +77,15 @@ func (f *fetcher) rows() []int {
 	return rows
 }
 
+// total is how many bytes of content have to be written.
+func (f *fetcher) total() int64 {
+	var total int64
+	for _, row := range f.rows() {
+		total += f.layout.Contents().Blobs[row].Size
+	}
+	return total
+}
+
 // toFile fetches side by side, the largest first, so that no large one is left over at the end.
 func (f *fetcher) toFile(ctx context.Context) error {
 	blobs := f.layout.Contents().Blobs

@@ -11,11 +11,17 @@ import (
 // Sign returns key's signature over manifestIndex: the JSON of a Sigstore bundle, as the package comment describes.
 // The same key and digest give the same bytes. Errors are those of the key's implementation.
 func Sign(key *PrivateKey, manifestIndex bundle.Digest) ([]byte, error) {
+	return Attest(key, manifestIndex, PredicateType, json.RawMessage("{}"))
+}
+
+// Attest returns key's signature over the statement that predicate holds for the content with the given digest, in
+// the same form: what "cosign attest" makes. Verify takes only what Sign makes.
+func Attest(key *PrivateKey, about bundle.Digest, predicateType string, predicate json.RawMessage) ([]byte, error) {
 	payload, err := json.Marshal(statement{
 		Type:          statementType,
-		Subject:       []subject{{Digest: map[string]string{"sha256": manifestIndex.Hex()}}},
-		PredicateType: PredicateType,
-		Predicate:     json.RawMessage("{}"),
+		Subject:       []subject{{Digest: map[string]string{"sha256": about.Hex()}}},
+		PredicateType: predicateType,
+		Predicate:     predicate,
 	})
 	if err != nil {
 		return nil, err

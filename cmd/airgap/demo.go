@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/cmd/airgap/demo"
+	"airgap/cmd/airgap/terminal"
+)
+
+func newDemo(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "demo",
+		Short:   "Show it all at work, between two registries on this machine",
+		GroupID: groupCarry,
+		Long: `Start two registries on this machine, put a signed image with SBOMs and attestations into the first, and carry it
+into the second. Each step is shown as the command that you would type. Nothing is left behind, and nothing
+but this machine is contacted.`,
+		Example: `  airgap demo`,
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), a) },
+	}
+}
+
+// demoPassword protects the private key that exists for as long as the demo runs.
+const demoPassword = "demo"
+
+func runDemo(ctx context.Context, a *app) (err error) {
+	dir, err := os.MkdirTemp("", "airgap-demo-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	connected, stopConnected, err := demo.Serve(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopConnected()) }()
+	isolated, stopIsolated, err := demo.Serve(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopIsolated()) }()
+
+	client, err := (&registryFlags{}).client(ctx, a, []string{connected})
+	if err != nil {
+		return err
+	}
+	a.print("# A registry with internet access is at %s, one without at %s.", connected, isolated)
+	if err := demo.Publish(ctx, client, connected); err != nil {
+		return fmt.Errorf("filling the first registry: %w", err)
+	}
+	return demoSteps(ctx, a, dir, connected, isolated)
+}
+
+// demoSteps runs the commands one by one.
+func demoSteps(ctx context.Context, a *app, dir, connected, isolated string) error {
+	private, public, file := filepath.Join(dir, "airgap.key"), filepath.Join(dir, "airgap.pub"), filepath.Join(dir, "demo.tar")
+	image := connected + "/" + demo.ImageRepository + ":" + demo.Tag
+	carried := isolated + "/mirror/" + demo.ImageRepository + ":" + demo.Tag
+	steps := []struct {
+		why  string
+		args []string
+	}{
+		{"A pair of keys, once. The public one goes to the other side.", []string{"keygen", "--output-key-prefix", filepath.Join(dir, "airgap")}},
+		{"On the connected side: the image, with what refers to it, here and in the attestation repository.",
+			[]string{"export", image, "--referrers-from", connected + "/acme=" + connected + "/attestations/acme", "--key", private, "-o", file}},
+		{"What is in the file?", []string{"inspect", file, "--key", public}},
+		{"On the other side: is it what was signed?", []string{"verify", file, "--key", public}},
+		{"Into the registry there.", []string{"import", file, isolated + "/mirror", "--key", public}},
+		{"The same tree hangs from the image there.", []string{"inspect", carried}},
+		{"Importing again changes nothing.", []string{"import", file, isolated + "/mirror", "--key", public}},
+	}
+	for _, step := range steps {
+		a.print("")
+		a.print("# %s", step.why)
+		a.print("$ airgap %s", strings.Join(step.args, " "))
+		if code := run(ctx, step.args, a.forDemo()); code != exitOK {
+			return fmt.Errorf("airgap %s ended with exit code %d", step.args[0], code)
+		}
+	}
+	a.print("")
+	a.print("# Done: %s was carried, with all that proves what it is.", terminal.Escape(image))
+	return nil
+}
+
+// forDemo returns an app for one step: that of the demo itself, with the password of its key.
+func (a *app) forDemo() *app {
+	step := &app{stdin: a.stdin, stdout: a.stdout, stderr: a.stderr, now: a.now, width: a.width}
+	step.lookupEnv = func(name string) (string, bool) {
+		if name == passwordVariables[0] {
+			return demoPassword, true
+		}
+		return a.lookupEnv(name)
+	}
+	return step
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/bundle/signature"
+	"airgap/cmd/airgap/terminal"
+	"airgap/export"
+)
+
+// inspectFlags are the flags of inspect.
+type inspectFlags struct {
+	registryFlags
+	keys          []string
+	platform      string
+	digest        bool
+	json          bool
+	referrersFrom []string
+}
+
+func newInspect(a *app) *cobra.Command {
+	var flags inspectFlags
+	cmd := &cobra.Command{
+		Use:     "inspect FILE|-|REF",
+		Short:   "Show what is in a bundle, or what hangs from an image in a registry",
+		GroupID: groupCarry,
+		Long: `Show images as a tree: platforms, and under each manifest everything that refers to it, at any depth, with
+artifact type, predicate type, size, digest and where it was found. The argument is a bundle if there is a file
+of that name, else a reference.
+
+Without --key the signature of a bundle is not checked, and the output says so.
+
+` + registryHelp,
+		Example: `  airgap inspect python.tar --key airgap.pub
+  airgap inspect harbor.example.com/mirror/acme/dhi-python:3.13
+
+  # The digest of one platform
+  airgap inspect harbor.example.com/mirror/acme/dhi-python:3.13 --platform linux/amd64 --digest`,
+		Args: exactArgs("FILE or REF"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runInspect(cmd.Context(), a, &flags, args[0]) },
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM), to check the signature of a bundle")
+	f.StringVar(&flags.platform, "platform", "", "show only this `PLATFORM`, such as linux/amd64")
+	f.BoolVar(&flags.digest, "digest", false, "print digests only")
+	f.BoolVar(&flags.json, "json", false, "print the same facts as JSON")
+	f.StringArrayVar(&flags.referrersFrom, "referrers-from", nil, "`SRC=ATT`: what refers to images at SRC or below is also looked for at ATT")
+	flags.add(f)
+	return cmd
+}
+
+// inspection is what inspect shows, for --json.
+type inspection struct {
+	Bundle *bundleFacts  `json:"bundle,omitempty"`
+	Images []imageFacts  `json:"images"`
+	Totals bundle.Counts `json:"totals"`
+}
+
+type bundleFacts struct {
+	ManifestIndex    bundle.Digest `json:"manifestIndex"`
+	Created          string        `json:"created"`
+	SignatureChecked bool          `json:"signatureChecked"`
+	Key              string        `json:"key,omitempty"` // fingerprint
+}
+
+type imageFacts struct {
+	Source      string       `json:"source"`
+	Destination string       `json:"destination,omitempty"`
+	Private     bool         `json:"private"`
+	Tree        *bundle.Tree `json:"tree"`
+}
+
+func runInspect(ctx context.Context, a *app, flags *inspectFlags, arg string) error {
+	inspect := inspectReference
+	if _, err := os.Stat(arg); err == nil || arg == "-" {
+		inspect = inspectBundle
+	} else if len(flags.keys) > 0 {
+		return err // a signature can only be checked in a file
+	}
+	found, err := inspect(ctx, a, flags, arg)
+	if err != nil {
+		return err
+	}
+	if flags.platform != "" {
+		if err := found.choose(flags.platform); err != nil {
+			return err
+		}
+	}
+	switch {
+	case flags.digest:
+		for _, image := range found.Images {
+			a.print("%s", image.Tree.Digest)
+		}
+		return nil
+	case flags.json:
+		return a.printJSON(found)
+	}
+	found.show(a)
+	return nil
+}
+
+func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, file string) (found *inspection, err error) {
+	sealed, err := openSealed(a, file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sealed.Close()) }()
+	facts := &bundleFacts{ManifestIndex: sealed.ManifestIndex()}
+	if len(flags.keys) > 0 {
+		trusted, err := loadPublicKeys(a, flags.keys)
+		if err != nil {
+			return nil, err
+		}
+		key, err := signature.Verify(sealed.Signature(), sealed.ManifestIndex(), trusted)
+		if err != nil {
+			return nil, err
+		}
+		facts.SignatureChecked, facts.Key = true, key.Fingerprint()
+	}
+	reader, err := sealed.Reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := reader.Walk(ctx); err != nil {
+		return nil, err
+	}
+	contents := reader.Contents()
+	facts.Created = contents.Header.Created
+	found = &inspection{Bundle: facts, Totals: contents.Header.Counts}
+	for i, root := range contents.Roots {
+		tree, err := bundle.NewTree(contents.Image(i), reader.ParseManifest)
+		if err != nil {
+			return nil, err
+		}
+		found.Images = append(found.Images, imageFacts{root.Source, root.Destination(), root.Private, tree})
+	}
+	return found, nil
+}
+
+func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref string) (found *inspection, err error) {
+	request, err := export.ParseRequest(ref)
+	if err != nil {
+		return nil, usagef("%q is neither a file nor a reference: %w", ref, err)
+	}
+	attestations, err := export.ParseAttestations(flags.referrersFrom, false)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	requests := []export.Request{request}
+	hosts, err := hostsInPlay(requests, attestations)
+	if err != nil {
+		return nil, err
+	}
+	client, err := flags.client(ctx, a, hosts)
+	if err != nil {
+		return nil, err
+	}
+	var walked *export.Walked
+	err = a.withProgress(func(o bundle.Observer) (err error) {
+		walked, err = export.Walk(ctx, client, requests, export.DefaultJobs, export.WalkOptions{Attestations: attestations, AllowNoReferrers: true}, o)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, walked.Close()) }()
+	// Planning counts what is distinct.
+	contents, err := bundle.Plan(walked.Images, walked.Manifest, bundle.PlanOptions{Created: a.now(), IncludeNondistributable: true})
+	if err != nil {
+		return nil, err
+	}
+	manifest := func(d bundle.Digest, _ string) (*bundle.Manifest, error) { return walked.Manifest(d) }
+	tree, err := bundle.NewTree(contents.Image(0), manifest)
+	if err != nil {
+		return nil, err
+	}
+	return &inspection{
+		Images: []imageFacts{{Source: request.Source, Private: contents.Roots[0].Private, Tree: tree}},
+		Totals: contents.Header.Counts,
+	}, nil
+}
+
+// choose keeps of each image only what belongs to one platform.
+func (i *inspection) choose(platform string) error {
+	var chosen []imageFacts
+	for _, image := range i.Images {
+		if tree := image.Tree.FindPlatform(platform); tree != nil {
+			image.Tree = tree
+			chosen = append(chosen, image)
+		}
+	}
+	if len(chosen) == 0 {
+		return usagef("no image here has the platform %s", platform)
+	}
+	i.Images = chosen
+	return nil
+}
+
+func (i *inspection) show(a *app) {
+	if b := i.Bundle; b != nil {
+		a.print("bundle %s, made %s", b.ManifestIndex, b.Created)
+		if b.SignatureChecked {
+			a.print("signed by %s", b.Key)
+		} else {
+			a.print("THE SIGNATURE WAS NOT CHECKED: give the public key with --key")
+		}
+	}
+	for _, image := range i.Images {
+		a.print("")
+		a.print("%s", image.heading())
+		showTree(a, image.Tree, "", "")
+	}
+	a.print("")
+	a.print("%d images, %d blobs, %s", i.Totals.Roots, i.Totals.Blobs, terminal.Bytes(i.Totals.StoredBytes))
+}
+
+func (f *imageFacts) heading() string {
+	heading := f.Source
+	if f.Destination != "" {
+		heading += " -> " + f.Destination
+	}
+	if f.Private {
+		heading += " (private)"
+	}
+	return heading
+}
+
+// showTree prints a manifest on a line and what hangs from it below, indented. first begins the line itself, rest the
+// lines under it.
+func showTree(a *app, t *bundle.Tree, first, rest string) {
+	a.print("%s%s", first, treeLine(t))
+	branches := append(append([]*bundle.Tree{}, t.Children...), t.Referrers...)
+	for i, branch := range branches {
+		if i < len(branches)-1 {
+			showTree(a, branch, rest+"├─ ", rest+"│  ")
+		} else {
+			showTree(a, branch, rest+"└─ ", rest+"   ")
+		}
+	}
+}
+
+func treeLine(t *bundle.Tree) string {
+	var what []string
+	switch {
+	case t.Via == bundle.ViaCosignTag:
+		what = append(what, "cosign"+t.Tag[strings.LastIndexByte(t.Tag, '.'):])
+	case t.Platform != "":
+		what = append(what, t.Platform)
+	case t.IsIndex():
+		what = append(what, "index")
+	case t.ArtifactType == "":
+		what = append(what, "image")
+	}
+	if t.ArtifactType != "" {
+		what = append(what, t.ArtifactType)
+	}
+	what = append(what, t.PredicateTypes...)
+	what = append(what, terminal.Bytes(t.Size), t.Digest.String())
+	if t.Via.IsReferrer() || t.Via == bundle.ViaCosignTag {
+		what = append(what, "from "+t.From)
+	}
+	if t.Repeated {
+		what = append(what, "(see above)")
+	}
+	return strings.Join(what, "  ")
+}
