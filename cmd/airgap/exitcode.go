@@ -13,7 +13,9 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/signature"
+	"airgap/export"
 	"airgap/export/registry"
+	"airgap/verify"
 )
 
 // The exit codes. Scripts rely on them: a number never changes its meaning.
@@ -40,13 +42,13 @@ var exitCodes = []struct {
 }{
 	{exitOK, "all went well", nil},
 	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
-	{exitUsage, "the command line is wrong; nothing was done", isA[usageError]},
-	{exitDamaged, "damaged: the file is no bundle, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit)},
+	{exitUsage, "the command line is wrong; nothing was done", isUsage},
+	{exitDamaged, "damaged: the file is no bundle, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
-	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown)},
-	{exitConflict, "the target has something else under that name, or two images would get the same name", anyOf()},
+	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers)},
+	{exitConflict, "the target has something else under that name, or two images would get the same name", anyOf(bundle.ErrCollision)},
 	{exitDiffers, "what was read back from the target is not what was written", anyOf()},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},
@@ -66,6 +68,11 @@ func exitCode(ctx context.Context, err error) int {
 		}
 	}
 	return exitFailure
+}
+
+// isUsage matches errors in arguments, also those that a package finds.
+func isUsage(err error) bool {
+	return isA[usageError](err) || anyOf(export.ErrReference, verify.ErrNoKey)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -13,7 +13,9 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/signature"
+	"airgap/export"
 	"airgap/export/registry"
+	"airgap/verify"
 )
 
 func TestExitCode(t *testing.T) {
@@ -25,6 +27,8 @@ func TestExitCode(t *testing.T) {
 		{errors.New("something"), exitFailure},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, exitFailure},
 		{usagef("no"), exitUsage},
+		{export.ErrReference, exitUsage},
+		{verify.ErrNoKey, exitUsage},
 		{bundle.ErrFormat, exitDamaged},
 		{bundle.ErrDigest, exitDamaged},
 		{bundle.ErrLimit, exitDamaged},
@@ -38,6 +42,9 @@ func TestExitCode(t *testing.T) {
 		{registry.ErrForbidden, exitUnauthorized},
 		{registry.ErrNotFound, exitMissing},
 		{registry.ErrRepositoryUnknown, exitMissing},
+		{export.ErrNoReferrers, exitMissing},
+		{export.ErrSubject, exitDamaged},
+		{bundle.ErrCollision, exitConflict},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},

