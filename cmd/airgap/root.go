@@ -66,7 +66,11 @@ internet.`,
   # On the other side
   airgap verify python.tar --key airgap.pub
   airgap import python.tar harbor.example.com/mirror --key airgap.pub`,
-		Args:          cobra.ArbitraryArgs, // so that unknown commands come to RunE, which says more about them
+		Version: thisBuild().Version,
+		// So that unknown commands, with flags of which nothing is known here, come to RunE, which says more about them.
+		Args:               cobra.ArbitraryArgs,
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
+
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
@@ -79,6 +83,10 @@ internet.`,
 		&cobra.Group{ID: groupAccess, Title: "Keys and registries:"},
 	)
 	root.AddCommand(
+		newExport(a),
+		newVerify(a),
+		newInspect(a),
+		newDemo(a),
 		newKeygen(a),
 		newLogin(a),
 		newLogout(a),

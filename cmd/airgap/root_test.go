@@ -21,6 +21,8 @@ func TestUsageErrors(t *testing.T) {
 		{"", "no command given"},
 		{"exprt", `there is no command "exprt"`},
 		{"versio", `there is no command "versio"; perhaps version was meant`},
+		{"imprt x.tar --key y", `there is no command "imprt"`},
+		{"--nope", "no command given"},
 		{"version more", `"airgap version" takes no arguments, but was given "more"`},
 		{"version --nope", "unknown flag: --nope\n  See \"airgap version --help\"."},
 		{"login", "HOST is missing"},
@@ -95,6 +97,10 @@ func TestVersion(t *testing.T) {
 	w := newWorld(t)
 	w.expect(t, exitOK, "", "version")
 	if !strings.HasPrefix(w.out.String(), "airgap ") {
+		t.Errorf("got %q", w.out.String())
+	}
+	w.expect(t, exitOK, "", "--version")
+	if !strings.HasPrefix(w.out.String(), "airgap version ") {
 		t.Errorf("got %q", w.out.String())
 	}
 	w.expect(t, exitOK, "", "version", "--json")
