@@ -15,6 +15,7 @@ import (
 	"airgap/bundle/signature"
 	"airgap/export"
 	"airgap/export/registry"
+	importer "airgap/import"
 	"airgap/verify"
 )
 
@@ -48,8 +49,8 @@ var exitCodes = []struct {
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers)},
-	{exitConflict, "the target has something else under that name, or two images would get the same name", anyOf(bundle.ErrCollision)},
-	{exitDiffers, "what was read back from the target is not what was written", anyOf()},
+	{exitConflict, "the target has something else under that name, or two images would get the same name", anyOf(bundle.ErrCollision, importer.ErrConflict)},
+	{exitDiffers, "what was read back from the target is not what was written", anyOf(importer.ErrDiffers)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},
 }
@@ -72,7 +73,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[usageError](err) || anyOf(export.ErrReference, verify.ErrNoKey)(err)
+	return isA[usageError](err) || anyOf(export.ErrReference, importer.ErrMapping, verify.ErrNoKey)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -15,6 +15,7 @@ import (
 	"airgap/bundle/signature"
 	"airgap/export"
 	"airgap/export/registry"
+	importer "airgap/import"
 	"airgap/verify"
 )
 
@@ -45,6 +46,9 @@ func TestExitCode(t *testing.T) {
 		{export.ErrNoReferrers, exitMissing},
 		{export.ErrSubject, exitDamaged},
 		{bundle.ErrCollision, exitConflict},
+		{importer.ErrMapping, exitUsage},
+		{importer.ErrConflict, exitConflict},
+		{importer.ErrDiffers, exitDiffers},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},
