@@ -51,8 +51,8 @@ bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
 .PHONY: bench-memory
-bench-memory: build ## measure the peak memory of export, verify and import
-	AIRGAP_BENCH_MEMORY=1 go test -count=1 -timeout 30m -v -run '^TestPeakMemory$$' ./cmd/airgap
+bench-memory: ## measure the peak memory of export, verify and import
+	go test -run '^$$' -bench '^BenchmarkPeakMemory$$' -benchtime 1x -timeout 30m ./cmd/airgap
 
 .PHONY: lint
 lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_VERSION) ## check formatting, go vet and golangci-lint

@@ -12,6 +12,7 @@ import (
 )
 
 func main() {
+	limitMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal cancels, and the command cleans up; stop restores the default, so that the second one kills.
 	context.AfterFunc(ctx, stop)

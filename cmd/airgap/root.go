@@ -85,6 +85,7 @@ internet.`,
 	root.AddCommand(
 		newExport(a),
 		newVerify(a),
+		newImport(a),
 		newInspect(a),
 		newDemo(a),
 		newKeygen(a),

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/cmd/airgap/terminal"
+	importer "airgap/import"
+)
+
+// importFlags are the flags of import.
+type importFlags struct {
+	registryFlags
+	keys          []string
+	mappings      []string
+	only          []string
+	overwriteTags bool
+	dryRun        bool
+	jobs          int
+	report        string
+	json          bool
+}
+
+func newImport(a *app) *cobra.Command {
+	var flags importFlags
+	cmd := &cobra.Command{
+		Use:     "import FILE|- REGISTRY[/PREFIX] --key FILE",
+		Short:   "Check a bundle, and push what it holds into a registry",
+		GroupID: groupCarry,
+		Long: `Check a bundle and push everything in it into a registry. Nothing is written before the signature has been
+verified, and no tag moves before every blob and manifest is at the target. Then every tag and every list of
+referrers is read back and compared. An import that failed can be run again, and continues; one that is
+complete changes nothing when run again.
+
+Images go to the destination that the bundle records for them, below PREFIX. --map gives images, by their source,
+another path; PREFIX is not applied to those.
+
+` + registryHelp,
+		Example: `  airgap import python.tar harbor.example.com/mirror --key airgap.pub
+
+  # See what would be pushed, and which tags would move
+  airgap import python.tar harbor.example.com/mirror --key airgap.pub --dry-run
+
+  # Some of the images, under other names
+  airgap import monday.tar harbor.example.com --key airgap.pub \
+    --only 'docker.io/acme/*' --map 'docker.io/acme/*=hardened/*'
+
+  # From a data diode, in one pass
+  receive-from-diode | airgap import - harbor.example.com/mirror --key airgap.pub --report report.json`,
+		Args: exactArgs("FILE", "REGISTRY[/PREFIX]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runImport(cmd.Context(), a, &flags, args[0], args[1])
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
+	f.StringArrayVar(&flags.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
+	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
+	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
+	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
+	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag")
+	f.BoolVar(&flags.json, "json", false, "print that report on standard output")
+	flags.add(f)
+	return cmd
+}
+
+func (f *importFlags) options(destination string) (importer.Options, error) {
+	o := importer.Options{Only: f.only, DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, Jobs: f.jobs}
+	if f.jobs < 1 {
+		return o, usagef("--jobs must be at least 1")
+	}
+	var err error
+	if o.Destination, err = importer.ParseDestination(destination); err != nil {
+		return o, usageError{err}
+	}
+	for _, text := range f.mappings {
+		mapping, err := importer.ParseMapping(text)
+		if err != nil {
+			return o, usageError{err}
+		}
+		o.Map = append(o.Map, mapping)
+	}
+	return o, nil
+}
+
+func runImport(ctx context.Context, a *app, flags *importFlags, file, destination string) (err error) {
+	options, err := flags.options(destination)
+	if err != nil {
+		return err
+	}
+	options.Now = a.now
+	client, err := flags.client(ctx, a, []string{options.Destination.Registry.RegistryStr()})
+	if err != nil {
+		return err
+	}
+	sealed, checked, err := openVerified(ctx, a, file, flags.keys)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sealed.Close()) }()
+	a.say("signed by %s", checked.Key().Fingerprint())
+	var report *importer.Report
+	err = a.withProgress(func(o bundle.Observer) (err error) {
+		options.Observer = o
+		report, err = importer.Run(ctx, checked, client, options)
+		return err
+	})
+	if report != nil {
+		// The report is most wanted when something went wrong.
+		err = errors.Join(err, flags.showImport(a, report, err != nil))
+	}
+	return err
+}
+
+func (f *importFlags) showImport(a *app, r *importer.Report, failed bool) error {
+	if f.report != "" {
+		content, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.report, append(content, '\n'), 0o600); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		return a.printJSON(r)
+	}
+	if failed {
+		return nil
+	}
+	showTags(a, r)
+	showWork(a, r)
+	return nil
+}
+
+// showTags prints a line for each tag that moved, or would, and counts the others.
+func showTags(a *app, r *importer.Report) {
+	for _, tag := range r.Tags {
+		switch {
+		case tag.Cosign:
+		case tag.Old == tag.New:
+			a.print("%s:%s  %s  unchanged", tag.Repository, tag.Tag, tag.New)
+		case tag.Old.IsZero():
+			a.print("%s:%s  %s  new", tag.Repository, tag.Tag, tag.New)
+		default:
+			a.print("%s:%s  %s  was %s", tag.Repository, tag.Tag, tag.New, tag.Old)
+		}
+	}
+}
+
+func showWork(a *app, r *importer.Report) {
+	work, verb := r.Done, "imported"
+	if r.DryRun {
+		work, verb = r.Planned, "would import"
+	}
+	a.say("%s %d images and %d referrers into %s", verb, len(r.Images), len(r.Referrers), r.Target)
+	a.say("blobs: %d pushed (%s), %d mounted (%s), %d there already, vouched for by the target (%s)",
+		work.BlobsPushed, terminal.Bytes(work.BytesPushed), work.BlobsMounted, terminal.Bytes(work.BytesMounted),
+		work.BlobsPresent, terminal.Bytes(work.BytesPresent))
+	a.say("manifests: %d pushed, %d there already; tags: %d moved, %d unchanged", work.ManifestsPushed, work.ManifestsPresent, work.TagsMoved, work.TagsUnchanged)
+	if n := len(r.Nondistributable); n > 0 {
+		a.warn("%d nondistributable layers are not in the bundle: whoever runs these images needs them from elsewhere", n)
+	}
+	if !r.DryRun && !r.Changed {
+		a.say("nothing changed: everything was there already")
+	}
+}

@@ -1,0 +1,268 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+)
+
+// The corpus of the memory benchmark: one large layer and many small blobs.
+const (
+	largeLayer     = 2 << 30 // bytes
+	smallImages    = 100
+	layersPerImage = 100
+	smallLayer     = 1 << 10 // bytes
+	maxPeakRSS     = 64 << 20
+)
+
+// BenchmarkPeakMemory is "make bench-memory": it reports the peak resident size of export, verify and import in MiB, and
+// fails where one is over the limit that the project has set itself. It takes 2 GiB of disk.
+func BenchmarkPeakMemory(b *testing.B) {
+	dir := b.TempDir()
+	binary := filepath.Join(dir, "airgap")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	source, target := newGenerated(), &sink{blobs: map[string]bool{}, manifests: map[string][]byte{}}
+	from, to := httptest.NewServer(source), httptest.NewServer(target)
+	defer from.Close()
+	defer to.Close()
+	list := filepath.Join(dir, "images.txt")
+	if err := os.WriteFile(list, source.list(host(from)), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	run := func(args ...string) {
+		b.Helper()
+		cmd := exec.Command(binary, append(args, "--quiet")...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "AIRGAP_PASSWORD=x")
+		began := time.Now()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("airgap %s: %v\n%s", args[0], err, out)
+		}
+		peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10 // Linux counts in KiB
+		b.ReportMetric(float64(peak)/(1<<20), args[0]+"-MiB")
+		b.ReportMetric(time.Since(began).Seconds(), args[0]+"-s")
+		if peak > maxPeakRSS {
+			b.Errorf("airgap %s took %d bytes of memory, more than %d", args[0], peak, maxPeakRSS)
+		}
+	}
+	run("keygen")
+	for b.Loop() {
+		run("export", "-f", list, "--key", "airgap.key", "-o", "bundle.tar")
+		run("verify", "bundle.tar", "--key", "airgap.pub")
+		run("import", "bundle.tar", host(to)+"/mirror", "--key", "airgap.pub")
+	}
+	if got, want := len(target.blobs), len(source.blobs); got != want {
+		b.Errorf("the target has %d blobs, want %d", got, want)
+	}
+}
+
+func host(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
+
+// generated is a registry whose blobs are made when they are asked for.
+type generated struct {
+	manifests map[string][]byte                // by tag and by digest
+	blobs     map[string]func(io.Writer) error // by digest
+	sizes     map[string]int64
+	tags      []string
+}
+
+func newGenerated() *generated {
+	g := &generated{manifests: map[string][]byte{}, blobs: map[string]func(io.Writer) error{}, sizes: map[string]int64{}}
+	block := bytes.Repeat([]byte("airgap"), 1<<17)
+	g.image("large", g.blob(largeLayer, func(w io.Writer) error {
+		for left := largeLayer; left > 0; left -= len(block) {
+			if _, err := w.Write(block[:min(left, len(block))]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	for i := range smallImages {
+		var layers []bundle.Descriptor
+		for j := range layersPerImage {
+			content := bytes.Repeat([]byte(fmt.Sprintf("%08d", i*layersPerImage+j)), smallLayer/8)
+			layers = append(layers, g.blob(smallLayer, writeAll(content)))
+		}
+		g.image(fmt.Sprintf("small-%d", i), layers...)
+	}
+	return g
+}
+
+func writeAll(content []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	}
+}
+
+func (g *generated) blob(size int64, write func(io.Writer) error) bundle.Descriptor {
+	h := sha256.New()
+	_ = write(h)
+	d := bundle.Descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar", Digest: bundle.Digest(h.Sum(nil)), Size: size}
+	g.blobs[d.Digest.String()], g.sizes[d.Digest.String()] = write, size
+	return d
+}
+
+func (g *generated) image(tag string, layers ...bundle.Descriptor) {
+	config := []byte(fmt.Sprintf(`{"tag":%q}`, tag))
+	configDescriptor := g.blob(int64(len(config)), writeAll(config))
+	content, _ := json.Marshal(bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &configDescriptor, Layers: layers})
+	g.manifests[tag], g.manifests[bundle.DigestOf(content).String()] = content, content
+	g.tags = append(g.tags, tag)
+}
+
+func (g *generated) list(host string) []byte {
+	var list bytes.Buffer
+	for _, tag := range g.tags {
+		fmt.Fprintf(&list, "%s/app:%s\n", host, tag)
+	}
+	return list.Bytes()
+}
+
+func (g *generated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	kind, name := splitPath(r.URL.Path)
+	switch manifest, write := g.manifests[name], g.blobs[name]; {
+	case r.URL.Path == "/v2/":
+	case kind == "referrers":
+		writeDocument(w, bundle.MediaTypeOCIIndex, []byte(`{"schemaVersion":2,"mediaType":"`+bundle.MediaTypeOCIIndex+`","manifests":[]}`))
+	case kind == "manifests" && manifest != nil:
+		writeDocument(w, bundle.MediaTypeOCIManifest, manifest)
+	case kind == "blobs" && write != nil:
+		w.Header().Set("Content-Length", fmt.Sprint(g.sizes[name]))
+		_ = write(w)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func writeDocument(w http.ResponseWriter, mediaType string, content []byte) {
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Docker-Content-Digest", bundle.DigestOf(content).String())
+	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+	_, _ = w.Write(content)
+}
+
+// splitPath returns the last two elements of /v2/REPOSITORY/KIND/NAME.
+func splitPath(path string) (kind, name string) {
+	elements := strings.Split(path, "/")
+	if len(elements) < 2 {
+		return "", ""
+	}
+	return elements[len(elements)-2], elements[len(elements)-1]
+}
+
+// sink is a registry that checks what is uploaded and keeps only the digests of blobs.
+type sink struct {
+	mu        sync.Mutex
+	uploads   int
+	hashes    map[string]bundle.Digest
+	blobs     map[string]bool
+	manifests map[string][]byte
+}
+
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	kind, name := splitPath(r.URL.Path)
+	switch {
+	case r.URL.Path == "/v2/":
+	case kind == "manifests":
+		s.manifest(w, r, name)
+	case kind == "blobs" && r.Method == http.MethodHead:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.blobs[name] {
+			http.NotFound(w, r)
+		}
+	case strings.Contains(r.URL.Path, "/blobs/uploads/"):
+		s.upload(w, r, name)
+	case kind == "referrers":
+		writeDocument(w, bundle.MediaTypeOCIIndex, []byte(`{"schemaVersion":2,"mediaType":"`+bundle.MediaTypeOCIIndex+`","manifests":[]}`))
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (s *sink) upload(w http.ResponseWriter, r *http.Request, id string) {
+	switch r.Method {
+	case http.MethodPost:
+		s.mu.Lock()
+		s.uploads++
+		w.Header().Set("Location", fmt.Sprintf("%s%d", r.URL.Path, s.uploads))
+		s.mu.Unlock()
+		w.WriteHeader(http.StatusAccepted)
+	case http.MethodPatch:
+		h := sha256.New()
+		_, _ = io.Copy(h, r.Body)
+		s.mu.Lock()
+		if s.hashes == nil {
+			s.hashes = map[string]bundle.Digest{}
+		}
+		s.hashes[id] = bundle.Digest(h.Sum(nil))
+		s.mu.Unlock()
+		w.Header().Set("Location", r.URL.Path)
+		w.WriteHeader(http.StatusAccepted)
+	case http.MethodPut:
+		digest := r.URL.Query().Get("digest")
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.hashes[id].String() != digest {
+			http.Error(w, "wrong digest", http.StatusBadRequest)
+			return
+		}
+		s.blobs[digest] = true
+		w.WriteHeader(http.StatusCreated)
+	}
+}
+
+func (s *sink) manifest(w http.ResponseWriter, r *http.Request, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.Method == http.MethodPut {
+		content, _ := io.ReadAll(r.Body)
+		s.manifests[name], s.manifests[bundle.DigestOf(content).String()] = content, content
+		w.WriteHeader(http.StatusCreated)
+		return
+	}
+	if s.manifests[name] == nil {
+		http.NotFound(w, r)
+		return
+	}
+	writeDocument(w, bundle.MediaTypeOCIManifest, s.manifests[name])
+}
+
+// The benchmark's own registries must be right, or its figures mean nothing: they are run with a small corpus always.
+func TestMemoryBenchmarkRegistries(t *testing.T) {
+	g := newGeneratedSmall()
+	server := httptest.NewServer(g)
+	defer server.Close()
+	w := newWorld(t)
+	t.Setenv("AIRGAP_PASSWORD", "x")
+	key, file := filepath.Join(w.home, "airgap"), filepath.Join(w.home, "b.tar")
+	w.expect(t, exitOK, "", "keygen", "--output-key-prefix", key)
+	w.expect(t, exitOK, "", "export", host(server)+"/app:one", "--key", key+".key", "-o", file)
+	w.expect(t, exitOK, "", "verify", file, "--key", key+".pub")
+}
+
+func newGeneratedSmall() *generated {
+	g := &generated{manifests: map[string][]byte{}, blobs: map[string]func(io.Writer) error{}, sizes: map[string]int64{}}
+	g.image("one", g.blob(5, writeAll([]byte("layer"))))
+	return g
+}
