@@ -263,7 +263,7 @@ func (in interner) one(s *string) {
 func checkText(what, s string) error {
 	switch {
 	case len(s) > MaxStringSize:
-		return fmt.Errorf("%s: %w of %d bytes: %.60q...", what, ErrLimit, MaxStringSize, s)
+		return fmt.Errorf("%s: %w of %d bytes: it begins %.60q", what, ErrLimit, MaxStringSize, s)
 	case !utf8.ValidString(s):
 		return fmt.Errorf("%s %.60q is not UTF-8", what, s)
 	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
@@ -319,23 +319,23 @@ func (r *Root) check() error {
 	return checkManifestFields(r.MediaType, r.ArtifactType, r.Size, r.Digest)
 }
 
-func (m *ManifestRow) check(roots int) error {
-	if m.Root < 0 || m.Root >= roots {
-		return fmt.Errorf("root %d of %d", m.Root, roots)
+func (r *ManifestRow) check(roots int) error {
+	if r.Root < 0 || r.Root >= roots {
+		return fmt.Errorf("root %d of %d", r.Root, roots)
 	}
-	if err := checkText("repository", m.From); err != nil {
+	if err := checkText("repository", r.From); err != nil {
 		return err
 	}
-	if !slices.Contains(vias, m.Via) {
-		return fmt.Errorf("%w: found via %.40q", ErrUnsupported, m.Via)
+	if !slices.Contains(vias, r.Via) {
+		return fmt.Errorf("%w: found via %.40q", ErrUnsupported, r.Via)
 	}
-	if refers := m.Via.IsReferrer() || m.Via == ViaCosignTag; refers == m.Subject.IsZero() {
-		return fmt.Errorf("found via %s with subject %s", m.Via, m.Subject)
+	if refers := r.Via.IsReferrer() || r.Via == ViaCosignTag; refers == r.Subject.IsZero() {
+		return fmt.Errorf("found via %s with subject %s", r.Via, r.Subject)
 	}
-	if m.Via == ViaCosignTag != IsCosignTagOf(m.Subject, m.Tag) || (m.Via != ViaCosignTag && m.Tag != "") {
-		return fmt.Errorf("found via %s of %s with the tag %.80q", m.Via, m.Subject, m.Tag)
+	if r.Via == ViaCosignTag != IsCosignTagOf(r.Subject, r.Tag) || (r.Via != ViaCosignTag && r.Tag != "") {
+		return fmt.Errorf("found via %s of %s with the tag %.80q", r.Via, r.Subject, r.Tag)
 	}
-	return checkManifestFields(m.MediaType, m.ArtifactType, m.Size, m.Digest)
+	return checkManifestFields(r.MediaType, r.ArtifactType, r.Size, r.Digest)
 }
 
 func checkManifestFields(mediaType, artifactType string, size int64, digest Digest) error {

@@ -44,15 +44,26 @@ type lookup struct {
 // inspect asks the target what it has. It writes nothing. Problems of several repositories, and all conflicts, are in
 // one error; one that concerns all of the target ends it.
 func (r *run) inspect(ctx context.Context) error {
-	var (
-		mu       sync.Mutex
-		problems bundle.Problems
-		failed   = make([]bool, len(r.plan.repositories))
-	)
-	err := each(ctx, r.options.Jobs, r.lookups(), func(ctx context.Context, l lookup) error {
-		mu.Lock()
-		skip := failed[l.repo]
-		mu.Unlock()
+	s := survey{run: r, failed: make([]bool, len(r.plan.repositories))}
+	err := s.make(ctx, r.lookups())
+	if err == nil {
+		err = s.make(ctx, r.lookupsOfLists())
+	}
+	return errors.Join(err, s.problems.Err())
+}
+
+type survey struct {
+	*run
+	mu       sync.Mutex
+	problems bundle.Problems
+	failed   []bool // by repository
+}
+
+func (s *survey) make(ctx context.Context, lookups iter.Seq[lookup]) error {
+	return each(ctx, s.options.Jobs, lookups, func(ctx context.Context, l lookup) error {
+		s.mu.Lock()
+		skip := s.failed[l.repo]
+		s.mu.Unlock()
 		if skip {
 			return nil
 		}
@@ -60,14 +71,13 @@ func (r *run) inspect(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil || errors.Is(err, registry.ErrUnavailable) || errors.Is(err, registry.ErrThrottled) {
 			return err
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		problems.Add(err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.problems.Add(err)
 		// What a repository refuses once, such as an account without rights, it refuses for everything.
-		failed[l.repo] = !errors.Is(err, ErrConflict)
+		s.failed[l.repo] = !errors.Is(err, ErrConflict)
 		return nil
 	})
-	return errors.Join(err, problems.Err())
 }
 
 func (r *run) lookups() iter.Seq[lookup] {
@@ -91,6 +101,36 @@ func (r *run) lookups() iter.Seq[lookup] {
 			}
 		}
 	}
+}
+
+// lookupsOfLists are about the referrers of what was found to be there. Where the subject is not, nobody has listed any.
+func (r *run) lookupsOfLists() iter.Seq[lookup] {
+	return func(yield func(lookup) bool) {
+		for i := range r.plan.lists {
+			l := &r.plan.lists[i]
+			repo := &r.plan.repositories[l.repo]
+			row, _ := r.plan.contents.Find(l.subject)
+			at, found := repo.find(int32(row))
+			if found && repo.states[at] == present && !yield(lookup{l.repo, func(ctx context.Context) error { return r.lookForList(ctx, l) }}) {
+				return
+			}
+		}
+	}
+}
+
+func (r *run) lookForList(ctx context.Context, l *referrersList) error {
+	subject := r.plan.repos[l.repo].Digest(l.subject.String())
+	listed, err := r.target.Referrers(ctx, subject)
+	switch {
+	case absent(err):
+		return nil
+	case errors.Is(err, bundle.ErrFormat):
+		return fmt.Errorf("%w: nothing can be added to the list of referrers of %s: %w", ErrConflict, subject, err)
+	case err != nil:
+		return err
+	}
+	l.listed = len(missing(listed.Descriptors, r.digests(*l))) == 0
+	return nil
 }
 
 func (r *run) lookForTag(ctx context.Context, t *tagMove) error {

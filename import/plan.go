@@ -85,6 +85,7 @@ type referrersList struct {
 	repo    int32
 	subject bundle.Digest
 	rows    []int32
+	listed  bool // all of them were before this run
 }
 
 // newPlan works out what has to be there. All conflicts are in one error, which wraps ErrConflict.

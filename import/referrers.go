@@ -33,7 +33,7 @@ func (r *run) listReferrers(ctx context.Context) error {
 // asked for the list, which also shows whether it has the API at all.
 func (r *run) ensureListed(ctx context.Context, l referrersList) error {
 	repo := &r.plan.repositories[l.repo]
-	if !slices.ContainsFunc(l.rows, func(row int32) bool {
+	if l.listed || !slices.ContainsFunc(l.rows, func(row int32) bool {
 		at, _ := repo.find(row)
 		return repo.states[at] != acknowledged
 	}) {

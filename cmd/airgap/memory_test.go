@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -147,7 +148,7 @@ func (g *generated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case kind == "manifests" && manifest != nil:
 		writeDocument(w, bundle.MediaTypeOCIManifest, manifest)
 	case kind == "blobs" && write != nil:
-		w.Header().Set("Content-Length", fmt.Sprint(g.sizes[name]))
+		w.Header().Set("Content-Length", strconv.FormatInt(g.sizes[name], 10))
 		_ = write(w)
 	default:
 		http.NotFound(w, r)
@@ -157,7 +158,7 @@ func (g *generated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func writeDocument(w http.ResponseWriter, mediaType string, content []byte) {
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Docker-Content-Digest", bundle.DigestOf(content).String())
-	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	_, _ = w.Write(content)
 }
 

@@ -66,6 +66,7 @@ type session struct {
 type credential struct {
 	header  string
 	secrets []string  // what is never to be shown
+	account bool      // it is somebody's, not anybody's
 	renewAt time.Time // zero: when it is refused
 }
 
@@ -174,7 +175,7 @@ func (s *session) obtain(ctx context.Context) (credential, error) {
 	}
 	switch {
 	case account.RegistryToken != "":
-		return credential{header: "Bearer " + account.RegistryToken, secrets: []string{account.RegistryToken}}, nil
+		return credential{header: "Bearer " + account.RegistryToken, secrets: []string{account.RegistryToken}, account: true}, nil
 	case c.scheme == bearer:
 		return s.token(ctx, c, account)
 	}
@@ -208,7 +209,7 @@ func basicCredential(account *authn.AuthConfig) credential {
 	if encoded == "" {
 		return credential{}
 	}
-	return credential{header: "Basic " + encoded, secrets: slices.DeleteFunc([]string{encoded, account.Password}, func(s string) bool { return s == "" })}
+	return credential{header: "Basic " + encoded, secrets: []string{encoded, account.Password}, account: true}
 }
 
 // token gets a token from the registry's token service.
@@ -261,7 +262,8 @@ func oauthRequest(c challenge, scopes []string, identityToken string) request {
 
 // exchange sends how, completed from r, and reads the token in the answer.
 func (s *session) exchange(ctx context.Context, r *request, how request, secrets ...string) (credential, error) {
-	r.method, r.url, r.header, r.body, r.secrets = how.method, how.url, how.header, how.body, secrets
+	r.method, r.url, r.header, r.body = how.method, how.url, how.header, how.body
+	r.secrets, r.account = secrets, len(secrets) > 0
 	_, body, err := s.client.fetch(ctx, r, maxTokenBody)
 	if err != nil {
 		return credential{}, err
@@ -288,6 +290,7 @@ func (s *session) exchange(ctx context.Context, r *request, how request, secrets
 	return credential{
 		header:  "Bearer " + token,
 		secrets: append(secrets, token),
+		account: len(secrets) > 0,
 		renewAt: s.client.cfg.Now().Add(lifetime - min(renewAhead, lifetime/4)),
 	}, nil
 }

@@ -214,18 +214,18 @@ func (r *request) hint(e *Error, resp *http.Response) string {
 			return "create the project, or check its name"
 		case !sameOrigin(resp.Request.URL, &r.home.base) && r.realm == nil:
 			return ""
-		case len(r.secrets) > 0:
+		case r.account:
 			return fmt.Sprintf("the credentials for %s do not suffice; run \"airgap login %s\"", registry, registry)
 		}
 		return fmt.Sprintf("run \"airgap login %s\"", registry)
 	case http.StatusForbidden:
-		if len(r.secrets) > 0 && e.Message == "" {
+		if r.account && e.Message == "" {
 			return "the account lacks the rights for it"
-		} else if len(r.secrets) == 0 {
+		} else if !r.account {
 			return fmt.Sprintf("run \"airgap login %s\" if this needs an account", registry)
 		}
 	case http.StatusTooManyRequests:
-		if len(r.secrets) == 0 {
+		if !r.account {
 			return fmt.Sprintf("registries allow more to those who \"airgap login %s\"", registry)
 		}
 	}

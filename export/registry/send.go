@@ -32,6 +32,7 @@ type request struct {
 	patient bool
 
 	secrets []string // what was sent as credentials, to be kept out of errors
+	account bool     // it was somebody's
 }
 
 // Bounds of one exchange.
@@ -132,7 +133,7 @@ func (c *Client) authorized(ctx context.Context, r *request) (*http.Response, er
 	if err != nil {
 		return nil, c.relabel(ctx, r, err)
 	}
-	r.secrets = cred.secrets
+	r.secrets, r.account = cred.secrets, cred.account
 	resp, err := c.hop(ctx, r, r.url, cred.header)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err

@@ -110,6 +110,9 @@ func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.content.Read(p)
 	u.n += int64(n)
 	switch {
+	case err == io.EOF && u.n < u.size:
+		err = fmt.Errorf("%w: %d of %d bytes", bundle.ErrDigest, u.n, u.size)
+		u.err = err
 	case err == io.EOF:
 		u.done = true
 		u.watch.expect(answerTimeout)

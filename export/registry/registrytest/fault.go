@@ -222,7 +222,7 @@ func sortRaw(list []json.RawMessage) {
 	}
 }
 
-// Mounts makes mounts work, which go-containerregistry answers with an upload.
+// Mounts makes mounts of any blob that the registry has work, which go-containerregistry answers with an upload.
 func Mounts() Fault {
 	return On("POST", "/blobs/uploads/", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		digest, from := r.URL.Query().Get("mount"), r.URL.Query().Get("from")
@@ -242,7 +242,8 @@ func Mounts() Fault {
 }
 
 // BlobsPerRepository hides blobs from repositories that they were not pushed to or mounted into: go-containerregistry
-// keeps all in one place. Blobs stored by AddBlob are seen nowhere then, unless seen says so with "repo@digest".
+// keeps all in one place. Mounts work, from where a blob is seen. Blobs stored by AddBlob are seen nowhere, unless seen
+// says so with "repo@digest".
 func BlobsPerRepository(seen ...string) Fault {
 	var mu sync.Mutex
 	known := make(map[string]bool)
@@ -265,6 +266,9 @@ func BlobsPerRepository(seen ...string) Fault {
 		}
 		if digest := query.Get("mount"); known[query.Get("from")+"@"+digest] {
 			known[repo+"@"+digest] = true
+			w.Header().Set("Location", "/v2/"+repo+"/blobs/"+digest)
+			w.WriteHeader(http.StatusCreated)
+			return true
 		}
 		return false
 	}

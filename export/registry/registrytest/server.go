@@ -64,7 +64,7 @@ type settings struct {
 	subject bool
 }
 
-// Faults puts faults before the registry. The first that handles a request ends it.
+// Faults puts faults before the registry, the first outermost: what each takes for the registry has the later ones in it.
 func Faults(faults ...Fault) Option {
 	return func(s *settings) { s.faults = append(s.faults, faults...) }
 }
@@ -122,12 +122,11 @@ func (s *Server) record(next http.Handler) http.Handler {
 		})
 		faults := s.faults
 		s.mu.Unlock()
-		for _, fault := range faults {
-			if fault(w, r, next) {
-				return
-			}
+		handler := next
+		for i := len(faults) - 1; i >= 0; i-- {
+			handler = Then(faults[i], handler)
 		}
-		next.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	})
 }
 
