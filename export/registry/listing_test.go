@@ -84,14 +84,14 @@ func TestReferrers(t *testing.T) {
 		"a digest of no kind":       {fault: page(`{"schemaVersion":2,"manifests":[{"mediaType":"a","digest":"x","size":1}]}`), err: bundle.ErrFormat},
 		"a digest with two sizes":   {fault: page(fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"a","digest":%[1]q,"size":1},{"mediaType":"a","digest":%[1]q,"size":2}]}`, bundle.EmptyJSON)), err: bundle.ErrFormat},
 		"too large":                 {fault: Extend(bundle.MaxManifestSize), err: bundle.ErrLimit},
-		"a page is missing":         {fault: chain(Between(1, 2, NotFoundText()), Pages(2)), err: errAny, message: "404"},
-		"a page without repository": {fault: chain(Between(1, 2, NameUnknown()), Pages(2)), err: registry.ErrRepositoryUnknown},
-		"a page is truncated":       {fault: chain(Between(1, 2, Cut(10)), Pages(2)), err: bundle.ErrFormat},
+		"a page is missing":         {fault: First(Between(1, 2, NotFoundText()), Pages(2)), err: errAny, message: "404"},
+		"a page without repository": {fault: First(Between(1, 2, NameUnknown()), Pages(2)), err: registry.ErrRepositoryUnknown},
+		"a page is truncated":       {fault: First(Between(1, 2, Cut(10)), Pages(2)), err: bundle.ErrFormat},
 		"next page at another host": {fault: next(elsewhere.URL + "/v2/x"), err: errAny, message: "another host"},
 		"next page with a password": {fault: next("http://a:b@127.0.0.1/"), err: errAny},
 		"next page of another kind": {fault: next("file:///etc/passwd"), err: errAny},
 		"next page is this":         {fault: next("?"), err: errAny, message: "circle"},
-		"pages in a circle":         {fault: chain(Between(0, 1, next("?a=1")), Between(0, 1, next("?a=2")), next("?a=1")), err: errAny, message: "circle"},
+		"pages in a circle":         {fault: First(Between(0, 1, next("?a=1")), Between(0, 1, next("?a=2")), next("?a=1")), err: errAny, message: "circle"},
 		"pages without end":         {fault: endless(), err: bundle.ErrLimit, message: "1000 pages"},
 		"malformed link":            {fault: Header(link, "http://x/; rel=next"), err: errAny, message: "Link"},
 		"malformed link parameter":  {fault: Header(link, `<?x>; rel="next`), err: errAny, message: "Link"},
@@ -135,18 +135,6 @@ func TestReferrers(t *testing.T) {
 		if r.Header.Get("Authorization") != "" || strings.Contains(r.Path, "/v2/x") {
 			t.Errorf("%s arrived elsewhere", r)
 		}
-	}
-}
-
-// chain lets each fault have what those before it left.
-func chain(faults ...Fault) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		for _, fault := range faults {
-			if fault(w, r, next) {
-				return true
-			}
-		}
-		return false
 	}
 }
 
@@ -300,7 +288,7 @@ func TestTags(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
-	server.Inject(On("", "/tags/", chain(
+	server.Inject(On("", "/tags/", First(
 		Times(1, Answer(200, `{"name":"x","tags":["a","b"]}`, "Link", `</v2/acme/app/tags/list?last=b&n=2>; rel="next"`)),
 		Times(1, Answer(200, `{"name":"x","tags":["b","c"]}`, "Link", `</v2/acme/app/tags/list?last=c&n=2>; rel="next"`)),
 		Times(1, Answer(200, `{"name":"x","tags":null}`)),

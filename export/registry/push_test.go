@@ -243,11 +243,12 @@ func TestPushBlobCancelled(t *testing.T) {
 }
 
 func TestPushBlobStalls(t *testing.T) {
+	t.Parallel()
 	server := New(t, Faults(On("PATCH", "", Times(1, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		time.Sleep(time.Second) // the server does not notice who goes away before it reads
+		time.Sleep(3 * time.Second) // the server does not notice who goes away before it reads
 		panic(http.ErrAbortHandler)
 	}))))
-	c := newClient(t, func(cfg *registry.Config) { cfg.StallTimeout = 300 * time.Millisecond })
+	c := newClient(t, func(cfg *registry.Config) { cfg.StallTimeout = 1500 * time.Millisecond })
 	data := content(20 << 20) // more than the sockets hold
 	o := &opener{content: data}
 	ok(t, c.PushBlob(t.Context(), server.Repo("acme/app"), bundle.Descriptor{Digest: bundle.DigestOf(data), Size: int64(len(data))}, o.open))

@@ -28,6 +28,18 @@ func Then(fault Fault, next http.Handler) http.Handler {
 	})
 }
 
+// First has the first of the faults that handles a request answer it; none sees the others' answers.
+func First(faults ...Fault) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		for _, fault := range faults {
+			if fault(w, r, next) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
 // On limits a fault to requests with that method ("" for any) and part of a path.
 func On(method, part string, fault Fault) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
