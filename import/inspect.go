@@ -124,8 +124,8 @@ func (r *run) lookForList(ctx context.Context, l *referrersList) error {
 	switch {
 	case absent(err):
 		return nil
-	case errors.Is(err, bundle.ErrFormat):
-		return fmt.Errorf("%w: nothing can be added to the list of referrers of %s: %w", ErrConflict, subject, err)
+	case errors.Is(err, bundle.ErrFormat): // of the target's list, so that it is not wrapped
+		return fmt.Errorf("%w: nothing can be added to the list of referrers of %s: %s", ErrConflict, subject, err.Error())
 	case err != nil:
 		return err
 	}

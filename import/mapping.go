@@ -39,7 +39,7 @@ func ParseDestination(s string) (Destination, error) {
 		return bad(err)
 	}
 	if prefix != "" {
-		if err := bundle.CheckPath(prefix); err != nil {
+		if err := checkName(prefix, ""); err != nil {
 			return bad(err)
 		}
 	}
@@ -47,7 +47,7 @@ func ParseDestination(s string) (Destination, error) {
 }
 
 // Mapping gives some images another destination: PATTERN=PATH[:TAG]. The pattern is compared with an image's source,
-// once without tag and digest, then with them; each * in it stands for any characters, slashes too, the first ones for
+// once without tag and digest, then with the tag, then as it is; each * in it stands for any characters, slashes too, the first ones for
 // as few as possible. PATH is the whole repository name at the target; each * in it is replaced by what the * of the
 // same place in the pattern stands for. Without TAG the image keeps its recorded tag.
 type Mapping struct {
@@ -78,15 +78,23 @@ func ParseMapping(s string) (Mapping, error) {
 		specificity: len(pattern) - strings.Count(pattern, "*"),
 	}
 	// Any match must do here, so that a mistake shows without a bundle.
-	if err := bundle.CheckPath(strings.ReplaceAll(path, "*", "x")); err != nil {
+	if err := checkName(strings.ReplaceAll(path, "*", "x"), strings.ReplaceAll(tag, "*", "x")); err != nil {
 		return bad(err.Error() + " (the path is without a registry)")
 	}
-	if tag != "" {
-		if err := bundle.CheckTag(strings.ReplaceAll(tag, "*", "x")); err != nil {
-			return bad(err.Error())
-		}
-	}
 	return m, nil
+}
+
+// checkName says what is wrong with a repository name or a tag ("" for none). Its errors do not wrap bundle.ErrFormat,
+// as those of package bundle do: it is not the bundle that is wrong.
+func checkName(path, tag string) error {
+	err := bundle.CheckPath(path)
+	if err == nil && tag != "" {
+		err = bundle.CheckTag(tag)
+	}
+	if err == nil {
+		return nil
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), bundle.ErrFormat.Error()+": "))
 }
 
 // apply returns the destination that m gives to an image; false where m is not about it.
@@ -148,11 +156,11 @@ func newSourceName(source string) sourceName {
 
 // spellings are the ways in which a user may mean the source.
 func (n sourceName) spellings() []string {
-	spellings := []string{n.repository, n.full}
-	if tagged := n.repository + ":" + n.tag; n.tag != "" && tagged != n.full {
-		spellings = append(spellings, tagged)
+	spellings := []string{n.repository}
+	if n.tag != "" {
+		spellings = append(spellings, n.repository+":"+n.tag)
 	}
-	return spellings
+	return append(spellings, n.full)
 }
 
 // cutTag splits a name into repository and tag, and does not take a port for a tag.

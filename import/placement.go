@@ -59,10 +59,7 @@ func (p *placer) add(row int, root *bundle.Root) {
 		p.excluded = append(p.excluded, root.Source)
 		return
 	}
-	err := bundle.CheckPath(path)
-	if err == nil && tag != "" {
-		err = bundle.CheckTag(tag)
-	}
+	err := checkName(path, tag)
 	switch {
 	case err != nil:
 		p.problems.Add(fmt.Errorf("%w: %s: %w", ErrMapping, root.Source, err))

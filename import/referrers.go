@@ -158,7 +158,7 @@ func (r *run) readFallback(ctx context.Context, tag name.Tag) (*fallbackList, er
 	}
 	list, err := parseFallback(desc.MediaType, content)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s, where the list of referrers belongs, is something else: %w", ErrConflict, tag, err)
+		return nil, fmt.Errorf("%w: %s, where the list of referrers belongs, is something else: %s", ErrConflict, tag, err.Error())
 	}
 	return list, nil
 }

@@ -1,0 +1,589 @@
+package importer_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+	"airgap/export/registry/registrytest"
+	importer "airgap/import"
+)
+
+// The kinds of registries that everything must work with.
+var targets = map[string][]registrytest.Option{
+	"acknowledges":   {registrytest.AcknowledgeSubjects(), perRepository()},
+	"referrers API":  {perRepository()},
+	"fallback tags":  {registrytest.NoReferrersAPI(), perRepository()},
+	"refuses mounts": {registrytest.AcknowledgeSubjects(), perRepository(), registrytest.Wrap(behind(refuseMounts))},
+}
+
+// refuseMounts makes the target answer mounts as what it takes them for, the begin of an upload.
+func refuseMounts(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+	if r.URL.Query().Get("mount") != "" {
+		r.URL.RawQuery = ""
+	}
+	return false
+}
+
+// perRepository makes repositories keep their blobs apart, and mounts work.
+func perRepository() registrytest.Option {
+	return registrytest.Wrap(func(next http.Handler) http.Handler {
+		return behind(registrytest.BlobsPerRepository())(behind(registrytest.Mounts())(next))
+	})
+}
+
+func behind(fault registrytest.Fault) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler { return registrytest.Then(fault, next) }
+}
+
+func client() *registry.Client {
+	return registry.New(registry.Config{
+		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
+		Retry: registry.RetryPolicy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+	})
+}
+
+func options(t testing.TB, s *registrytest.Server) importer.Options {
+	t.Helper()
+	d, err := importer.ParseDestination(s.Host() + "/mirror")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_700_000_000, 0)
+	return importer.Options{Destination: d, TempDir: t.TempDir(), Now: func() time.Time { now = now.Add(time.Second); return now }}
+}
+
+// writes are the requests that change something at the target.
+func writes(s *registrytest.Server) []string {
+	var list []string
+	for _, r := range s.Requests() {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			list = append(list, r.String())
+		}
+	}
+	return list
+}
+
+func TestImport(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	for name, target := range targets {
+		for _, way := range []string{"file", "pipe"} {
+			t.Run(name+", "+way, func(t *testing.T) {
+				s := registrytest.New(t, target...)
+				b := open(t, path)
+				if way == "pipe" {
+					b = openPipe(t, path)
+				}
+				report, err := importer.Run(t.Context(), b, client(), options(t, s))
+				if err != nil {
+					t.Fatal(err)
+				}
+				expectAcme(t, a, s, name == "fallback tags")
+				expectReport(t, a, report, name)
+			})
+		}
+	}
+}
+
+// expectAcme reads the target as any client would, and compares it with the world.
+func expectAcme(t *testing.T, a *acme, s *registrytest.Server, fallback bool) {
+	t.Helper()
+	for _, image := range a.images {
+		repo := "mirror/" + image.Root.Path
+		if image.Root.Tag != "" {
+			expectManifest(t, s, repo, image.Root.Tag, a.blobs[image.Root.Digest])
+		}
+		lists := map[bundle.Digest]map[string]bundle.Manifest{}
+		for _, m := range image.Manifests {
+			expectManifest(t, s, repo, m.Digest.String(), a.blobs[m.Digest])
+			if m.Tag != "" {
+				expectManifest(t, s, repo, m.Tag, a.blobs[m.Digest])
+			}
+			parsed := a.parse(m.Digest)
+			for _, blob := range parsed.Blobs() {
+				expectBlob(t, a, s, repo, blob)
+			}
+			if parsed.Subject != nil {
+				if lists[parsed.Subject.Digest] == nil {
+					lists[parsed.Subject.Digest] = map[string]bundle.Manifest{}
+				}
+				lists[parsed.Subject.Digest][m.Digest.String()] = *parsed
+			}
+		}
+		for subject, want := range lists {
+			expectList(t, s, repo, subject, want, fallback)
+		}
+	}
+}
+
+func expectManifest(t *testing.T, s *registrytest.Server, repo, reference string, want []byte) {
+	t.Helper()
+	if got := s.StoredManifest(repo, reference); string(got) != string(want) {
+		t.Errorf("%s, %s: %d bytes, want %d", repo, reference, len(got), len(want))
+	}
+}
+
+func expectBlob(t *testing.T, a *acme, s *registrytest.Server, repo string, want bundle.Descriptor) {
+	t.Helper()
+	status, body := get(t, s, "/v2/"+repo+"/blobs/"+want.Digest.String())
+	if want.MediaType == foreignType {
+		if status != http.StatusNotFound {
+			t.Errorf("the layer that may not be distributed is in %s", repo)
+		}
+	} else if status != http.StatusOK || body != string(a.blobs[want.Digest]) {
+		t.Errorf("%s: blob %s: status %d, %d bytes", repo, want.Digest, status, len(body))
+	}
+}
+
+func get(t *testing.T, s *registrytest.Server, path string) (int, string) {
+	t.Helper()
+	response, err := http.Get(s.URL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func expectList(t *testing.T, s *registrytest.Server, repo string, subject bundle.Digest, want map[string]bundle.Manifest, fallback bool) {
+	t.Helper()
+	tag := "/v2/" + repo + "/manifests/" + subject.FallbackTag()
+	list := tag
+	if !fallback {
+		list = "/v2/" + repo + "/referrers/" + subject.String()
+		if status, _ := get(t, s, tag); status != http.StatusNotFound {
+			t.Errorf("%s has a fallback tag for %s, and the API", repo, subject)
+		}
+	}
+	var index bundle.Manifest
+	if _, body := get(t, s, list); json.Unmarshal([]byte(body), &index) != nil {
+		t.Fatalf("%s: %s", list, body)
+	}
+	var got []string
+	for _, d := range index.Manifests {
+		got = append(got, d.Digest.String())
+		m := want[d.Digest.String()]
+		if fallback && (d.ArtifactType != m.EffectiveArtifactType() || !maps.Equal(d.Annotations, m.Annotations)) {
+			t.Errorf("%s: wrong descriptor %+v", list, d)
+		}
+	}
+	slices.Sort(got)
+	if expected := slices.Sorted(maps.Keys(want)); !slices.Equal(got, expected) {
+		t.Errorf("%s:\n%v\nwant\n%v", list, got, expected)
+	}
+}
+
+func expectReport(t *testing.T, a *acme, report *importer.Report, target string) {
+	t.Helper()
+	want := importer.Work{
+		// acme/app and other/app get 13 manifests each.
+		ManifestsPushed: 2*13 + 1 + 1, TagsMoved: 4 + 4,
+	}
+	blobs := map[bundle.Digest]int{}
+	for _, repo := range []string{"acme/app", "other/app", "acme/tool", "acme/report"} {
+		seen := map[bundle.Digest]bool{}
+		for _, image := range a.images {
+			for _, m := range image.Manifests {
+				for _, b := range a.parse(m.Digest).Blobs() {
+					if image.Root.Path == repo && b.MediaType != foreignType && !seen[b.Digest] {
+						seen[b.Digest] = true
+						blobs[b.Digest]++
+					}
+				}
+			}
+		}
+	}
+	for d, n := range blobs {
+		size := int64(len(a.blobs[d]))
+		want.BlobsPushed, want.BytesPushed = want.BlobsPushed+1, want.BytesPushed+size
+		want.BlobsMounted, want.BytesMounted = want.BlobsMounted+n-1, want.BytesMounted+size*int64(n-1)
+	}
+	if report.Planned != want {
+		t.Errorf("planned %+v\nwant    %+v", report.Planned, want)
+	}
+	if target == "refuses mounts" {
+		want.BlobsPushed, want.BlobsMounted = want.BlobsPushed+want.BlobsMounted, 0
+		want.BytesPushed, want.BytesMounted = want.BytesPushed+want.BytesMounted, 0
+	}
+	if target == "fallback tags" {
+		want.FallbackTags = 2 * 3
+	}
+	if report.Done != want {
+		t.Errorf("done %+v\nwant %+v", report.Done, want)
+	}
+	if !report.Complete || !report.Changed || report.DryRun || report.Seconds != 1 {
+		t.Errorf("%+v", report)
+	}
+	if !slices.Equal(report.Nondistributable, []bundle.Digest{a.foreign.Digest}) {
+		t.Errorf("left out: %v", report.Nondistributable)
+	}
+	for _, row := range report.Images {
+		if row.Status != importer.StatusPushed {
+			t.Errorf("%+v", row)
+		}
+		if row.Digest == a.index.Digest && (row.Referrers != 9 || !slices.Equal(row.Platforms, []string{"linux/amd64", "linux/arm64"})) {
+			t.Errorf("%+v", row)
+		}
+	}
+	if len(report.Images) != 5 || len(report.Referrers) != 3*9 || len(report.Tags) != 4+4 {
+		t.Errorf("%d images, %d referrers, %d tags", len(report.Images), len(report.Referrers), len(report.Tags))
+	}
+	if _, err := json.Marshal(report); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAgainChangesNothing(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	for name, target := range targets {
+		t.Run(name, func(t *testing.T) {
+			s := registrytest.New(t, target...)
+			if _, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil {
+				t.Fatal(err)
+			}
+			s.Forget()
+			report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+			if err != nil || report.Changed || !report.Complete {
+				t.Errorf("%v, %+v", err, report)
+			}
+			if w := writes(s); len(w) > 0 {
+				t.Errorf("written: %v", w)
+			}
+			if d := report.Done; d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved != 0 || d.BlobsVouched == 0 || d.BytesVouched == 0 {
+				t.Errorf("%+v", report.Done)
+			}
+			for _, tag := range report.Tags {
+				if tag.Status != importer.StatusUnchanged || tag.Old != tag.New {
+					t.Errorf("%+v", tag)
+				}
+			}
+		})
+	}
+}
+
+func TestDryRunWritesNothing(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	s := registrytest.New(t, targets["acknowledges"]...)
+	old := s.AddManifest("mirror/acme/app", "latest", bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
+	s.AddManifest("mirror/acme/app", "", bundle.MediaTypeOCIManifest, a.blobs[a.arm64.Digest])
+	for _, b := range []bool{false, true} {
+		o := options(t, s)
+		o.DryRun = true
+		checked := open(t, path)
+		if b {
+			checked = openPipe(t, path)
+		}
+		report, err := importer.Run(t.Context(), checked, client(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := writes(s); len(w) > 0 {
+			t.Errorf("written: %v", w)
+		}
+		if report.Changed || report.Complete || !report.DryRun || report.Done.BlobsPushed != 0 || report.Planned.ManifestsPresent != 1 || report.Planned.TagsMoved != 8 {
+			t.Errorf("%+v", report)
+		}
+		i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "latest" })
+		if m := report.Tags[i]; m.Old != old.Digest || m.New != a.index.Digest || m.Status != importer.StatusPlanned {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
+// TestReportsAreAlike: the same import gives the same report.
+func TestReportsAreAlike(t *testing.T) {
+	path := newAcme(t).file()
+	var first []byte
+	for range 3 {
+		s := registrytest.New(t, targets["acknowledges"]...)
+		report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.Marshal(report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = []byte(strings.ReplaceAll(string(got), s.Host(), "HOST"))
+		if first == nil {
+			first = got
+		}
+		if !reflect.DeepEqual(first, got) {
+			t.Errorf("%s\n%s", first, got)
+		}
+	}
+}
+
+// tagsOf returns what the tags point to that people use.
+func tagsOf(t *testing.T, a *acme, s *registrytest.Server) map[string]string {
+	t.Helper()
+	tags := map[string]string{}
+	for _, image := range a.images {
+		if image.Root.Tag != "" {
+			if content := s.StoredManifest("mirror/"+image.Root.Path, image.Root.Tag); content != nil {
+				tags[image.Root.Destination()] = bundle.DigestOf(content).String()
+			}
+		}
+	}
+	return tags
+}
+
+// TestEveryWriteFails lets one write after the other fail for good. No tag may move before all is there, and running
+// it again must complete it.
+func TestEveryWriteFails(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	for _, name := range []string{"acknowledges", "fallback tags"} {
+		t.Run(name, func(t *testing.T) {
+			s := registrytest.New(t, targets[name]...)
+			if _, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil {
+				t.Fatal(err)
+			}
+			n := len(writes(s))
+			for k := 0; k < n; k++ {
+				if k%3 != len(name)%3 && k < n-20 { // all of the last, where tags move
+					continue
+				}
+				s := registrytest.New(t, targets[name]...)
+				s.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
+				before := tagsOf(t, a, s)
+				s.Inject(writesFrom(k, registrytest.Code(http.StatusInternalServerError, "UNKNOWN", "killed")))
+				report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+				if err == nil || report == nil || report.Complete {
+					t.Fatalf("write %d of %d failed: %v, %+v", k, n, err, report)
+				}
+				after := tagsOf(t, a, s)
+				if !maps.Equal(before, after) && report.Done.TagsMoved == 0 {
+					t.Errorf("write %d failed, and tags are %v instead of %v", k, after, before)
+				}
+				if strings.Contains(err.Error(), "no tag was moved") != maps.Equal(before, after) && k < n-8 {
+					t.Errorf("write %d: %v, tags %v", k, err, after)
+				}
+				s.Inject()
+				report, err = importer.Run(t.Context(), open(t, path), client(), options(t, s))
+				if err != nil || !report.Complete {
+					t.Fatalf("after write %d failed: %v", k, err)
+				}
+				expectAcme(t, a, s, name == "fallback tags")
+			}
+		})
+	}
+}
+
+// writesFrom lets a fault have all writes from number k on.
+func writesFrom(k int, fault registrytest.Fault) registrytest.Fault {
+	limited := registrytest.Between(k, 1<<30, fault)
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		return r.Method != http.MethodGet && r.Method != http.MethodHead && limited(w, r, next)
+	}
+}
+
+func TestSpoiledLayer(t *testing.T) {
+	for _, way := range []string{"file", "pipe"} {
+		t.Run(way, func(t *testing.T) {
+			a := newAcme(t)
+			path := a.file()
+			spoil(t, path, a.blobs[a.large.Digest])
+			s := registrytest.New(t, targets["acknowledges"]...)
+			b := open(t, path)
+			if way == "pipe" {
+				b = openPipe(t, path)
+			}
+			_, err := importer.Run(t.Context(), b, client(), options(t, s))
+			if !errors.Is(err, bundle.ErrDigest) {
+				t.Fatal(err)
+			}
+			for _, part := range []string{"docker.io/acme/app:1", "linux/amd64", a.large.Digest.String(), "no tag was moved"} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q is not in: %v", part, err)
+				}
+			}
+			if tags := tagsOf(t, a, s); len(tags) > 0 {
+				t.Errorf("tags: %v", tags)
+			}
+			if s.StoredBlob("mirror/acme/app", a.large.Digest) != nil || s.StoredManifest("mirror/acme/app", a.index.Digest.String()) != nil {
+				t.Error("the spoiled layer, or what needs it, was committed")
+			}
+		})
+	}
+}
+
+// TestSpoiledButNotNeeded: what the target has is not read from a file, and counts apart; from a pipe it is read.
+func TestSpoiledButNotNeeded(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	s := registrytest.New(t, targets["acknowledges"]...)
+	if _, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, path, a.blobs[a.large.Digest])
+	if report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil || report.Done.BytesVouched < a.large.Size {
+		t.Error(err, report)
+	}
+	_, err := importer.Run(t.Context(), openPipe(t, path), client(), options(t, s))
+	if !errors.Is(err, bundle.ErrDigest) || !strings.Contains(err.Error(), "linux/amd64") {
+		t.Error(err)
+	}
+}
+
+func TestCosignTagConflict(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	s := registrytest.New(t, targets["acknowledges"]...)
+	tag := a.index.Digest.FallbackTag() + ".sig"
+	for _, repo := range []string{"mirror/acme/app", "mirror/other/app"} {
+		s.AddManifest(repo, tag, bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
+	}
+	o := options(t, s)
+	report, err := importer.Run(t.Context(), open(t, path), client(), o)
+	if !errors.Is(err, importer.ErrConflict) || len(writes(s)) > 0 || report == nil {
+		t.Fatalf("%v, %v", err, writes(s))
+	}
+	for _, part := range []string{"mirror/acme/app:" + tag, "mirror/other/app:" + tag, a.tool.Digest.String(), a.cosignSig.Digest.String(), "nothing was written"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is not in: %v", part, err)
+		}
+	}
+	o.OverwriteCosignTags = true
+	if _, err := importer.Run(t.Context(), open(t, path), client(), o); err != nil {
+		t.Fatal(err)
+	}
+	expectAcme(t, a, s, false)
+}
+
+// TestDamagedAtTarget: a blob of another size is no blob that is there.
+func TestDamagedAtTarget(t *testing.T) {
+	a := newAcme(t)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	s.Inject(registrytest.On("HEAD", a.large.Digest.String(), registrytest.Answer(http.StatusOK, "", "Content-Length", "7")))
+	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if !errors.Is(err, importer.ErrConflict) || !strings.Contains(err.Error(), "7 bytes") || len(writes(s)) > 0 {
+		t.Error(err)
+	}
+}
+
+// TestRefusedRepositories: each repository that refuses is named once, and nothing is written to any.
+func TestRefusedRepositories(t *testing.T) {
+	a := newAcme(t)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	denied := registrytest.Code(http.StatusForbidden, "DENIED", "not yours")
+	s.Inject(registrytest.On("", "/acme/tool/", denied), registrytest.On("", "/other/app/", denied))
+	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if !errors.Is(err, registry.ErrForbidden) || len(writes(s)) > 0 {
+		t.Fatal(err)
+	}
+	// Requests that were under way when the first was refused may be reported as well.
+	for _, part := range []string{"mirror/acme/tool", "mirror/other/app"} {
+		if n := strings.Count(err.Error(), part); n < 1 || n > importer.DefaultJobs {
+			t.Errorf("%s is named %d times in: %v", part, n, err)
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	for _, way := range []string{"file", "pipe"} {
+		for k := 0; k < 120; k += 7 {
+			t.Run(fmt.Sprintf("%s at write %d", way, k), func(t *testing.T) {
+				s := registrytest.New(t, targets["acknowledges"]...)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				s.Inject(writesFrom(k, func(http.ResponseWriter, *http.Request, http.Handler) bool {
+					cancel()
+					return false
+				}))
+				b := open(t, path)
+				if way == "pipe" {
+					b = openPipe(t, path)
+				}
+				report, err := importer.Run(ctx, b, client(), options(t, s))
+				if len(writes(s)) <= k && err == nil {
+					return // it was done before
+				}
+				moved := map[string]string{}
+				for _, m := range report.Tags {
+					if m.Status == importer.StatusMoved && !m.Cosign {
+						path := strings.TrimPrefix(m.Repository, s.Host()+"/mirror/")
+						moved[path+":"+m.Tag] = m.New.String()
+					}
+				}
+				if tags := tagsOf(t, a, s); !maps.Equal(tags, moved) {
+					t.Errorf("tags %v, reported %v", tags, moved)
+				}
+				if err != context.Canceled || report.Complete {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+	}
+}
+
+// TestReadBack: what is read back differs.
+func TestReadBack(t *testing.T) {
+	a := newAcme(t)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	// Whoever pushes app:1 finds it changed at once; and one list is empty.
+	s.Inject(
+		registrytest.On("PUT", "/acme/app/manifests/1", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+			next.ServeHTTP(w, r)
+			s.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
+			return true
+		}),
+		registrytest.On("GET", "/other/app/referrers/"+a.index.Digest.String(),
+			registrytest.Answer(http.StatusOK, `{"schemaVersion":2,"manifests":[]}`, "Content-Type", bundle.MediaTypeOCIIndex)),
+	)
+	report, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if !errors.Is(err, importer.ErrDiffers) || report.Complete {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"mirror/acme/app:1 is " + a.tool.Digest.String(), "mirror/other/app@" + a.index.Digest.String()} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is not in: %v", part, err)
+		}
+	}
+}
+
+// TestVanishesBeforeTags: a manifest that went missing while the import ran keeps all tags where they are.
+func TestVanishesBeforeTags(t *testing.T) {
+	a := newAcme(t)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	s.Inject(registrytest.On("", "/acme/app/manifests/"+a.arm64.Digest.String(), func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		return r.Method != "PUT" && registrytest.Code(http.StatusNotFound, "MANIFEST_UNKNOWN", "gone")(w, r, next)
+	}))
+	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if !errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || len(tagsOf(t, a, s)) > 0 {
+		t.Error(err, tagsOf(t, a, s))
+	}
+}
+
+// TestOrder: children before their index, subjects before referrers, referrers of one subject one at a time.
+func TestOrder(t *testing.T) {
+	a := newAcme(t)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	var watch watcher
+	s.Inject(watch.fault(t, a))
+	o := options(t, s)
+	o.Jobs = 16
+	if _, err := importer.Run(t.Context(), open(t, a.file()), client(), o); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,155 @@
+package importer_test
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"airgap/bundle"
+	"airgap/export/registry/registrytest"
+	importer "airgap/import"
+)
+
+// counter is an observer that adds up.
+type counter struct {
+	mu    sync.Mutex
+	phase string
+	total map[string]int64
+	done  map[string]int64
+}
+
+func newCounter() *counter { return &counter{total: map[string]int64{}, done: map[string]int64{}} }
+
+func (c *counter) Phase(name string, total int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phase, c.total[name] = name, total
+}
+
+func (c *counter) Add(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done[c.phase] += n
+}
+
+func (*counter) Item(string) {}
+func (*counter) Warn(string) {}
+
+// TestUploadsAreRetried: an upload that breaks off begins again, from the file or from the spool, and is counted once.
+func TestUploadsAreRetried(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	for _, way := range []string{"file", "pipe"} {
+		t.Run(way, func(t *testing.T) {
+			s := registrytest.New(t, targets["acknowledges"]...)
+			s.Inject(registrytest.On("PATCH", "", registrytest.Times(1, registrytest.DropUpload(100<<10))))
+			b := open(t, path)
+			if way == "pipe" {
+				b = openPipe(t, path)
+			}
+			o := options(t, s)
+			count := newCounter()
+			o.Observer = count
+			report, err := importer.Run(t.Context(), b, client(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectAcme(t, a, s, false)
+			want := report.Done.BytesPushed
+			if way == "pipe" {
+				want = 0 // everything that is no manifest, needed or not
+				for _, b := range b.Contents().Blobs {
+					if b.Role != bundle.RoleManifest && b.Stored == bundle.StoredFull && b.Digest != bundle.EmptyJSON {
+						want += b.Size
+					}
+				}
+				want += 2 // the empty config in the head is in the total, and is passed over
+			}
+			if count.total["push"] != want || count.done["push"] != want && count.done["push"] != want-2 {
+				t.Errorf("%d of %d bytes, want %d", count.done["push"], count.total["push"], want)
+			}
+		})
+	}
+}
+
+// TestSpoolIsBounded: blobs that are larger than the spool go through it one at a time, and nothing is left of them.
+func TestSpoolIsBounded(t *testing.T) {
+	w := newWorld(t)
+	var layers []bundle.Descriptor
+	for range 6 {
+		layers = append(layers, w.layer(2<<20))
+	}
+	image := w.image("many", layers...)
+	w.root("docker.io/acme/many:1", "acme/many", "1", image)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	o := options(t, s)
+	o.SpoolBytes = 1 << 20
+	var mu sync.Mutex
+	uploading, most := 0, 0
+	s.Inject(registrytest.On("PATCH", "", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		mu.Lock()
+		uploading++
+		most = max(most, uploading)
+		mu.Unlock()
+		next.ServeHTTP(w, r)
+		mu.Lock()
+		uploading--
+		mu.Unlock()
+		return true
+	}))
+	if _, err := importer.Run(t.Context(), openPipe(t, w.file()), client(), o); err != nil {
+		t.Fatal(err)
+	}
+	if most != 1 {
+		t.Errorf("%d blobs in the spool at once", most)
+	}
+	if left, err := os.ReadDir(o.TempDir); err != nil || len(left) > 0 {
+		t.Errorf("left in the spool: %v, %v", left, err)
+	}
+}
+
+// TestPipeIsReadToItsEnd: what is wrong after the last blob that is needed keeps the tags where they are.
+func TestPipeIsReadToItsEnd(t *testing.T) {
+	a := newAcme(t)
+	file, err := os.ReadFile(a.file())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"cut short": file[:len(file)-1],
+		"added to":  append(file[:len(file):len(file)], 0),
+		"no zeros":  append(file[:len(file)-1:len(file)-1], 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "bundle.tar")
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := registrytest.New(t, targets["acknowledges"]...)
+			_, err := importer.Run(t.Context(), openPipe(t, path), client(), options(t, s))
+			if !errors.Is(err, bundle.ErrFormat) || !strings.Contains(err.Error(), "no tag was moved") || len(tagsOf(t, a, s)) > 0 {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestTargetRefusesManifest names the image in the error.
+func TestTargetRefusesManifest(t *testing.T) {
+	a := newAcme(t)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	s.Inject(registrytest.On("PUT", "/manifests/"+a.sbom.Digest.String(), registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "no artifacts here")))
+	report, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if err == nil || report.Complete || len(tagsOf(t, a, s)) > 0 {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"docker.io/acme/app:1", "referrer " + a.sbom.Digest.String(), "no artifacts here", "run again"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is not in: %v", part, err)
+		}
+	}
+}
