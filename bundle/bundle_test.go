@@ -419,3 +419,21 @@ func ExampleParseDigest() {
 	fmt.Println(d == bundle.EmptyJSON, err)
 	// Output: true <nil>
 }
+
+func TestCreateNeedsRoomForAllOfIt(t *testing.T) {
+	w := newWorld()
+	w.images[0].Manifests = w.images[0].Manifests[:0:0]
+	huge := w.add([]byte("huge"))
+	huge.Size = 1 << 43 // more than any test machine has
+	m := w.manifest(image(w.add([]byte("{}")), huge), bundle.MediaTypeOCIManifest)
+	w.images = w.images[:1]
+	w.images[0].Root.Digest, w.images[0].Root.Size, w.images[0].Root.MediaType = m.Digest, m.Size, m.MediaType
+	w.images[0].Manifests = []bundle.ManifestRow{{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Via: bundle.ViaRoot, From: "docker.io/acme/app"}}
+	path := filepath.Join(t.TempDir(), "bundle.tar")
+	if _, err := bundle.Create(path, w.plan(t)); !errors.Is(err, bundle.ErrNoSpace) {
+		t.Errorf("8 TiB: %v", err)
+	}
+	if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}

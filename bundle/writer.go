@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func Create(path string, l *Layout) (*Writer, error) {
 		open: func(offset int64) (io.Writer, error) {
 			return io.NewOffsetWriter(f, offset), nil
 		},
-		commit: func() error { return commitFile(f, path, l.size) },
+		commit: func() error { return commitFile(f, path) },
 		abort: func() error {
 			return errors.Join(f.Close(), os.Remove(f.Name()))
 		},
@@ -76,11 +77,8 @@ func (w *Writer) begin(f *os.File) error {
 	return f.Truncate(w.layout.size)
 }
 
-func commitFile(f *os.File, path string, size int64) error {
-	info, err := f.Stat()
-	if err == nil && info.Size() != size {
-		err = fmt.Errorf("%s has %d bytes, %d were planned", f.Name(), info.Size(), size)
-	}
+func commitFile(f *os.File, path string) error {
+	err := readAgain(f)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -91,6 +89,27 @@ func commitFile(f *os.File, path string, size int64) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// readAgain reads the head and the manifests as every reader will: what would be refused on the other side must not
+// leave this one.
+func readAgain(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	sealed, err := Open(f, info.Size())
+	if err != nil {
+		return fmt.Errorf("the written file: %w", err)
+	}
+	reader, err := sealed.Reader(context.Background())
+	if err != nil {
+		return fmt.Errorf("the written file: %w", err)
+	}
+	if _, err := reader.Walk(context.Background()); err != nil {
+		return fmt.Errorf("the written file: %w", err)
+	}
+	return nil
 }
 
 // NewStream begins a bundle on w, a pipe or a tape. Blobs must be written one after the other in the order of their

@@ -163,7 +163,7 @@ func (g *graph) resolve(ctx context.Context, request Request) rootState {
 	if state.private, state.err = g.isPrivate(ctx, request.Ref.Context().Digest(desc.Digest.String())); state.err != nil {
 		return state
 	}
-	state.node = g.visit(ctx, state.lookup, desc, request.Ref.Context(), content)
+	state.node, state.err = g.visit(ctx, state.lookup, desc, request.Ref.Context(), content)
 	return state
 }
 
@@ -187,28 +187,34 @@ func (g *graph) isPrivate(ctx context.Context, ref name.Digest) (bool, error) {
 }
 
 // visit returns the node for a manifest, and has it explored where nobody has yet. content is nil where it has still
-// to be fetched.
-func (g *graph) visit(ctx context.Context, l *lookup, desc bundle.Descriptor, from name.Repository, content []byte) *node {
+// to be fetched. All descriptors of a manifest must agree.
+func (g *graph) visit(ctx context.Context, l *lookup, desc bundle.Descriptor, from name.Repository, content []byte) (*node, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	key := nodeKey{l.key, desc.Digest}
 	if n, ok := g.nodes[key]; ok {
-		return n
+		if n.size != desc.Size || n.mediaType != desc.MediaType {
+			return nil, fmt.Errorf("%w: manifest %s is listed as %.100s of %d bytes and as %.100s of %d bytes",
+				bundle.ErrDigest, desc.Digest, n.mediaType, n.size, desc.MediaType, desc.Size)
+		}
+		return n, nil
 	}
-	n := &node{digest: desc.Digest, from: from}
+	n := &node{digest: desc.Digest, mediaType: desc.MediaType, size: desc.Size, from: from}
 	g.nodes[key] = n
-	g.work.add(func() { n.err = g.explore(ctx, l, n, desc, content) })
-	return n
+	g.work.add(func() { n.err = g.explore(ctx, l, n, content) })
+	return n, nil
 }
 
 // explore fetches a manifest and finds what hangs from it.
-func (g *graph) explore(ctx context.Context, l *lookup, n *node, desc bundle.Descriptor, content []byte) error {
-	manifest, err := g.fetch(ctx, n, desc, content)
+func (g *graph) explore(ctx context.Context, l *lookup, n *node, content []byte) error {
+	manifest, err := g.fetch(ctx, n, content)
 	if err != nil {
 		return err
 	}
 	for _, child := range manifest.Children() {
-		n.edges = append(n.edges, edge{to: g.visit(ctx, l, child, n.from, nil), via: bundle.ViaChild, from: n.from})
+		if err := g.connect(ctx, l, n, child, edge{via: bundle.ViaChild, from: n.from}); err != nil {
+			return err
+		}
 	}
 	for _, repository := range l.all() {
 		if err := g.findReferrers(ctx, l, n, repository); err != nil {
@@ -225,33 +231,38 @@ func (g *graph) explore(ctx context.Context, l *lookup, n *node, desc bundle.Des
 	return nil
 }
 
-// fetch fills in n from the manifest itself, which must be what the descriptor that led here says.
-func (g *graph) fetch(ctx context.Context, n *node, desc bundle.Descriptor, content []byte) (*bundle.Manifest, error) {
-	served := desc
+// connect adds an edge from n to the manifest that desc describes.
+func (g *graph) connect(ctx context.Context, l *lookup, n *node, desc bundle.Descriptor, e edge) (err error) {
+	e.to, err = g.visit(ctx, l, desc, e.from, nil)
+	n.edges = append(n.edges, e)
+	return err
+}
+
+// fetch completes n from the manifest itself, which must be what the descriptor that led here says.
+func (g *graph) fetch(ctx context.Context, n *node, content []byte) (*bundle.Manifest, error) {
 	if content == nil {
-		var err error
-		if served, content, err = g.source.Manifest(ctx, n.from.Digest(desc.Digest.String())); err != nil {
+		served, fetched, err := g.source.Manifest(ctx, n.from.Digest(n.digest.String()))
+		if err != nil {
 			return nil, err
 		}
-		if int64(len(content)) != desc.Size {
-			return nil, fmt.Errorf("%w: manifest %s is listed with %d bytes, but has %d", bundle.ErrDigest, desc.Digest, desc.Size, len(content))
+		content = fetched
+		if int64(len(content)) != n.size {
+			return nil, fmt.Errorf("%w: manifest %s is listed with %d bytes, but has %d", bundle.ErrDigest, n.digest, n.size, len(content))
 		}
-		if !bundle.IsManifest(served.MediaType) { // some registries say application/json of everything
-			served.MediaType = desc.MediaType
-		}
-		if served.MediaType != desc.MediaType {
-			return nil, fmt.Errorf("%w: manifest %s is listed as %.100s, but served as %.100s", bundle.ErrFormat, desc.Digest, desc.MediaType, served.MediaType)
+		// Some registries say application/json of everything.
+		if bundle.IsManifest(served.MediaType) && served.MediaType != n.mediaType {
+			return nil, fmt.Errorf("%w: manifest %s is listed as %.100s, but served as %.100s", bundle.ErrFormat, n.digest, n.mediaType, served.MediaType)
 		}
 	}
-	manifest, err := bundle.ParseManifest(served.MediaType, content)
+	manifest, err := bundle.ParseManifest(n.mediaType, content)
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
+		return nil, fmt.Errorf("manifest %s: %w", n.digest, err)
 	}
-	n.mediaType, n.size, n.artifactType = served.MediaType, int64(len(content)), manifest.RecordedArtifactType()
+	n.artifactType = manifest.RecordedArtifactType()
 	if manifest.Subject != nil {
 		n.subject = manifest.Subject.Digest
 	}
-	return manifest, g.store.put(desc.Digest, served.MediaType, content)
+	return manifest, g.store.put(n.digest, n.mediaType, content)
 }
 
 // findReferrers lists the referrers of n in one repository.
@@ -265,7 +276,9 @@ func (g *graph) findReferrers(ctx context.Context, l *lookup, n *node, repositor
 		via = bundle.ViaReferrersAPI
 	}
 	for _, desc := range referrers.Descriptors {
-		n.edges = append(n.edges, edge{to: g.visit(ctx, l, desc, repository, nil), via: via, from: repository})
+		if err := g.connect(ctx, l, n, desc, edge{via: via, from: repository}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -281,7 +294,9 @@ func (g *graph) findCosignTags(ctx context.Context, l *lookup, n *node, reposito
 		if err != nil {
 			return err
 		}
-		n.edges = append(n.edges, edge{to: g.visit(ctx, l, desc, repository, nil), via: bundle.ViaCosignTag, tag: tag, from: repository})
+		if err := g.connect(ctx, l, n, desc, edge{via: bundle.ViaCosignTag, tag: tag, from: repository}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
