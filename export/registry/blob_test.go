@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -192,6 +193,57 @@ func TestStall(t *testing.T) {
 		_, err := readBlob(c, server.Repo("acme/app").Digest(d.Digest.String()), d.Size)
 		wantError(t, err, registry.ErrUnavailable, "stalled")
 	})
+}
+
+// Content at an address that a manifest names gets no credentials, not even the registry's own.
+func TestBlobFromURL(t *testing.T) {
+	data := content(200_000)
+	server := New(t)
+	d := server.AddBlob("acme/app", "", data)
+	address := server.URL + "/v2/acme/app/blobs/" + d.Digest.String()
+	server.Inject(On("GET", "/blobs/", First(Times(1, DropAfter(100_000)), Times(1, RedirectTo(server.URL)))))
+	c := newClient(t, withKeychain(ada))
+	r, err := c.BlobFromURL(t.Context(), address+"?X-Signature="+SignedQuery, d.Size)
+	ok(t, err)
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	ok(t, err)
+	if !bytes.Equal(got, data) {
+		t.Error("other bytes")
+	}
+	for _, request := range server.Requests() {
+		if request.Header.Get("Authorization") != "" {
+			t.Error("brought credentials")
+		}
+	}
+	server.Inject(challenge(`Basic realm="give"`))
+	_, err = c.BlobFromURL(t.Context(), address+"?X-Signature="+SignedQuery, d.Size)
+	wantError(t, err, registry.ErrUnauthorized, "fetch blob http://127.0.0.1")
+	for _, bad := range []string{"ftp://x/", "/x", "http://a:b@x/", "http://[", ""} {
+		_, err = c.BlobFromURL(t.Context(), bad, 1)
+		wantError(t, err, nil, "fetch blob")
+	}
+}
+
+func TestBlobCancelled(t *testing.T) {
+	data := content(200_000)
+	server := New(t)
+	d := server.AddBlob("acme/app", "", data)
+	server.Inject(On("GET", "/blobs/", HangAfter(100_000)))
+	c := newClient(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := c.Blob(ctx, server.Repo("acme/app").Digest(d.Digest.String()), d.Size)
+	ok(t, err)
+	defer r.Close()
+	_, err = io.ReadFull(r, make([]byte, 100_000))
+	ok(t, err)
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, err := r.Read(make([]byte, 1)); err != context.Canceled {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.Read(make([]byte, 1)); err != context.Canceled {
+		t.Errorf("and then %v", err)
+	}
 }
 
 func TestHasBlob(t *testing.T) {

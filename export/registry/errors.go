@@ -83,7 +83,7 @@ func (e *Error) Error() string {
 	}
 	switch {
 	case e.Status != 0:
-		fmt.Fprintf(&b, "%d %s", e.Status, http.StatusText(e.Status))
+		b.WriteString(strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))))
 		if e.Message != "" {
 			b.WriteString(": " + e.Message)
 		}
@@ -205,6 +205,9 @@ func (e *Error) readBody(contentType string, body []byte) {
 
 // hint says what a person may do about e.
 func (r *request) hint(e *Error, resp *http.Response) string {
+	if r.session == nil && r.realm == nil {
+		return "" // no credentials could have helped
+	}
 	registry := displayHost(r.home.name)
 	switch e.Status {
 	case http.StatusUnauthorized:

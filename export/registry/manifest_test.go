@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"airgap/bundle"
 	"airgap/export/registry"
@@ -196,6 +197,7 @@ func TestContextDone(t *testing.T) {
 		done <- err
 	}()
 	for server.Count("HEAD", "/manifests/") == 0 {
+		time.Sleep(time.Millisecond)
 	}
 	cancel()
 	if err := <-done; err != context.Canceled {

@@ -129,7 +129,7 @@ func TestErrorText(t *testing.T) {
 		"text":               {Answer(400, "Client sent an HTTP request to an HTTPS server.\n", "Content-Type", "text/plain"), "400 Bad Request: Client sent an HTTP request to an HTTPS server."},
 		"HTML":               {Answer(400, "<html>", "Content-Type", "text/html"), "400 Bad Request"},
 		"odd JSON":           {Answer(400, `{"errors":{"code":1}}`, "Content-Type", "application/json"), "400 Bad Request"},
-		"unknown status":     {Answer(499, ""), "499 "},
+		"unknown status":     {Answer(499, ""), "499"},
 	}
 	for title, test := range tests {
 		t.Run(title, func(t *testing.T) {
