@@ -42,6 +42,8 @@ type Target interface {
 	PushManifest(ctx context.Context, ref name.Reference, mediaType string, body []byte) (subjectAcknowledged bool, err error)
 }
 
+var _ Target = (*registry.Client)(nil)
+
 // Errors that a caller may want to tell apart; those of packages bundle and registry come through as they are.
 var (
 	// ErrMapping: a mapping, an --only pattern or a destination makes no sense for this bundle.

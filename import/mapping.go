@@ -116,12 +116,15 @@ func (m Mapping) apply(source sourceName, recordedTag string) (path, tag string,
 
 // fill replaces the * in s by stars, and returns those that are left.
 func fill(s string, stars []string) (filled string, rest []string) {
-	for strings.Contains(s, "*") {
-		before, after, _ := strings.Cut(s, "*")
-		filled += before + stars[0]
-		s, stars = after, stars[1:]
+	parts := strings.Split(s, "*")
+	var b strings.Builder
+	for i, part := range parts {
+		if i > 0 {
+			b.WriteString(stars[i-1])
+		}
+		b.WriteString(part)
 	}
-	return filled + s, stars
+	return b.String(), stars[len(parts)-1:]
 }
 
 // glob is a pattern whose * stands for any characters.

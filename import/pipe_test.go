@@ -1,6 +1,7 @@
 package importer_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -9,9 +10,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"airgap/bundle"
+	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/verify"
 )
 
 // counter is an observer that adds up.
@@ -151,5 +156,37 @@ func TestTargetRefusesManifest(t *testing.T) {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in: %v", part, err)
 		}
+	}
+}
+
+// TestTargetRefusesForeignLayers says what to do about it.
+func TestTargetRefusesForeignLayers(t *testing.T) {
+	a := newAcme(t)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	s.Inject(registrytest.On("PUT", "/manifests/"+a.amd64.Digest.String(), registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "invalid URL on layer")))
+	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if err == nil || !strings.Contains(err.Error(), "--include-nondistributable") || !strings.Contains(err.Error(), a.foreign.Digest.String()) {
+		t.Error(err)
+	}
+}
+
+// brokenMounts is a target whose mounts fail.
+type brokenMounts struct{ importer.Target }
+
+func (brokenMounts) Mount(context.Context, name.Repository, name.Repository, bundle.Digest) (bool, error) {
+	return false, registry.ErrUnavailable
+}
+
+// TestMountsFail: whatever keeps a target from mounting, the blob is uploaded again.
+func TestMountsFail(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	for _, b := range []*verify.Bundle{open(t, path), openPipe(t, path)} {
+		s := registrytest.New(t, targets["acknowledges"]...)
+		report, err := importer.Run(t.Context(), b, brokenMounts{client()}, options(t, s))
+		if err != nil || report.Done.BlobsMounted != 0 || report.Done.BlobsPushed != report.Planned.BlobsPushed+report.Planned.BlobsMounted {
+			t.Errorf("%v, %+v", err, report)
+		}
+		expectAcme(t, a, s, false)
 	}
 }

@@ -109,9 +109,20 @@ func (r *run) pushManifest(ctx context.Context, row int32, ref name.Reference) (
 		acknowledged, err = r.target.PushManifest(ctx, ref, r.plan.graph.Node(int(row)).MediaType, content)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", r.plan.graph.Path(int(row)), err)
+		return false, fmt.Errorf("%s: %w%s", r.plan.graph.Path(int(row)), err, r.plan.leftOut(row))
 	}
 	return acknowledged, nil
+}
+
+// leftOut says for an error why a target may refuse a manifest whose layers are not all in the bundle. Distribution does
+// so unless its validation.manifests.urls allow the layers' URLs.
+func (p *plan) leftOut(row int32) string {
+	for _, blob := range p.graph.Node(int(row)).Blobs {
+		if b := p.contents.Blobs[blob]; b.Stored == bundle.StoredNondistributable {
+			return fmt.Sprintf("; its layer %s may not be distributed and was left out of the bundle: let the registry accept the URLs of such layers, or export with --include-nondistributable", b.Digest)
+		}
+	}
+	return ""
 }
 
 // readBack compares what the target shows with what was written: every tag, and everything that is listed for each

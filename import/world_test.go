@@ -250,7 +250,7 @@ type acme struct {
 func newAcme(t testing.TB) *acme {
 	a := &acme{world: newWorld(t)}
 	w := a.world
-	a.shared, a.large = w.layer(200<<10), w.layer(3<<20)
+	a.shared, a.large = w.layer(200<<10), w.layer(1200<<10)
 	a.foreign = bundle.Descriptor{MediaType: foreignType, Digest: bundle.DigestOf([]byte("elsewhere")), Size: 9, URLs: []string{"https://example.com/layer"}}
 	a.amd64 = w.image("amd64", a.shared, a.large, a.foreign)
 	a.arm64 = w.image("arm64", a.shared, w.layer(10<<10), a.shared) // twice the same layer
@@ -267,11 +267,10 @@ func newAcme(t testing.TB) *acme {
 	for i := range 4 {
 		a.signature = w.referrer(a.index, sigstoreType, fmt.Sprintf(`{"signature":%d}`, i))
 	}
-	collection := w.manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{ // an index that refers to what its child refers to
+	w.manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{ // an index that refers to what its child refers to
 		ArtifactType: "application/vnd.example.collection", Subject: &bundle.Descriptor{MediaType: a.index.MediaType, Digest: a.index.Digest, Size: a.index.Size},
 		Manifests: []bundle.Descriptor{a.signature},
 	})
-	_ = collection
 	a.cosignSig = w.image("sig", w.blob("application/vnd.dev.cosign.simplesigning.v1+json", []byte(`{"critical":{}}`)))
 	a.cosignAtt = w.image("att", w.blob("application/vnd.dsse.envelope.v1+json", []byte(`{"payload":""}`)))
 	w.cosignTag(a.index, a.cosignSig, ".sig")
