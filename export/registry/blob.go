@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -32,25 +31,6 @@ func (c *Client) Blob(ctx context.Context, ref name.Digest, size int64) (io.Read
 		url:    s.home.url(ref.Context().RepositoryStr() + "/blobs/" + ref.DigestStr()),
 		accept: []int{http.StatusOK, http.StatusPartialContent},
 	}
-	return c.openBlob(ctx, r, size)
-}
-
-// BlobFromURL is Blob for content that a descriptor's "urls" place somewhere else, such as non-distributable layers. It
-// sends no credentials, whatever the host. Manifests decide what is asked here, so call it only where a person wants that.
-// https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md#properties
-func (c *Client) BlobFromURL(ctx context.Context, address string, size int64) (io.ReadCloser, error) {
-	u, err := url.Parse(address)
-	if err == nil {
-		err = checkURL(u)
-	}
-	if err != nil {
-		return nil, &Error{Op: "fetch blob", Ref: "from its URL", Err: urlError(err)}
-	}
-	u.Fragment = ""
-	r := &request{
-		op: "fetch blob", home: c.host(u.Host), method: http.MethodGet, url: u, accept: []int{http.StatusOK, http.StatusPartialContent},
-	}
-	r.ref = r.safeURL(u)
 	return c.openBlob(ctx, r, size)
 }
 

@@ -196,14 +196,14 @@ func TestStall(t *testing.T) {
 }
 
 // Content at an address that a manifest names gets no credentials, not even the registry's own.
-func TestBlobFromURL(t *testing.T) {
+func TestForeignBlob(t *testing.T) {
 	data := content(200_000)
 	server := New(t)
 	d := server.AddBlob("acme/app", "", data)
 	address := server.URL + "/v2/acme/app/blobs/" + d.Digest.String()
 	server.Inject(On("GET", "/blobs/", First(Times(1, DropAfter(100_000)), Times(1, RedirectTo(server.URL)))))
 	c := newClient(t, withKeychain(ada))
-	r, err := c.BlobFromURL(t.Context(), address+"?X-Signature="+SignedQuery, d.Size)
+	r, err := c.ForeignBlob(t.Context(), address+"?X-Signature="+SignedQuery, d.Size)
 	ok(t, err)
 	defer r.Close()
 	got, err := io.ReadAll(r)
@@ -217,11 +217,11 @@ func TestBlobFromURL(t *testing.T) {
 		}
 	}
 	server.Inject(challenge(`Basic realm="give"`))
-	_, err = c.BlobFromURL(t.Context(), address+"?X-Signature="+SignedQuery, d.Size)
-	wantError(t, err, registry.ErrUnauthorized, "fetch blob http://127.0.0.1")
+	_, err = c.ForeignBlob(t.Context(), address+"?X-Signature="+SignedQuery, d.Size)
+	wantError(t, err, registry.ErrUnauthorized, "fetch foreign layer http://127.0.0.1")
 	for _, bad := range []string{"ftp://x/", "/x", "http://a:b@x/", "http://[", ""} {
-		_, err = c.BlobFromURL(t.Context(), bad, 1)
-		wantError(t, err, nil, "fetch blob")
+		_, err = c.ForeignBlob(t.Context(), bad, 1)
+		wantError(t, err, bundle.ErrUnsupported, "fetch foreign layer")
 	}
 }
 
