@@ -217,14 +217,15 @@ func (g *graph) explore(ctx context.Context, l *lookup, n *node, content []byte)
 		}
 	}
 	for _, repository := range l.all() {
-		if err := g.findReferrers(ctx, l, n, repository); err != nil {
-			if repository == l.own || !errors.Is(err, registry.ErrRepositoryUnknown) {
-				return err
-			}
-			n.missing = append(n.missing, repository)
-			continue
+		err := g.findReferrers(ctx, l, n, repository)
+		if err == nil {
+			err = g.findCosignTags(ctx, l, n, repository)
 		}
-		if err := g.findCosignTags(ctx, l, n, repository); err != nil {
+		switch {
+		case err == nil:
+		case repository != l.own && errors.Is(err, registry.ErrRepositoryUnknown):
+			n.missing = append(n.missing, repository) // checkAttestations decides what that means
+		default:
 			return err
 		}
 	}
