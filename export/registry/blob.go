@@ -99,7 +99,7 @@ func (b *blob) end() error {
 
 // resume connects again after the connection ended with err.
 func (b *blob) resume(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	if b.offset-b.mark >= resumeProgress {
@@ -151,7 +151,7 @@ func (b *blob) open() error {
 		// It does not do ranges: over what is known already. (Should that differ now, the digest will tell.)
 		if _, err := io.CopyN(io.Discard, resp.Body, b.offset); err != nil {
 			_ = resp.Body.Close()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return b.client.broken(b.ctx, b.request, resp.Request.URL, err)

@@ -103,7 +103,7 @@ func (p *push) once(ctx context.Context, open func() (io.ReadCloser, error)) err
 func readSmall(content io.Reader, size int64) ([]byte, error) {
 	buf := make([]byte, size)
 	n, err := io.ReadFull(content, buf)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	read := upload{content: content, size: size, n: int64(n), done: err != nil}

@@ -2,7 +2,7 @@ package registry_test
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,7 +16,7 @@ func TestRetriedStatuses(t *testing.T) {
 		400: false, 401: false, 403: false, 404: false, 405: false, 408: true, 409: false, 412: false, 416: false, 425: true,
 		429: true, 451: false, 500: true, 501: false, 502: true, 503: true, 504: true, 505: false,
 	} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			server := New(t)
 			server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, manifest(t, "x", nil))
 			server.Inject(On("GET", "/manifests/", Times(1, Answer(status, ""))))
@@ -91,14 +91,14 @@ func TestBackoff(t *testing.T) {
 	})
 	_, _, err := c.Manifest(t.Context(), server.Repo("acme/app").Tag("1.0"))
 	wantError(t, err, registry.ErrUnavailable)
-	want := []time.Duration{1, 2, 4, 8, 10, 10, 10}
+	want := []int{1, 2, 4, 8, 10, 10, 10} // seconds, at most
 	naps := c.naps.taken()
 	if len(naps) != len(want) {
 		t.Fatalf("paused %v", naps)
 	}
 	for i, nap := range naps {
-		if nap < want[i]*time.Second/2 || nap > want[i]*time.Second {
-			t.Errorf("pause %d: %s, want %s at most and half of it at least", i, nap, want[i]*time.Second)
+		if most := time.Duration(want[i]) * time.Second; nap < most/2 || nap > most {
+			t.Errorf("pause %d: %s, want %s at most and half of it at least", i, nap, most)
 		}
 	}
 }

@@ -253,7 +253,7 @@ func setBody(req *http.Request, body []byte) {
 // broken returns err, of the exchange with u, as the error of r: the context's own where that is done.
 func (c *Client) broken(ctx context.Context, r *request, u *url.URL, err error) error {
 	if ctx.Err() != nil {
-		if context.Cause(ctx) != errStalled {
+		if !errors.Is(context.Cause(ctx), errStalled) {
 			return ctx.Err()
 		}
 		err = errStalled

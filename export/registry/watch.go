@@ -42,7 +42,7 @@ func (w *watch) end() {
 
 // translate returns errStalled in place of the cancellation by which net/http reports it.
 func (w *watch) translate(err error) error {
-	if context.Cause(w.ctx) == errStalled {
+	if errors.Is(context.Cause(w.ctx), errStalled) {
 		return errStalled
 	}
 	return err
@@ -71,7 +71,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 		defer b.watch.rest()
 	}
 	n, err := b.inner.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.watch.translate(err)
 	}
 	return n, err
@@ -110,10 +110,10 @@ func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.content.Read(p)
 	u.n += int64(n)
 	switch {
-	case err == io.EOF && u.n < u.size:
+	case errors.Is(err, io.EOF) && u.n < u.size:
 		err = fmt.Errorf("%w: %d of %d bytes", bundle.ErrDigest, u.n, u.size)
 		u.err = err
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		u.done = true
 		u.watch.expect(answerTimeout)
 	case err != nil:
@@ -153,7 +153,7 @@ func (u *upload) finish() error {
 		switch n, err := io.ReadFull(u.content, one[:]); {
 		case n > 0:
 			u.err = fmt.Errorf("%w: more than the %d bytes that were promised", bundle.ErrDigest, u.size)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			u.done = true
 		default:
 			u.err = err
