@@ -27,9 +27,23 @@ const readBuffer = 1 << 20
 // CheckBlobs reads every blob in the file and checks its length and digest, on all cores. All problems are reported
 // together, each with the image and platform that it concerns. Cancelling gives ctx.Err(), never nil.
 func (b *Bundle) CheckBlobs(ctx context.Context, o bundle.Observer) error {
-	o = bundle.Observe(o)
-	o.Phase("verify", b.Contents().Header.Counts.StoredBytes)
-	c := blobCheck{bundle: b, observer: o}
+	return b.checkBlobs(ctx, bundle.Observe(o), nil)
+}
+
+// CheckBlobsDeep is CheckBlobs that in the same pass unpacks every layer of an image (gzip, zstd or plain) and compares
+// it with the diff_ids in the image's config: what a container runtime would do when it starts the image. Differences,
+// and layers that unpack to an absurd size, wrap ErrLayer.
+func (b *Bundle) CheckBlobsDeep(ctx context.Context, o bundle.Observer) error {
+	layers, err := newLayerCheck(b)
+	if err != nil {
+		return err
+	}
+	return b.checkBlobs(ctx, bundle.Observe(o), layers)
+}
+
+func (b *Bundle) checkBlobs(ctx context.Context, o bundle.Observer, layers *layerCheck) error {
+	c := blobCheck{bundle: b, observer: o, layers: layers}
+	o.Phase("verify", c.total())
 	var err error
 	if b.Sequential() {
 		err = c.sequential(ctx)
@@ -42,8 +56,23 @@ func (b *Bundle) CheckBlobs(ctx context.Context, o bundle.Observer) error {
 type blobCheck struct {
 	bundle   *Bundle
 	observer bundle.Observer
+	layers   *layerCheck // nil: only digests are checked
 	mu       sync.Mutex
 	problems bundle.Problems
+}
+
+// total is how many bytes will be read. From a pipe the manifests have been read already.
+func (c *blobCheck) total() int64 {
+	if !c.bundle.Sequential() {
+		return c.bundle.Contents().Header.Counts.StoredBytes
+	}
+	var total int64
+	for row, b := range c.bundle.Contents().Blobs {
+		if b.Role != bundle.RoleManifest && c.bundle.reader.Layout().HasEntry(row) {
+			total += b.Size
+		}
+	}
+	return total
 }
 
 func (c *blobCheck) parallel(ctx context.Context) error {
@@ -71,7 +100,7 @@ func (c *blobCheck) parallel(ctx context.Context) error {
 	return group.Wait()
 }
 
-// sequential reads a pipe. The first problem ends it: where one entry is wrong, the place of the next is not sure.
+// sequential reads a pipe. The first wrong entry ends it, as the place of the next is not sure then.
 func (c *blobCheck) sequential(ctx context.Context) error {
 	buffer := make([]byte, readBuffer)
 	for {
@@ -84,17 +113,25 @@ func (c *blobCheck) sequential(ctx context.Context) error {
 		}
 		if err := c.read(ctx, row, blob, buffer); err != nil {
 			c.note(ctx, row, err)
-			return nil
+			if !errors.Is(err, ErrLayer) {
+				return nil
+			}
 		}
 	}
 }
 
-// read reads a blob to its end. It is not io.Copy, so that cancelling takes effect within one buffer.
+// read reads a blob to its end, as what it is.
 func (c *blobCheck) read(ctx context.Context, row int, blob io.Reader, buffer []byte) error {
 	c.observer.Item(c.bundle.Contents().Blobs[row].Digest.String())
-	for ctx.Err() == nil {
-		n, err := blob.Read(buffer)
-		c.observer.Add(int64(n))
+	watched := &watchedReader{ctx, blob, c.observer}
+	switch {
+	case c.layers.isLayer(row):
+		return c.layers.layer(row, watched, buffer)
+	case c.layers.isConfig(row) && c.bundle.Sequential():
+		return c.layers.config(row, watched)
+	}
+	for {
+		_, err := watched.Read(buffer)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -102,7 +139,22 @@ func (c *blobCheck) read(ctx context.Context, row int, blob io.Reader, buffer []
 			return err
 		}
 	}
-	return ctx.Err()
+}
+
+// watchedReader counts what is read, and ends when its context does.
+type watchedReader struct {
+	ctx      context.Context // of the one reading
+	blob     io.Reader
+	observer bundle.Observer
+}
+
+func (r *watchedReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.blob.Read(p)
+	r.observer.Add(int64(n))
+	return n, err
 }
 
 func (c *blobCheck) note(ctx context.Context, row int, err error) {

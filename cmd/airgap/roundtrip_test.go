@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -44,6 +45,9 @@ func TestRoundTrip(t *testing.T) {
 	if got := strings.TrimSpace(c.out.String()); got != index {
 		t.Errorf("verify prints %q, export %q", got, index)
 	}
+	c.expect(t, exitOK, "all digests are right", "verify", c.file, "--key", c.public, "--deep")
+	c.pipe(t, c.file)
+	c.expect(t, exitOK, "all digests are right", "verify", "-", "--key", c.public, "--deep")
 	for name, api := range map[string]bool{"with the referrers API": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
 			target := bundletest.StartRegistry(t, api)
@@ -61,6 +65,16 @@ func TestRoundTrip(t *testing.T) {
 			c.expect(t, exitOK, "nothing changed", "import", c.file, target+"/mirror", "--key", c.public)
 		})
 	}
+}
+
+// pipe gives a file to the next command on standard input.
+func (c *carried) pipe(t *testing.T, file string) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stdin = bytes.NewReader(content)
 }
 
 func checkReport(t *testing.T, file string, images int) {

@@ -15,6 +15,7 @@ import (
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
 	keys []string
+	deep bool
 	json bool
 }
 
@@ -31,12 +32,16 @@ blob, on all cores. All problems are reported together, each with the image that
 Standard output gets the digest of the manifest index, which stands for the whole file.`,
 		Example: `  airgap verify python.tar --key airgap.pub
 
+  # Also unpack the layers, and compare them with the images' configs
+  airgap verify python.tar --key airgap.pub --deep
+
   # From a pipe, and with either of two keys
   receive-from-diode | airgap verify - --key airgap.pub --key second.pub`,
 		Args: exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, &flags, args[0]) },
 	}
 	cmd.Flags().StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
+	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also unpack every layer, and compare it with the image's config")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -56,7 +61,11 @@ func runVerify(ctx context.Context, a *app, flags *verifyFlags, file string) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, sealed.Close()) }()
-	if err := a.withProgress(func(o bundle.Observer) error { return checked.CheckBlobs(ctx, o) }); err != nil {
+	check := checked.CheckBlobs
+	if flags.deep {
+		check = checked.CheckBlobsDeep
+	}
+	if err := a.withProgress(func(o bundle.Observer) error { return check(ctx, o) }); err != nil {
 		return err
 	}
 	return showVerified(a, flags, checked, a.now().Sub(began))
