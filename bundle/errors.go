@@ -4,8 +4,9 @@ import "errors"
 
 // Sentinels for callers; every error of this package wraps one of them or an error of the operating system.
 var (
-	// ErrFormat: the input is not what FORMAT.md says, and no reader should go on with it.
-	ErrFormat = errors.New("not a valid airgap bundle")
+	// ErrFormat: a bundle is not what FORMAT.md says, or a manifest or listing is not what its specification says; no
+	// reader should go on with it.
+	ErrFormat = errors.New("malformed")
 	// ErrDigest: content does not have the digest or the length that was promised for it.
 	ErrDigest = errors.New("content does not match its digest")
 	// ErrUnsupported: well-formed, but of a kind that this version of airgap does not carry.

@@ -93,6 +93,9 @@ func (s *Sealed) readHead() error {
 	if h.err == nil && (name != layoutName || string(content) != layoutContent) {
 		h.err = fmt.Errorf("%w: the first entry is %.100q, not %s", ErrFormat, name, layoutName)
 	}
+	if h.err != nil {
+		return fmt.Errorf("this does not begin like an airgap bundle: %w", h.err)
+	}
 	s.index = h.blob(MaxManifestIndexSize)
 	if h.err != nil {
 		return h.err
