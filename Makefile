@@ -67,7 +67,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 		listed=$$(go test -list '^Fuzz' $$package); \
 		for target in $$(echo "$$listed" | grep '^Fuzz' || true); do \
 			echo "== $$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package; \
 		done; \
 	done
 

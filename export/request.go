@@ -1,6 +1,7 @@
 package export
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -110,7 +111,7 @@ func ParseAttestations(rules []string, noDefault bool) (Attestations, error) {
 		if !ok || source == "" || target == "" || strings.ContainsAny(rule, "@ ") {
 			return a, fmt.Errorf("%w: %q: SRC=ATT expected, as in docker.io/acme=registry.example.com/attestations/acme", ErrReference, rule)
 		}
-		a.rules = append(a.rules, attestationRule{familiarName(source), target})
+		a.rules = append(a.rules, attestationRule{familiarName(source), familiarName(target)})
 	}
 	return a, nil
 }
@@ -153,6 +154,9 @@ func (a Attestations) For(r name.Repository) ([]name.Repository, error) {
 	var repositories []name.Repository
 	for _, n := range names {
 		repository, err := name.NewRepository(n)
+		if err == nil && !strings.Contains(n, "/") { // which go-containerregistry takes for an image on Docker Hub
+			err = errors.New("a registry alone is no repository")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: attestation repository %q: %w", ErrReference, n, err)
 		}
