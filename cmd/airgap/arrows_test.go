@@ -24,8 +24,9 @@ var (
 		"verify": {"airgap/verify/", "airgap/bundle", "airgap/bundle/"},
 		"bundle": {"airgap/bundle", "airgap/bundle/"},
 	}
-	// For tests that need both sides of the gap there is cmd and testdata/interop; what tests may import besides.
-	testsMayImport = []string{"airgap/testdata/", "airgap/verify", "airgap/bundle", "airgap/bundle/", "airgap/export/registry", "airgap/export/registry/"}
+	// For tests that need both sides of the gap there is cmd and testdata/interop; what tests may import besides. Export is
+	// there because it makes the bundles that verify's tests look at.
+	testsMayImport = []string{"airgap/testdata/", "airgap/verify", "airgap/bundle", "airgap/bundle/", "airgap/export", "airgap/export/registry", "airgap/export/registry/"}
 
 	cmdAlone = []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar/v3"}
 	// Global state in the standard library, which tests may use.
