@@ -4,8 +4,24 @@ module airgap/testdata/interop
 
 go 1.26.8
 
-require airgap v0.0.0
+require (
+	airgap v0.0.0
+	github.com/containerd/containerd/v2 v2.4.2
+	github.com/opencontainers/image-spec v1.1.1
+	oras.land/oras-go/v2 v2.6.4
+)
 
-require github.com/google/go-containerregistry v0.22.1 // indirect
+require (
+	github.com/containerd/errdefs v1.0.0 // indirect
+	github.com/containerd/log v0.2.0 // indirect
+	github.com/containerd/platforms v1.0.0-rc.5 // indirect
+	github.com/distribution/reference v0.6.0 // indirect
+	github.com/google/go-containerregistry v0.22.1 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/sirupsen/logrus v1.10.2 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+)
 
 replace airgap => ../..
