@@ -1,0 +1,205 @@
+package bundle_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/bundle/bundletest"
+)
+
+// TestFormatAsWritten makes a bundle from its tables, signature and blobs, by what FORMAT.md says and with nothing of
+// the package, and compares every byte. A change of the format shows here, and must show in FORMAT.md.
+func TestFormatAsWritten(t *testing.T) {
+	good := newWorld().stream(t)
+	entries, _ := bundletest.Entries(good)
+	blobs := map[string][]byte{}
+	for _, e := range entries {
+		blobs[strings.TrimPrefix(e.Name, "blobs/sha256/")] = e.Raw[512 : 512+e.Size]
+	}
+	content := func(place int) []byte { return entries[place-1].Raw[512 : 512+entries[place-1].Size] } // places as in FORMAT.md
+	s := stranger{t: t, seen: map[string]bool{}}
+	s.read(content(3), &s.header)
+	created, err := time.Parse(time.RFC3339, s.header.Created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mtime = created.Unix()
+	s.roots, s.manifests, s.blobs = rows[row](t, content(4)), rows[row](t, content(5)), rows[row](t, content(6))
+
+	s.add("oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
+	index := `{"schemaVersion":2,"mediaType":"` + ociManifest + `","artifactType":"application/vnd.airgap.bundle.v1","config":` +
+		descriptor("application/vnd.airgap.header.v1+json", content(3), "") + `,"layers":[` +
+		descriptor("application/vnd.airgap.roots.v1+jsonl", content(4), title("roots.jsonl")) + "," +
+		descriptor("application/vnd.airgap.manifests.v1+jsonl", content(5), title("manifests.jsonl")) + "," +
+		descriptor("application/vnd.airgap.blobs.v1+jsonl", content(6), title("blobs.jsonl")) + `]}`
+	s.blob(index)
+	for place := 3; place <= 6; place++ {
+		s.blob(string(content(place)))
+	}
+	artifact := `{"schemaVersion":2,"mediaType":"` + ociManifest + `","artifactType":"` + sigstore + `","config":` +
+		descriptor("application/vnd.oci.empty.v1+json", []byte("{}"), "") + `,"layers":[` + descriptor(sigstore, content(9), "") +
+		`],"subject":` + descriptor(ociManifest, []byte(index), "") +
+		`,"annotations":{"dev.sigstore.bundle.content":"dsse-envelope","dev.sigstore.bundle.predicateType":"https://sigstore.dev/cosign/sign/v1","org.opencontainers.image.created":"` +
+		s.header.Created + `"}}`
+	s.blob(artifact)
+	s.blob("{}")
+	s.blob(string(content(9)))
+	s.derive(index, artifact)
+	for _, b := range s.blobs {
+		if b.Stored == "full" {
+			s.blob(string(blobs[strings.TrimPrefix(b.Digest, "sha256:")]))
+		}
+	}
+	s.out.Write(make([]byte, 1024))
+	if !bytes.Equal(s.out.Bytes(), good) {
+		at := 0
+		for at < len(good) && at < s.out.Len() && s.out.Bytes()[at] == good[at] {
+			at++
+		}
+		t.Fatalf("FORMAT.md and the writer differ from byte %d on:\n%.300q\n%.300q", at, s.out.Bytes()[at:], good[at:])
+	}
+}
+
+const (
+	ociManifest = "application/vnd.oci.image.manifest.v1+json"
+	ociIndex    = "application/vnd.oci.image.index.v1+json"
+	sigstore    = "application/vnd.dev.sigstore.bundle.v0.3+json"
+)
+
+// row has the columns of all tables.
+type row struct {
+	Source, MediaType, Digest, ArtifactType, Via, Subject, Tag, Stored string
+	Size                                                               int64
+}
+
+func (r row) descriptor(annotations string) string {
+	d := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d`, r.MediaType, r.Digest, r.Size)
+	if r.ArtifactType != "" {
+		d += fmt.Sprintf(`,"artifactType":%q`, r.ArtifactType)
+	}
+	return d + annotations + "}"
+}
+
+func descriptor(mediaType string, content []byte, annotations string) string {
+	return row{MediaType: mediaType, Digest: bundle.DigestOf(content).String(), Size: int64(len(content))}.descriptor(annotations)
+}
+
+func title(name string) string {
+	return `,"annotations":{"org.opencontainers.image.title":"` + name + `"}`
+}
+
+type stranger struct {
+	t                       *testing.T
+	header                  struct{ Created string }
+	mtime                   int64
+	roots, manifests, blobs []row
+	out                     bytes.Buffer
+	seen                    map[string]bool
+}
+
+func (s *stranger) read(b []byte, v any) {
+	if err := json.Unmarshal(b, v); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func rows[T any](t *testing.T, table []byte) (all []T) {
+	for line := range strings.Lines(string(table)) {
+		var one T
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// add writes an entry, "Bytes of an entry".
+func (s *stranger) add(name, content string) {
+	h := make([]byte, 512)
+	for at, field := range map[int]string{
+		0: name, 100: "0000644", 108: "0000000", 116: "0000000", 124: fmt.Sprintf("%011o", len(content)), 136: fmt.Sprintf("%011o", s.mtime),
+		148: "        ", 156: "0", 257: "ustar\x0000", 329: "0000000", 337: "0000000",
+	} {
+		copy(h[at:], field)
+	}
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	s.out.Write(h)
+	s.out.WriteString(content)
+	s.out.Write(make([]byte, (512-len(content)%512)%512))
+}
+
+// blob writes a blob unless it is there already.
+func (s *stranger) blob(content string) {
+	name := "blobs/sha256/" + bundle.DigestOf([]byte(content)).Hex()
+	if !s.seen[name] {
+		s.seen[name] = true
+		s.add(name, content)
+	}
+}
+
+// derive writes index.json and the fallback indexes, "Derived entries".
+func (s *stranger) derive(index, artifact string) {
+	referrers := map[string][]row{} // by subject
+	for _, m := range s.manifests {
+		if strings.HasPrefix(m.Via, "referrers-") && !slices.ContainsFunc(referrers[m.Subject], func(r row) bool { return r.Digest == m.Digest }) {
+			referrers[m.Subject] = append(referrers[m.Subject], m)
+		}
+	}
+	var subjects []string
+	for subject, list := range referrers {
+		subjects = append(subjects, subject)
+		slices.SortFunc(list, func(a, b row) int { return strings.Compare(a.Digest, b.Digest) })
+	}
+	slices.Sort(subjects)
+
+	withType := func(content, artifactType string) string {
+		d := bundle.DigestOf([]byte(content)).String()
+		return row{MediaType: ociManifest, Digest: d, Size: int64(len(content)), ArtifactType: artifactType}.descriptor("")
+	}
+	list := []string{withType(index, "application/vnd.airgap.bundle.v1"), withType(artifact, sigstore)}
+	named := map[string]bool{}
+	name := func(r row, name, more string) {
+		if !named[name] {
+			named[name] = true
+			list = append(list, r.descriptor(`,"annotations":{`+more+`"org.opencontainers.image.ref.name":"`+name+`"}`))
+		}
+	}
+	for _, r := range s.roots {
+		name(r, r.Source, `"io.containerd.image.name":"`+r.Source+`",`)
+	}
+	var fallbacks []string
+	for _, subject := range subjects {
+		var descriptors []string
+		for _, r := range referrers[subject] {
+			descriptors = append(descriptors, r.descriptor(""))
+		}
+		content := `{"schemaVersion":2,"mediaType":"` + ociIndex + `","manifests":[` + strings.Join(descriptors, ",") + `]}`
+		fallbacks = append(fallbacks, content)
+		name(row{MediaType: ociIndex, Digest: bundle.DigestOf([]byte(content)).String(), Size: int64(len(content))}, strings.Replace(subject, ":", "-", 1), "")
+	}
+	for _, m := range s.manifests {
+		if m.Via == "cosign-tag" {
+			name(m, m.Tag, "")
+		}
+	}
+	for _, subject := range subjects {
+		for _, r := range referrers[subject] {
+			list = append(list, r.descriptor(""))
+		}
+	}
+	s.add("index.json", `{"schemaVersion":2,"mediaType":"`+ociIndex+`","manifests":[`+strings.Join(list, ",")+`]}`)
+	for _, content := range fallbacks {
+		s.blob(content)
+	}
+}
