@@ -95,59 +95,77 @@ func newLayout(c *Contents, index, header, sigstore []byte) (*Layout, error) {
 	if len(sigstore) > MaxSignatureSize {
 		return nil, fmt.Errorf("%w: a signature of %d bytes", ErrLimit, len(sigstore))
 	}
-	l := &Layout{contents: c, mtime: created.Unix(), manifestIndex: sized{DigestOf(index), int64(len(index))}}
-	placed := map[Digest]int64{} // where content lies that the head already holds: nothing is stored twice
-	add := func(name string, size int64, write func(io.Writer) error) (at int64) {
-		at = l.headSize + tarHeaderSize(size)
-		l.head = append(l.head, headEntry{name, size, write})
-		l.headSize += entrySize(size)
-		return at
-	}
-	addBlob := func(d sized, write func(io.Writer) error) {
-		if _, ok := placed[d.digest]; !ok {
-			placed[d.digest] = add(blobName(d.digest), d.size, write)
-		}
-	}
-	addBytes := func(b []byte) sized {
-		d := sized{DigestOf(b), int64(len(b))}
-		addBlob(d, writeBytes(b))
-		return d
-	}
-
-	add(layoutName, int64(len(layoutContent)), writeBytes([]byte(layoutContent)))
-	addBytes(index)
-	addBytes(header)
 	_, tables, err := parseManifestIndex(index)
 	if err != nil {
 		return nil, err
 	}
+	l := &Layout{contents: c, mtime: created.Unix(), manifestIndex: sized{DigestOf(index), int64(len(index))}}
+	h := headPlan{layout: l, placed: map[Digest]int64{}}
+	h.add(layoutName, int64(len(layoutContent)), writeBytes([]byte(layoutContent)))
+	h.blob(index)
+	h.blob(header)
 	for i, write := range tableWriters(c) {
-		addBlob(tables[i], write)
+		h.sized(tables[i], write)
 	}
-	artifact := signatureManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, c.Header.Created)
-	signature := addBytes(artifact)
-	addBytes([]byte("{}"))
-	addBytes(sigstore)
+	signature := h.blob(signatureManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, c.Header.Created))
+	h.blob([]byte("{}"))
+	h.blob(sigstore)
+	if err := h.index(signature); err != nil {
+		return nil, err
+	}
+	return l, l.placeBlobs(h.placed)
+}
 
+// headPlan appends entries to the head of a layout.
+type headPlan struct {
+	layout *Layout
+	placed map[Digest]int64 // where content lies that the head already holds: nothing is stored twice
+}
+
+func (h *headPlan) add(name string, size int64, write func(io.Writer) error) (at int64) {
+	l := h.layout
+	at = l.headSize + tarHeaderSize(size)
+	l.head = append(l.head, headEntry{name, size, write})
+	l.headSize += entrySize(size)
+	return at
+}
+
+// sized adds a blob whose content write gives, unless it is there.
+func (h *headPlan) sized(d sized, write func(io.Writer) error) {
+	if _, ok := h.placed[d.digest]; !ok {
+		h.placed[d.digest] = h.add(blobName(d.digest), d.size, write)
+	}
+}
+
+// blob adds a small blob, unless it is there.
+func (h *headPlan) blob(content []byte) sized {
+	d := sized{DigestOf(content), int64(len(content))}
+	h.sized(d, writeBytes(content))
+	return d
+}
+
+// index adds index.json and the fallback indexes.
+func (h *headPlan) index(signature sized) error {
+	c, index := h.layout.contents, h.layout.manifestIndex
 	fallbacks := fallbackIndexes(c.Manifests)
-	writeIndex := func(w io.Writer) error {
+	write := func(w io.Writer) error {
 		return writeIndexJSON(w, c,
-			ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: l.manifestIndex.digest, Size: l.manifestIndex.size, ArtifactType: ArtifactTypeBundle},
+			ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size, ArtifactType: ArtifactTypeBundle},
 			ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: signature.digest, Size: signature.size, ArtifactType: MediaTypeSigstore},
 			fallbacks)
 	}
-	indexJSON, err := measure(writeIndex)
+	measured, err := measure(write)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	add(indexName, indexJSON.size, writeIndex)
+	h.add(indexName, measured.size, write)
 	for _, f := range fallbacks {
-		addBlob(f.sized, func(w io.Writer) error {
+		h.sized(f.sized, func(w io.Writer) error {
 			_, err := w.Write(f.content(c.Manifests))
 			return err
 		})
 	}
-	return l, l.placeBlobs(placed)
+	return nil
 }
 
 func (l *Layout) placeBlobs(placed map[Digest]int64) error {
