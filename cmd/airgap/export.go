@@ -261,7 +261,7 @@ func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration
 	for _, image := range r.Images {
 		a.say("%s  %s", image.Source, image.Digest)
 		for _, repository := range slices.Sorted(maps.Keys(image.FoundIn)) {
-			a.say("  %d referrers from %s", image.FoundIn[repository], repository)
+			a.say("  %s from %s", terminal.Count(image.FoundIn[repository], "referrer"), repository)
 		}
 	}
 	if n := len(r.LeftOut); n > 0 {
@@ -269,13 +269,13 @@ func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration
 		for _, layer := range r.LeftOut {
 			size += layer.Size
 		}
-		a.warn("%d nondistributable layers (%s) were left out; --include-nondistributable carries them", n, terminal.Bytes(size))
+		a.warn("left out: %s (%s); --include-nondistributable carries them", terminal.Count(n, "nondistributable layer"), terminal.Bytes(size))
 	}
 	name := flags.output
 	if name == "-" {
 		name = "standard output"
 	}
-	a.say("%s: %d images, %d blobs, %s in %s", name, r.Counts.Roots, r.Counts.Stored, terminal.Bytes(r.Size), terminal.Duration(took))
+	a.say("%s: %s, %s, %s in %s", name, terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"), terminal.Bytes(r.Size), terminal.Duration(took))
 	switch {
 	case flags.output == "-":
 		fmt.Fprintln(a.screen, r.ManifestIndex)

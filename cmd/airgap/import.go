@@ -160,7 +160,7 @@ func showWork(a *app, r *importer.Report) {
 	if r.DryRun {
 		work, verb = r.Planned, "would import"
 	}
-	a.say("%s %d images and %d referrers into %s in %s", verb, len(r.Images), len(r.Referrers), r.Target,
+	a.say("%s %s and %s into %s in %s", verb, terminal.Count(len(r.Images), "image"), terminal.Count(len(r.Referrers), "referrer"), r.Target,
 		terminal.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	a.say("blobs: %d pushed (%s), %d mounted (%s), %d there already, vouched for by the target (%s)",
 		work.BlobsPushed, terminal.Bytes(work.BytesPushed), work.BlobsMounted, terminal.Bytes(work.BytesMounted),

@@ -217,7 +217,7 @@ func (i *inspection) show(a *app) {
 		showTree(a, image.Tree, "", "")
 	}
 	a.print("")
-	a.print("%d images, %d blobs, %s", i.Totals.Roots, i.Totals.Blobs, terminal.Bytes(i.Totals.StoredBytes))
+	a.print("%s, %s, %s", terminal.Count(i.Totals.Roots, "image"), terminal.Count(i.Totals.Blobs, "blob"), terminal.Bytes(i.Totals.StoredBytes))
 }
 
 func (f *imageFacts) heading() string {

@@ -74,8 +74,8 @@ func runVerify(ctx context.Context, a *app, flags *verifyFlags, file string) (er
 func showVerified(a *app, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {
 	header := b.Contents().Header
 	a.say("signed by %s", b.Key().Fingerprint())
-	a.say("%d images, %d blobs, %s, made %s: all digests are right (%s)",
-		header.Counts.Roots, header.Counts.Stored, terminal.Bytes(header.Counts.StoredBytes), header.Created, terminal.Duration(took))
+	a.say("%s, %s, %s, made %s: all digests are right (%s)",
+		terminal.Count(header.Counts.Roots, "image"), terminal.Count(header.Counts.Stored, "blob"), terminal.Bytes(header.Counts.StoredBytes), header.Created, terminal.Duration(took))
 	if flags.json {
 		return a.printJSON(verifyResult{b.ManifestIndex(), b.Key().Fingerprint(), header.Created, header.Counts})
 	}

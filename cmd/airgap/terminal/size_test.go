@@ -35,3 +35,11 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 blobs", 1: "1 blob", 2: "2 blobs"} {
+		if got := Count(n, "blob"); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
