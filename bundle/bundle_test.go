@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -406,6 +407,12 @@ func TestPlanFindsCollisionsAndTwoSizes(t *testing.T) {
 	b.Root.Tag, b.Root.Source, b.Root.Digest = a.Root.Tag, "docker.io/other/app:1", bundle.DigestOf([]byte("other"))
 	if _, err := bundle.Plan([]bundle.Image{a, b}, manifest, bundle.PlanOptions{}); !errors.Is(err, bundle.ErrCollision) {
 		t.Errorf("collision: %v", err)
+	}
+	tagged := newWorld().images[1]
+	i := slices.IndexFunc(tagged.Manifests, func(r bundle.ManifestRow) bool { return r.Tag != "" })
+	tagged.Manifests[i].Digest = bundle.DigestOf([]byte("another signature"))
+	if _, err := bundle.Plan([]bundle.Image{a, tagged}, manifest, bundle.PlanOptions{}); !errors.Is(err, bundle.ErrCollision) {
+		t.Errorf("one cosign tag for two manifests: %v", err)
 	}
 	c := newWorld().images[1]
 	c.Manifests[0].Size++

@@ -20,8 +20,8 @@ type PlanOptions struct {
 	IncludeNondistributable bool      // store layers that are marked as not to be distributed
 }
 
-// ErrCollision: two roots have the same destination.
-var ErrCollision = errors.New("two images have the same destination")
+// ErrCollision: two roots, or two manifests under a cosign tag, have the same destination.
+var ErrCollision = errors.New("two things have the same destination")
 
 // Plan makes the tables of a bundle that carries images. manifest returns a manifest that a walk found; Plan asks
 // for each once. It checks what FORMAT.md demands of the tables, so that every problem is found before a byte is
@@ -71,7 +71,28 @@ func checkCollisions(sorted []Image) error {
 		problems = append(problems, fmt.Errorf("%w: %s and %s would both become %s: give one of them another destination, as in %s=PATH:TAG",
 			ErrCollision, a.Source, b.Source, a.Destination(), b.Source))
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, checkCosignTags(sorted)...)...)
+}
+
+// checkCosignTags finds cosign tags that would have to point at two things in one repository: found with other content
+// in an attestation repository, or in the repositories of two images that have one destination.
+func checkCosignTags(images []Image) (problems []error) {
+	found := map[string]ManifestRow{}
+	for _, image := range images {
+		for _, row := range image.Manifests {
+			if row.Tag == "" {
+				continue
+			}
+			destination := image.Root.Path + ":" + row.Tag
+			first, ok := found[destination]
+			if ok && first.Digest != row.Digest {
+				problems = append(problems, fmt.Errorf("%w: %s is %s in %s and %s in %s: give one of the images another destination",
+					ErrCollision, destination, first.Digest, first.From, row.Digest, row.From))
+			}
+			found[destination] = row
+		}
+	}
+	return problems
 }
 
 // planner collects the distinct blobs of the images in the order in which they are first needed.
