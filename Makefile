@@ -44,7 +44,14 @@ interop: interop-tools ## run the round trips with cosign, regctl, crane, skopeo
 
 .PHONY: interop-tools
 interop-tools: $(TOOLS)/.cosign-$(COSIGN_VERSION) $(TOOLS)/.regctl-$(REGCTL_VERSION) \
-	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION)
+	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) skopeo
+
+# skopeo cannot be built by Go alone, and so comes from Debian.
+.PHONY: skopeo
+skopeo:
+	@command -v skopeo >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends skopeo; } || \
+		{ echo 'skopeo is missing: install it, as in "sudo apt-get install skopeo"' >&2; exit 1; }
 
 .PHONY: bench
 bench: ## run the benchmarks
