@@ -19,8 +19,9 @@ import (
 
 // world is a small set of images, with their blobs.
 type world struct {
-	blobs  map[bundle.Digest][]byte
-	images []bundle.Image
+	blobs   map[bundle.Digest][]byte
+	images  []bundle.Image
+	missing []bundle.Missing
 }
 
 func (w *world) add(content []byte) bundle.Descriptor {
@@ -94,6 +95,14 @@ func newWorld() *world {
 
 func (w *world) plan(t testing.TB) *bundle.Layout {
 	t.Helper()
+	layout, err := w.tryPlan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layout
+}
+
+func (w *world) tryPlan() (*bundle.Layout, error) {
 	manifest := func(d bundle.Digest) (*bundle.Manifest, error) {
 		mediaType := bundle.MediaTypeOCIManifest
 		if bytes.Contains(w.blobs[d], []byte(`"manifests"`)) {
@@ -101,15 +110,20 @@ func (w *world) plan(t testing.TB) *bundle.Layout {
 		}
 		return bundle.ParseManifest(mediaType, w.blobs[d])
 	}
-	contents, err := bundle.Plan(w.images, manifest, bundle.PlanOptions{Created: time.Unix(1_700_000_000, 0)})
+	contents, err := bundle.Plan(w.images, manifest, bundle.PlanOptions{Created: time.Unix(1_700_000_000, 0), Missing: w.missing})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	layout, err := bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return []byte("signature of " + d.String()), nil })
-	if err != nil {
-		t.Fatal(err)
+	return bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return []byte("signature of " + d.String()), nil })
+}
+
+// tryFile plans, writes and checks a bundle, and returns what is wrong with it.
+func (w *world) tryFile(t testing.TB) error {
+	t.Helper()
+	if _, err := w.tryPlan(); err != nil {
+		return err
 	}
-	return layout
+	return checkFile(w.stream(t))
 }
 
 // write writes all blobs in the given order of rows.

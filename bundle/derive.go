@@ -49,7 +49,11 @@ var tableNames = []struct{ title, mediaType string }{
 	{"roots.jsonl", MediaTypeRoots},
 	{"manifests.jsonl", MediaTypeManifests},
 	{"blobs.jsonl", MediaTypeBlobs},
+	{"missing.jsonl", MediaTypeMissing}, // only where something is missing
 }
+
+// necessaryTables is how many of tableNames are always there.
+const necessaryTables = 3
 
 // sized is content that is known by digest and size.
 type sized struct {
@@ -58,7 +62,7 @@ type sized struct {
 }
 
 // manifestIndex returns the signed object for the given header and tables.
-func manifestIndex(header sized, tables [3]sized) []byte {
+func manifestIndex(header sized, tables []sized) []byte {
 	m := ociManifest{
 		SchemaVersion: 2,
 		MediaType:     MediaTypeOCIManifest,
@@ -75,23 +79,23 @@ func manifestIndex(header sized, tables [3]sized) []byte {
 }
 
 // parseManifestIndex reads what manifestIndex writes, and nothing else.
-func parseManifestIndex(b []byte) (header sized, tables [3]sized, err error) {
-	bad := func(err error) (sized, [3]sized, error) {
-		return sized{}, [3]sized{}, fmt.Errorf("%w: manifest index: %w", ErrFormat, err)
+func parseManifestIndex(b []byte) (header sized, tables []sized, err error) {
+	bad := func(err error) (sized, []sized, error) {
+		return sized{}, nil, fmt.Errorf("%w: manifest index: %w", ErrFormat, err)
 	}
 	var m Manifest
 	if err := strictjson.Unmarshal(b, &m); err != nil {
 		return bad(err)
 	}
-	if m.Config == nil || len(m.Layers) != len(tables) {
-		return bad(fmt.Errorf("a header and %d tables expected", len(tables)))
+	if m.Config == nil || len(m.Layers) < necessaryTables || len(m.Layers) > len(tableNames) {
+		return bad(fmt.Errorf("a header and %d or %d tables expected", necessaryTables, len(tableNames)))
 	}
 	header = sized{m.Config.Digest, m.Config.Size}
 	if header.size < 1 || header.size > MaxHeaderSize {
 		return bad(fmt.Errorf("%w: a header of %d bytes", ErrLimit, header.size))
 	}
 	for i, l := range m.Layers {
-		tables[i] = sized{l.Digest, l.Size}
+		tables = append(tables, sized{l.Digest, l.Size})
 		if l.Size < 1 || l.Size > MaxTableSize {
 			return bad(fmt.Errorf("%w: a %s table of %d bytes", ErrLimit, tableNames[i].title, l.Size))
 		}

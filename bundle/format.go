@@ -10,6 +10,7 @@ const (
 	MediaTypeRoots         = "application/vnd.airgap.roots.v1+jsonl"
 	MediaTypeManifests     = "application/vnd.airgap.manifests.v1+jsonl"
 	MediaTypeBlobs         = "application/vnd.airgap.blobs.v1+jsonl"
+	MediaTypeMissing       = "application/vnd.airgap.missing.v1+jsonl"
 	MediaTypeSigstore      = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	annotationTitle        = "org.opencontainers.image.title"
 	annotationCreated      = "org.opencontainers.image.created"

@@ -16,8 +16,18 @@ import (
 // TestFormatAsWritten makes a bundle from its tables, signature and blobs, by what FORMAT.md says and with nothing of
 // the package, and compares every byte. A change of the format shows here, and must show in FORMAT.md.
 func TestFormatAsWritten(t *testing.T) {
-	good := newWorld().stream(t)
+	t.Run("nothing required", func(t *testing.T) { writeAsWritten(t, newWorld().stream(t), "") })
+	t.Run("every feature", func(t *testing.T) { writeAsWritten(t, newFeatureWorld().stream(t), "missing.jsonl") })
+}
+
+// writeAsWritten takes the title of the fourth table, or "" where there is none.
+func writeAsWritten(t *testing.T, good []byte, fourth string) {
 	entries, _ := bundletest.Entries(good)
+	tables := []string{"roots.jsonl", "manifests.jsonl", "blobs.jsonl"}
+	if fourth != "" {
+		tables = append(tables, fourth)
+	}
+	sigstoreBundle := 6 + len(tables) // its place
 	blobs := map[string][]byte{}
 	for _, e := range entries {
 		blobs[strings.TrimPrefix(e.Name, "blobs/sha256/")] = e.Raw[512 : 512+e.Size]
@@ -34,22 +44,26 @@ func TestFormatAsWritten(t *testing.T) {
 
 	s.add("oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
 	index := `{"schemaVersion":2,"mediaType":"` + ociManifest + `","artifactType":"application/vnd.airgap.bundle.v1","config":` +
-		descriptor("application/vnd.airgap.header.v1+json", content(3), "") + `,"layers":[` +
-		descriptor("application/vnd.airgap.roots.v1+jsonl", content(4), title("roots.jsonl")) + "," +
-		descriptor("application/vnd.airgap.manifests.v1+jsonl", content(5), title("manifests.jsonl")) + "," +
-		descriptor("application/vnd.airgap.blobs.v1+jsonl", content(6), title("blobs.jsonl")) + `]}`
+		descriptor("application/vnd.airgap.header.v1+json", content(3), "") + `,"layers":[`
+	for i, name := range tables {
+		if i > 0 {
+			index += ","
+		}
+		index += descriptor("application/vnd.airgap."+strings.Replace(name, ".", ".v1+", 1), content(4+i), title(name))
+	}
+	index += `]}`
 	s.blob(index)
-	for place := 3; place <= 6; place++ {
+	for place := 3; place <= 3+len(tables); place++ {
 		s.blob(string(content(place)))
 	}
 	artifact := `{"schemaVersion":2,"mediaType":"` + ociManifest + `","artifactType":"` + sigstore + `","config":` +
-		descriptor("application/vnd.oci.empty.v1+json", []byte("{}"), "") + `,"layers":[` + descriptor(sigstore, content(9), "") +
+		descriptor("application/vnd.oci.empty.v1+json", []byte("{}"), "") + `,"layers":[` + descriptor(sigstore, content(sigstoreBundle), "") +
 		`],"subject":` + descriptor(ociManifest, []byte(index), "") +
 		`,"annotations":{"dev.sigstore.bundle.content":"dsse-envelope","dev.sigstore.bundle.predicateType":"https://sigstore.dev/cosign/sign/v1","org.opencontainers.image.created":"` +
 		s.header.Created + `"}}`
 	s.blob(artifact)
 	s.blob("{}")
-	s.blob(string(content(9)))
+	s.blob(string(content(sigstoreBundle)))
 	s.derive(index, artifact)
 	for _, b := range s.blobs {
 		if b.Stored == "full" {

@@ -14,6 +14,7 @@ import (
 func FuzzHead(f *testing.F) {
 	good := newWorld().stream(f)
 	f.Add(good)
+	f.Add(newFeatureWorld().stream(f))
 	entries, end := bundletest.Entries(good)
 	for cut := 1; cut < len(entries); cut += 2 {
 		var b []byte
@@ -53,9 +54,11 @@ func FuzzTables(f *testing.F) {
 	entries, _ := bundletest.Entries(newWorld().stream(f))
 	const header, roots, manifests, blobs = 2, 3, 4, 5 // places in a bundle
 	content := func(i int) []byte { return entries[i].Raw[512 : 512+entries[i].Size] }
-	f.Add(content(header), content(roots), content(manifests), content(blobs))
-	f.Fuzz(func(t *testing.T, header, roots, manifests, blobs []byte) {
-		c, err := bundle.ReadTables(header, roots, manifests, blobs)
+	f.Add(content(header), content(roots), content(manifests), content(blobs), []byte{})
+	entries, _ = bundletest.Entries(newFeatureWorld().stream(f))
+	f.Add(content(header), content(roots), content(manifests), content(blobs), content(blobs+1))
+	f.Fuzz(func(t *testing.T, header, roots, manifests, blobs, missing []byte) {
+		c, err := bundle.ReadTables(header, roots, manifests, blobs, missing)
 		if err != nil {
 			if !isDocumented(err) {
 				t.Fatalf("undocumented error: %v", err)

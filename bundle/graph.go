@@ -18,10 +18,11 @@ type Graph struct {
 type Node struct {
 	MediaType    string
 	ArtifactType string
-	Children     []int32  // manifests that this index lists, in its order
+	Children     []int32  // manifests that this index lists and the bundle holds, in its order
 	Platforms    []string // of the children, as in "linux/arm64/v8"; "" where none is given
+	Sparse       bool     // it lists manifests that the bundle does not hold
 	Blobs        []int32  // config and layers, in the order of the manifest
-	Subject      int32    // -1 for none, or one that is not in the bundle
+	Subject      Digest   // zero for none; it may be one that is not in the bundle
 }
 
 // Manifests returns how many rows of the blobs table are manifests: rows 0 to n-1.
@@ -62,8 +63,13 @@ func (p *Problems) Err() error {
 // same size, each root's rows are what can be reached from it and nothing else, subjects are what the rows say, and
 // no blob is in the bundle without a manifest that lists it. All problems are in one error; most wrap ErrFormat.
 func (r *Reader) Walk(ctx context.Context) (*Graph, error) {
-	w := walker{reader: r, contents: r.Contents(), graph: &Graph{contents: r.Contents()}, names: interner{}}
+	w := walker{reader: r, contents: r.Contents(), graph: &Graph{contents: r.Contents()}, sparse: map[Digest]bool{}, names: interner{}}
 	w.used = make([]bool, len(w.contents.Blobs))
+	for i := range w.contents.Roots {
+		if root := &w.contents.Roots[i]; root.IsSparse() {
+			w.sparse[root.Digest] = true
+		}
+	}
 	w.readManifests(ctx)
 	if err := errors.Join(ctx.Err(), w.problems.Err()); err != nil {
 		return nil, err // the checks below lean on complete nodes
@@ -83,7 +89,8 @@ type walker struct {
 	reader   *Reader
 	contents *Contents
 	graph    *Graph
-	used     []bool // blobs that some manifest lists
+	used     []bool          // blobs that some manifest lists
+	sparse   map[Digest]bool // indexes that are sparse under some root
 	names    interner
 	problems Problems
 }
@@ -147,11 +154,15 @@ func (w *walker) mediaTypes() (rows []*ManifestRow, ok bool) {
 }
 
 func (w *walker) node(row *ManifestRow, m *Manifest) Node {
-	n := Node{MediaType: row.MediaType, ArtifactType: m.RecordedArtifactType(), Subject: -1}
+	n := Node{MediaType: row.MediaType, ArtifactType: m.RecordedArtifactType()}
 	if n.ArtifactType != row.ArtifactType {
 		w.bad("%s has the artifact type %.100q, its row says %.100q", row.Digest, n.ArtifactType, row.ArtifactType)
 	}
 	for _, d := range m.Children() {
+		if _, found := w.contents.Find(d.Digest); !found && w.sparse[row.Digest] {
+			n.Sparse = true
+			continue
+		}
 		if child := w.find(row.Digest, d); child >= 0 {
 			n.Children = append(n.Children, child)
 			n.Platforms = append(n.Platforms, w.platform(d))
@@ -171,9 +182,7 @@ func (w *walker) node(row *ManifestRow, m *Manifest) Node {
 		}
 	}
 	if m.Subject != nil {
-		if subject, found := w.contents.Find(m.Subject.Digest); found && subject < len(w.graph.nodes) {
-			n.Subject = int32(subject)
-		}
+		n.Subject = m.Subject.Digest
 	}
 	return n
 }
@@ -212,6 +221,9 @@ func (w *walker) checkRoot(root int) {
 		w.bad("%s: no row of the manifests table is the root", r.Source)
 		return
 	}
+	if !r.Original.IsZero() {
+		c.followReferrers(r.Original)
+	}
 	for len(c.queue) > 0 {
 		row := c.queue[0]
 		c.queue = c.queue[1:]
@@ -229,7 +241,7 @@ func (w *walker) checkRoot(root int) {
 // rootCheck is the walk from one root.
 type rootCheck struct {
 	*walker
-	name     string
+	root     *Root
 	expected map[int32][]*ManifestRow  // the root's rows, by row of the blobs table
 	attached map[Digest][]*ManifestRow // those of referrers and cosign tags, by subject
 	reached  map[*ManifestRow]bool
@@ -238,7 +250,7 @@ type rootCheck struct {
 
 func newRootCheck(w *walker, root int) *rootCheck {
 	c := &rootCheck{
-		walker: w, name: w.contents.Roots[root].Source,
+		walker: w, root: &w.contents.Roots[root],
 		expected: map[int32][]*ManifestRow{}, attached: map[Digest][]*ManifestRow{}, reached: map[*ManifestRow]bool{},
 	}
 	rows := w.contents.RootManifests(root)
@@ -269,15 +281,24 @@ func (c *rootCheck) reach(row int32, fits func(*ManifestRow) bool) bool {
 // follow reaches what hangs from a manifest: children, referrers, cosign tags.
 func (c *rootCheck) follow(row int32) {
 	digest := c.contents.Blobs[row].Digest
+	sparse := c.root.IsSparse() && digest == c.root.Digest
+	if c.graph.nodes[row].Sparse && !sparse {
+		c.bad("%s: %s lists manifests that are not in the bundle", c.root.Source, digest)
+	}
 	for _, child := range c.graph.nodes[row].Children {
-		if !c.reach(child, func(m *ManifestRow) bool { return m.Via == ViaChild }) {
-			c.bad("%s: the manifests table lacks %s, which %s lists", c.name, c.contents.Blobs[child].Digest, digest)
+		if !c.reach(child, func(m *ManifestRow) bool { return m.Via == ViaChild }) && !sparse {
+			c.bad("%s: the manifests table lacks %s, which %s lists", c.root.Source, c.contents.Blobs[child].Digest, digest)
 		}
 	}
-	for _, m := range c.attached[digest] {
+	c.followReferrers(digest)
+}
+
+// followReferrers reaches the referrers and cosign tags of a manifest, or of the original of the root.
+func (c *rootCheck) followReferrers(subject Digest) {
+	for _, m := range c.attached[subject] {
 		at, _ := c.contents.Find(m.Digest)
-		if m.Via.IsReferrer() && c.graph.nodes[at].Subject != row {
-			c.bad("%s: %s is listed as a referrer of %s, but is none", c.name, m.Digest, m.Subject)
+		if m.Via.IsReferrer() && c.graph.nodes[at].Subject != subject {
+			c.bad("%s: %s is listed as a referrer of %s, but is none", c.root.Source, m.Digest, m.Subject)
 			continue
 		}
 		c.reach(int32(at), func(other *ManifestRow) bool { return other == m })

@@ -48,25 +48,31 @@ func NewLayout(c *Contents, sign Signer) (*Layout, error) {
 
 // indexOf returns the manifest index for c, whose tables are counted and hashed but not kept.
 func indexOf(c *Contents, header []byte) ([]byte, error) {
-	var tables [3]sized
+	var tables []sized
 	for i, write := range tableWriters(c) {
-		var err error
-		if tables[i], err = measure(write); err != nil {
+		table, err := measure(write)
+		if err != nil {
 			return nil, err
 		}
-		if tables[i].size > MaxTableSize {
-			return nil, fmt.Errorf("%w: a %s table of %d bytes; export fewer images at a time", ErrLimit, tableNames[i].title, tables[i].size)
+		if table.size > MaxTableSize {
+			return nil, fmt.Errorf("%w: a %s table of %d bytes; export fewer images at a time", ErrLimit, tableNames[i].title, table.size)
 		}
+		tables = append(tables, table)
 	}
 	return manifestIndex(sized{DigestOf(header), int64(len(header))}, tables), nil
 }
 
-func tableWriters(c *Contents) [3]func(io.Writer) error {
-	return [3]func(io.Writer) error{
+// tableWriters returns what writes the tables, in the order of tableNames.
+func tableWriters(c *Contents) []func(io.Writer) error {
+	writers := []func(io.Writer) error{
 		func(w io.Writer) error { return writeLines(w, c.Roots) },
 		func(w io.Writer) error { return writeLines(w, c.Manifests) },
 		func(w io.Writer) error { return writeLines(w, c.Blobs) },
 	}
+	if len(c.Missing) > 0 {
+		writers = append(writers, func(w io.Writer) error { return writeLines(w, c.Missing) })
+	}
+	return writers
 }
 
 // measure runs write and returns digest and size of what it wrote.

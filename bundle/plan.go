@@ -12,12 +12,14 @@ import (
 type Image struct {
 	Root      Root
 	Manifests []ManifestRow
+	// IncludeNondistributable stores layers that are marked as not to be distributed. Only Plan looks at it.
+	IncludeNondistributable bool
 }
 
 // PlanOptions are the settings of Plan.
 type PlanOptions struct {
-	Created                 time.Time // recorded to the second; the only clock in a bundle
-	IncludeNondistributable bool      // store layers that are marked as not to be distributed
+	Created time.Time // recorded to the second; the only clock in a bundle
+	Missing []Missing // what was asked for and could not be had, in any order
 }
 
 // ErrCollision: two roots, or two manifests under a cosign tag, have the same destination.
@@ -33,10 +35,12 @@ func Plan(images []Image, manifest func(Digest) (*Manifest, error), options Plan
 	if err := checkCollisions(images); err != nil {
 		return nil, err
 	}
-	images = slices.CompactFunc(images, func(a, b Image) bool { return compareRoots(a.Root, b.Root) == 0 })
+	images = mergeImages(images)
 
-	c := &Contents{}
-	p := planner{rows: map[Digest]int{}, manifest: manifest, options: options}
+	c := &Contents{Missing: slices.Clone(options.Missing)}
+	slices.SortFunc(c.Missing, compareMissing)
+	c.Missing = slices.CompactFunc(c.Missing, func(a, b Missing) bool { return compareMissing(a, b) == 0 })
+	p := planner{rows: map[Digest]int{}, manifest: manifest, planned: map[Digest]plannedAs{}}
 	for i, image := range images {
 		c.Roots = append(c.Roots, image.Root)
 		rows := slices.Clone(image.Manifests)
@@ -47,14 +51,14 @@ func Plan(images []Image, manifest func(Digest) (*Manifest, error), options Plan
 		rows = slices.CompactFunc(rows, func(a, b ManifestRow) bool { return compareManifests(a, b) == 0 })
 		c.Manifests = append(c.Manifests, rows...)
 		for _, row := range rows {
-			if err := p.add(row); err != nil {
+			if err := p.add(row, image.IncludeNondistributable); err != nil {
 				return nil, fmt.Errorf("%s: %w", image.Root.Source, err)
 			}
 		}
 	}
 	c.Blobs = p.inFileOrder()
 	c.Header = Header{
-		FormatVersion: FormatVersion, Requires: []string{}, Bases: []Digest{},
+		FormatVersion: FormatVersion, Requires: c.features(), Bases: []Digest{},
 		Created: options.Created.UTC().Truncate(time.Second).Format(time.RFC3339),
 	}
 	c.Header.Counts = c.count()
@@ -65,13 +69,35 @@ func checkCollisions(sorted []Image) error {
 	var problems []error
 	for i := 1; i < len(sorted); i++ {
 		a, b := sorted[i-1].Root, sorted[i].Root
-		if a.Destination() != b.Destination() || (a.Digest == b.Digest && a.Source == b.Source) {
+		if a.Destination() != b.Destination() {
+			continue
+		}
+		if a.Digest == b.Digest && a.Source == b.Source {
+			if !slices.Equal(a.Platforms, b.Platforms) || a.Original != b.Original || a.ReferrerPath != b.ReferrerPath {
+				problems = append(problems, fmt.Errorf("%w: %s is asked for twice, with different platforms or another repository for its referrers",
+					ErrCollision, a.Source))
+			}
 			continue
 		}
 		problems = append(problems, fmt.Errorf("%w: %s and %s would both become %s: give one of them another destination, as in %s=PATH:TAG",
 			ErrCollision, a.Source, b.Source, a.Destination(), b.Source))
 	}
 	return errors.Join(append(problems, checkCosignTags(sorted)...)...)
+}
+
+// mergeImages makes one of images that are asked for several times: what one of them carries is carried.
+func mergeImages(sorted []Image) []Image {
+	var merged []Image
+	for _, image := range sorted {
+		last := len(merged) - 1
+		if last < 0 || compareRoots(merged[last].Root, image.Root) != 0 {
+			merged = append(merged, image)
+			continue
+		}
+		merged[last].Manifests = slices.Concat(merged[last].Manifests, image.Manifests)
+		merged[last].IncludeNondistributable = merged[last].IncludeNondistributable || image.IncludeNondistributable
+	}
+	return merged
 }
 
 // checkCosignTags finds cosign tags that would have to point at two things in one repository: found with other content
@@ -83,13 +109,16 @@ func checkCosignTags(images []Image) (problems []error) {
 			if row.Tag == "" {
 				continue
 			}
-			destination := image.Root.Path + ":" + row.Tag
-			first, ok := found[destination]
-			if ok && first.Digest != row.Digest {
-				problems = append(problems, fmt.Errorf("%w: %s is %s in %s and %s in %s: give one of the images another destination",
-					ErrCollision, destination, first.Digest, first.From, row.Digest, row.From))
+			// Which of the two it goes to depends on what it hangs from; that it is the same in both can be demanded.
+			for _, path := range []string{image.Root.Path, image.Root.ReferrerPath} {
+				destination := path + ":" + row.Tag
+				first, ok := found[destination]
+				if ok && first.Digest != row.Digest && path != "" {
+					problems = append(problems, fmt.Errorf("%w: %s is %s in %s and %s in %s: give one of the images another destination",
+						ErrCollision, destination, first.Digest, first.From, row.Digest, row.From))
+				}
+				found[destination] = row
 			}
-			found[destination] = row
 		}
 	}
 	return problems
@@ -99,31 +128,36 @@ func checkCosignTags(images []Image) (problems []error) {
 type planner struct {
 	blobs    []Blob
 	rows     map[Digest]int // place in blobs
-	planned  map[Digest]Via // manifests already asked for, by the strongest way in which they were reached
+	planned  map[Digest]plannedAs
 	manifest func(Digest) (*Manifest, error)
-	options  PlanOptions
 }
 
-func (p *planner) add(row ManifestRow) error {
+// plannedAs is how a manifest's blobs have been added: for a manifest that proves something or not, with its
+// nondistributable layers or not.
+type plannedAs struct{ proof, everything bool }
+
+// covers tells whether adding the manifest as other would change nothing.
+func (as plannedAs) covers(other plannedAs) bool {
+	return (as.proof || !other.proof) && (as.everything || !other.everything)
+}
+
+func (p *planner) add(row ManifestRow, everything bool) error {
 	if err := p.addBlob(row.Digest, row.Size, RoleManifest, StoredFull); err != nil {
 		return err
 	}
-	proof := row.Via.IsReferrer() || row.Via == ViaCosignTag
-	if seen, ok := p.planned[row.Digest]; ok && (seen == row.Via || !proof) {
+	as := plannedAs{proof: row.Via.IsReferrer() || row.Via == ViaCosignTag, everything: everything}
+	if seen, ok := p.planned[row.Digest]; ok && seen.covers(as) {
 		return nil
 	}
-	if p.planned == nil {
-		p.planned = map[Digest]Via{}
-	}
-	p.planned[row.Digest] = row.Via
+	p.planned[row.Digest] = as
 	m, err := p.manifest(row.Digest)
 	if err != nil {
 		return err
 	}
 	for i, d := range m.Blobs() {
-		role := blobRole(d, proof, m.Config != nil && i == 0)
+		role := blobRole(d, as.proof, m.Config != nil && i == 0)
 		stored := StoredFull
-		if role == RoleLayer && IsNondistributable(d.MediaType) && !p.options.IncludeNondistributable {
+		if role == RoleLayer && IsNondistributable(d.MediaType) && !everything {
 			stored = StoredNondistributable
 		}
 		if err := p.addBlob(d.Digest, d.Size, role, stored); err != nil {
@@ -175,7 +209,7 @@ func (p *planner) inFileOrder() []Blob {
 }
 
 func (c *Contents) count() Counts {
-	counts := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs)}
+	counts := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs), Missing: len(c.Missing)}
 	for _, b := range c.Blobs {
 		if b.Stored == StoredFull {
 			counts.Stored++
@@ -198,6 +232,11 @@ func (c *Contents) checkAll() error {
 	for i := range c.Manifests {
 		if err := c.Manifests[i].check(len(c.Roots)); err != nil {
 			return fmt.Errorf("%s: manifest %s: %w", c.Roots[c.Manifests[i].Root].Source, c.Manifests[i].Digest, err)
+		}
+	}
+	for i := range c.Missing {
+		if err := c.Missing[i].check(); err != nil {
+			return fmt.Errorf("%s: %w", c.Missing[i].Source, err)
 		}
 	}
 	for i := range c.Blobs {

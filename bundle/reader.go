@@ -23,8 +23,8 @@ type Sealed struct {
 	index         []byte
 	header        sized
 	headerAt      int64
-	tables        [3]sized
-	tablesAt      [3]int64
+	tables        []sized
+	tablesAt      []int64
 	sigstore      []byte
 	manifestIndex Digest
 }
@@ -106,8 +106,8 @@ func (s *Sealed) readHead() error {
 		return err
 	}
 	s.headerAt = h.skip(s.header.size)
-	for i, table := range s.tables {
-		s.tablesAt[i] = h.skip(table.size)
+	for _, table := range s.tables {
+		s.tablesAt = append(s.tablesAt, h.skip(table.size))
 	}
 	h.blob(MaxManifestIndexSize) // the signature's manifest, which Reader derives and compares
 	h.blob(int64(len("{}")))
@@ -207,7 +207,11 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 			return nil, fmt.Errorf("%s: %w", tableNames[i].title, err)
 		}
 	}
-	contents, err := readTables(header, s.table(0), s.table(1), s.table(2))
+	var missing io.Reader
+	if len(s.tables) > necessaryTables {
+		missing = s.table(necessaryTables)
+	}
+	contents, err := readTables(header, s.table(0), s.table(1), s.table(2), missing)
 	if err != nil {
 		return nil, err
 	}

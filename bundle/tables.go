@@ -34,6 +34,7 @@ type Counts struct {
 	Blobs       int   `json:"blobs"`     // rows, manifests among them
 	Stored      int   `json:"stored"`    // blobs whose content is in the file
 	StoredBytes int64 `json:"storedBytes"`
+	Missing     int   `json:"missing,omitempty"` // rows
 }
 
 // CreatedTime returns Created as a time; ErrFormat where it is not what FORMAT.md says.
@@ -55,6 +56,33 @@ type Root struct {
 	Size         int64  `json:"size"`
 	ArtifactType string `json:"artifactType,omitempty"`
 	Private      bool   `json:"private"` // an anonymous HEAD was refused at the source
+
+	// Platforms, where there are any, are those of the source's index that were asked for. Without Original the index is
+	// the source's own and its other children are missing; with it, the index is a selection made at export.
+	Platforms []string `json:"platforms,omitempty"`
+	Original  Digest   `json:"original,omitzero"` // of the index at the source
+	// ReferrerPath is the repository at the destination for what refers to the root, where that is another one.
+	ReferrerPath string `json:"referrerPath,omitempty"`
+}
+
+// IsSparse tells whether the root is an index that lists manifests which the bundle need not hold.
+func (r *Root) IsSparse() bool { return len(r.Platforms) > 0 && r.Original.IsZero() }
+
+// Missing is a row of the missing table: something that the user asked for and that could not be had, in a bundle that
+// was made all the same (export --keep-going).
+type Missing struct {
+	Source string `json:"source"`
+	Path   string `json:"path,omitempty"` // none: a whole registry
+	Tag    string `json:"tag,omitempty"`
+	Reason string `json:"reason"` // for people
+}
+
+// Destination returns where the image would have gone: PATH or PATH:TAG; "" for a whole registry.
+func (m *Missing) Destination() string {
+	if m.Tag == "" {
+		return m.Path
+	}
+	return m.Path + ":" + m.Tag
 }
 
 // Destination returns what import calls the root: PATH:TAG, or PATH@DIGEST where there is no tag.
@@ -145,6 +173,7 @@ type Contents struct {
 	Roots     []Root
 	Manifests []ManifestRow
 	Blobs     []Blob
+	Missing   []Missing
 
 	byDigest []int32 // rows of Blobs, sorted by digest: half the memory of a map
 }
@@ -186,6 +215,39 @@ func (c *Contents) index() error {
 // compareRoots is the order of the roots table.
 func compareRoots(a, b Root) int {
 	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Tag, b.Tag), bytes.Compare(a.Digest[:], b.Digest[:]))
+}
+
+// compareMissing is the order of the missing table.
+func compareMissing(a, b Missing) int {
+	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Source, b.Source))
+}
+
+// The features that a header may require: what a reader that does not know them would get wrong.
+const (
+	featureMissing      = "missing"       // there is a missing table
+	featurePlatforms    = "platforms"     // roots have platforms and originals
+	featureReferrerPath = "referrer-path" // roots have a repository for referrers
+)
+
+// features are all of them, sorted.
+var features = []string{featureMissing, featurePlatforms, featureReferrerPath}
+
+// features returns those that the tables use, sorted: never nil, since the header has an array.
+func (c *Contents) features() []string {
+	used := []string{}
+	for _, feature := range []struct {
+		name string
+		uses bool
+	}{
+		{featureMissing, len(c.Missing) > 0},
+		{featurePlatforms, slices.ContainsFunc(c.Roots, func(r Root) bool { return len(r.Platforms) > 0 })},
+		{featureReferrerPath, slices.ContainsFunc(c.Roots, func(r Root) bool { return r.ReferrerPath != "" })},
+	} {
+		if feature.uses {
+			used = append(used, feature.name)
+		}
+	}
+	return used
 }
 
 // compareManifests is the order of the manifests table. The two ways of a referrer compare as equal: one is enough.
@@ -279,8 +341,10 @@ func (h *Header) check() error {
 	if h.FormatVersion != FormatVersion {
 		return fmt.Errorf("%w: bundle format %d; this airgap reads format %d: use the version of airgap that made the bundle, or a newer one", ErrUnsupported, h.FormatVersion, FormatVersion)
 	}
-	if len(h.Requires) > 0 {
-		return fmt.Errorf("%w: the bundle needs %.200q, which this airgap does not know: use a newer version", ErrUnsupported, h.Requires)
+	for _, feature := range h.Requires {
+		if !slices.Contains(features, feature) {
+			return fmt.Errorf("%w: the bundle needs %.200q, which this airgap does not know: use a newer version", ErrUnsupported, feature)
+		}
 	}
 	if len(h.Bases) > 0 {
 		return fmt.Errorf("%w: the bundle leans on %d earlier bundles (a delta): use a newer version", ErrUnsupported, len(h.Bases))
@@ -292,10 +356,10 @@ func (h *Header) check() error {
 		return err
 	}
 	c := h.Counts
-	if c.Roots < 1 || c.Manifests < 1 || c.Blobs < 1 || c.Stored < 0 || c.Stored > c.Blobs || c.StoredBytes < 0 {
+	if c.Roots < 1 || c.Manifests < 1 || c.Blobs < 1 || c.Stored < 0 || c.Stored > c.Blobs || c.StoredBytes < 0 || c.Missing < 0 {
 		return bad("counts %+v are not possible", c)
 	}
-	if c.Roots > MaxRootRows || c.Manifests > MaxManifestRows || c.Blobs > MaxBlobRows || c.StoredBytes > MaxFileSize {
+	if c.Roots > MaxRootRows || c.Missing > MaxRootRows || c.Manifests > MaxManifestRows || c.Blobs > MaxBlobRows || c.StoredBytes > MaxFileSize {
 		return bad("%w: counts %+v", ErrLimit, c)
 	}
 	return nil
@@ -316,7 +380,60 @@ func (r *Root) check() error {
 			return err
 		}
 	}
+	if err := r.checkSelection(); err != nil {
+		return err
+	}
 	return checkManifestFields(r.MediaType, r.ArtifactType, r.Size, r.Digest)
+}
+
+// checkSelection checks the columns that belong to features.
+func (r *Root) checkSelection() error {
+	if r.ReferrerPath != "" {
+		if err := CheckPath(r.ReferrerPath); err != nil {
+			return fmt.Errorf("repository for referrers: %w", err)
+		}
+		if r.ReferrerPath == r.Path {
+			return errors.New("the repository for referrers is the image's own")
+		}
+	}
+	for i, platform := range r.Platforms {
+		if err := checkText("platform", platform); err != nil {
+			return err
+		}
+		if i > 0 && r.Platforms[i-1] >= platform {
+			return fmt.Errorf("the platforms are out of order at %.40q", platform)
+		}
+	}
+	switch {
+	case len(r.Platforms) == 0 && !r.Original.IsZero():
+		return errors.New("an original, but no platforms that were selected from it")
+	case len(r.Platforms) > 0 && !IsIndex(r.MediaType):
+		return errors.New("platforms of what is no index")
+	case r.Original == r.Digest:
+		return errors.New("it is its own original")
+	}
+	return nil
+}
+
+func (m *Missing) check() error {
+	if err := checkText("source", m.Source); err != nil {
+		return err
+	}
+	if err := checkText("reason", m.Reason); err != nil {
+		return err
+	}
+	if m.Source == "" || m.Reason == "" {
+		return errors.New("no source or no reason")
+	}
+	if m.Path != "" || m.Tag != "" {
+		if err := CheckPath(m.Path); err != nil {
+			return err
+		}
+	}
+	if m.Tag != "" {
+		return CheckTag(m.Tag)
+	}
+	return nil
 }
 
 func (r *ManifestRow) check(roots int) error {
@@ -372,9 +489,9 @@ func (b *Blob) check() error {
 	return nil
 }
 
-// readTables reads the three tables, in which everything must be in order, within the limits and counted by the
-// header.
-func readTables(h Header, roots, manifests, blobs io.Reader) (*Contents, error) {
+// readTables reads the tables, in which everything must be in order, within the limits and counted by the header.
+// missing is nil where there is no such table.
+func readTables(h Header, roots, manifests, blobs, missing io.Reader) (*Contents, error) {
 	c := &Contents{Header: h}
 	strs := interner{}
 	var err error
@@ -402,6 +519,13 @@ func readTables(h Header, roots, manifests, blobs io.Reader) (*Contents, error) 
 	if err != nil {
 		return nil, err
 	}
+	if missing == nil {
+		missing = strings.NewReader("")
+	}
+	c.Missing, err = readLines(missing, "missing", h.Counts.Missing, func(i int, m *Missing) error { return m.check() })
+	if err != nil {
+		return nil, err
+	}
 	return c, c.check()
 }
 
@@ -420,7 +544,15 @@ func (c *Contents) check() error {
 			return bad("the manifests table is out of order or names %s twice", c.Manifests[i].Digest)
 		}
 	}
-	stored := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs)}
+	for i := 1; i < len(c.Missing); i++ {
+		if compareMissing(c.Missing[i-1], c.Missing[i]) >= 0 {
+			return bad("the missing table is out of order or names %s twice", c.Missing[i].Source)
+		}
+	}
+	if required := c.features(); !slices.Equal(c.Header.Requires, required) {
+		return bad("the header requires %q, the tables use %q", c.Header.Requires, required)
+	}
+	stored := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs), Missing: len(c.Missing)}
 	for i := range c.Blobs {
 		if i > 0 && c.Blobs[i-1].Role.rank() > c.Blobs[i].Role.rank() {
 			return bad("the blobs table has the %s %s after a %s", c.Blobs[i].Role, c.Blobs[i].Digest, c.Blobs[i-1].Role)

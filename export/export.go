@@ -89,9 +89,10 @@ func Run(ctx context.Context, source Source, requests []Request, output Output, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, walk.Close()) }()
-	contents, err := bundle.Plan(walk.Images, walk.Manifest, bundle.PlanOptions{
-		Created: o.Created, IncludeNondistributable: o.IncludeNondistributable,
-	})
+	for i := range walk.Images {
+		walk.Images[i].IncludeNondistributable = o.IncludeNondistributable
+	}
+	contents, err := bundle.Plan(walk.Images, walk.Manifest, bundle.PlanOptions{Created: o.Created})
 	if err != nil {
 		return nil, err
 	}

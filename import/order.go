@@ -56,8 +56,8 @@ func newOrder(p *plan) *order {
 		for _, child := range node.Children {
 			o.manifestUsers = append(o.manifestUsers, edge{child, row})
 		}
-		if node.Subject >= 0 {
-			o.manifestUsers = append(o.manifestUsers, edge{node.Subject, row})
+		if subject, inBundle := p.contents.Find(node.Subject); inBundle {
+			o.manifestUsers = append(o.manifestUsers, edge{int32(subject), row})
 		}
 	}
 	o.blobUsers, o.manifestUsers = sortEdges(o.blobUsers), sortEdges(o.manifestUsers)
@@ -118,7 +118,7 @@ func (o *order) first(push func(repo, row int32)) {
 
 // start calls push unless another referrer of the same subject is under way.
 func (o *order) start(repo, row int32, push func(repo, row int32)) {
-	if subject := o.plan.subjects[row]; !subject.IsZero() {
+	if subject := o.plan.subject(row); !subject.IsZero() {
 		key := list{repo, subject}
 		if waiting, busy := o.busy[key]; busy {
 			o.busy[key] = append(waiting, row)
@@ -142,7 +142,7 @@ func (o *order) blobIsThere(repo, row int32, push func(repo, row int32)) {
 func (o *order) manifestIsThere(repo, row int32, push func(repo, row int32)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if subject := o.plan.subjects[row]; !subject.IsZero() {
+	if subject := o.plan.subject(row); !subject.IsZero() {
 		key := list{repo, subject}
 		if waiting := o.busy[key]; len(waiting) > 0 {
 			o.busy[key] = waiting[1:]

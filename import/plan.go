@@ -21,7 +21,6 @@ type plan struct {
 	placements
 
 	repositories []repository    // as placements.repos
-	subjects     []bundle.Digest // by row of a manifest: what it refers to; zero for nothing
 	uses         []use           // by row, then repository
 	useStates    []state         // of uses
 	tags         []tagMove       // by repository and name
@@ -96,9 +95,6 @@ func newPlan(b *verify.Bundle, placed *placements) (*plan, error) {
 	}
 	p.collectManifests()
 	p.collectBlobs()
-	if err := p.findSubjects(); err != nil {
-		return nil, err
-	}
 	p.collectLists()
 	return p, p.collectTags()
 }
@@ -125,6 +121,9 @@ func (p *plan) row(d bundle.Digest) int32 {
 }
 
 func (p *plan) digest(row int32) bundle.Digest { return p.contents.Blobs[row].Digest }
+
+// subject returns what the manifest in the given row refers to, which need not be in the bundle; zero for nothing.
+func (p *plan) subject(row int32) bundle.Digest { return p.graph.Node(int(row)).Subject }
 
 // collectBlobs finds the blobs that the repositories need. What was left out of the bundle because it may not be
 // distributed is nobody's need: registries accept manifests without it.
@@ -182,26 +181,6 @@ func (p *plan) usesOf(row int32) blobUses {
 	return blobUses{row: row, uses: p.uses[first:last], states: p.useStates[first:last]}
 }
 
-// findSubjects reads from the manifests what they refer to. The graph does not know of subjects that are not in the
-// bundle, under which a manifest has to be listed all the same.
-func (p *plan) findSubjects() error {
-	p.subjects = make([]bundle.Digest, p.graph.Manifests())
-	for row := range p.subjects {
-		node := p.graph.Node(row)
-		if node.Subject < 0 && node.ArtifactType == "" && !bundle.IsIndex(node.MediaType) {
-			continue // an ordinary image: with a subject it would have an artifact type
-		}
-		m, err := p.manifest(int32(row))
-		if err != nil {
-			return err
-		}
-		if m.Subject != nil {
-			p.subjects[row] = m.Subject.Digest
-		}
-	}
-	return nil
-}
-
 // manifest reads a manifest from the bundle again: keeping all of them would take too much memory.
 func (p *plan) manifest(row int32) (*bundle.Manifest, error) {
 	content, err := p.bundle.Manifest(p.digest(row))
@@ -218,12 +197,12 @@ func (p *plan) collectLists() {
 	var entries []entry
 	for i := range p.repositories {
 		for _, row := range p.repositories[i].manifests {
-			if !p.subjects[row].IsZero() {
+			if !p.subject(row).IsZero() {
 				entries = append(entries, entry{int32(i), row})
 			}
 		}
 	}
-	subject := func(e entry) bundle.Digest { return p.subjects[e.row] }
+	subject := func(e entry) bundle.Digest { return p.subject(e.row) }
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.repo, b.repo), compareDigests(subject(a), subject(b)), cmp.Compare(a.row, b.row))
 	})

@@ -171,7 +171,8 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 	}
 	defer func() { err = errors.Join(err, walked.Close()) }()
 	// Planning counts what is distinct.
-	contents, err := bundle.Plan(walked.Images, walked.Manifest, bundle.PlanOptions{Created: a.now(), IncludeNondistributable: true})
+	walked.Images[0].IncludeNondistributable = true
+	contents, err := bundle.Plan(walked.Images, walked.Manifest, bundle.PlanOptions{Created: a.now()})
 	if err != nil {
 		return nil, err
 	}
