@@ -45,13 +45,11 @@ func writeAsWritten(t *testing.T, good []byte, fourth string) {
 	s.add("oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
 	index := `{"schemaVersion":2,"mediaType":"` + ociManifest + `","artifactType":"application/vnd.airgap.bundle.v1","config":` +
 		descriptor("application/vnd.airgap.header.v1+json", content(3), "") + `,"layers":[`
+	var layers []string
 	for i, name := range tables {
-		if i > 0 {
-			index += ","
-		}
-		index += descriptor("application/vnd.airgap."+strings.Replace(name, ".", ".v1+", 1), content(4+i), title(name))
+		layers = append(layers, descriptor("application/vnd.airgap."+strings.Replace(name, ".", ".v1+", 1), content(4+i), title(name)))
 	}
-	index += `]}`
+	index += strings.Join(layers, ",") + `]}`
 	s.blob(index)
 	for place := 3; place <= 3+len(tables); place++ {
 		s.blob(string(content(place)))

@@ -53,7 +53,7 @@ func (t *treeMaker) branch(row ManifestRow, platform string) (*Tree, error) {
 		return nil, err
 	}
 	tree := &Tree{
-		Digest: row.Digest, MediaType: row.MediaType, ArtifactType: row.ArtifactType, PredicateTypes: predicateTypes(m),
+		Digest: row.Digest, MediaType: row.MediaType, ArtifactType: row.ArtifactType, PredicateTypes: PredicateTypes(m),
 		Platform: platform, Size: row.Size, Via: row.Via, Tag: row.Tag, From: row.From,
 	}
 	for _, b := range m.Blobs() {
@@ -94,7 +94,8 @@ func (t *treeMaker) branch(row ManifestRow, platform string) (*Tree, error) {
 // https://github.com/moby/buildkit/blob/v0.20.0/docs/attestations/attestation-storage.md
 var predicateAnnotations = []string{annotationPredicate, "predicateType", "in-toto.io/predicate-type"}
 
-func predicateTypes(m *Manifest) []string {
+// PredicateTypes returns what kinds of statement an attestation makes, where annotations of the manifest or its layers tell.
+func PredicateTypes(m *Manifest) []string {
 	var types []string
 	note := func(annotations map[string]string) {
 		for _, key := range predicateAnnotations {

@@ -1,7 +1,7 @@
 // Package export is the connected side: it resolves references, finds everything that refers to them, plans a bundle
 // and fetches it.
 //
-// Start with [Run]. It goes in one direction: requests -> [Walk] -> bundle.Plan -> bundle.NewLayout, which signs ->
+// Start with [Run]. It goes in one direction: requests -> [Walk] -> [MakePlan] -> bundle.NewLayout, which signs ->
 // fetch and write -> commit. Nothing is written before the walk has found everything.
 package export
 
@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -40,6 +41,8 @@ var (
 	ErrReference = errors.New("not a valid image reference")
 	// ErrNoReferrers: an attestation repository was configured for an image and holds nothing for it.
 	ErrNoReferrers = errors.New("no attestations found")
+	// ErrNothing: no image is left to export.
+	ErrNothing = errors.New("no image was selected")
 	// ErrSubject: a registry listed as a referrer what does not refer to the subject.
 	ErrSubject = errors.New("listed as a referrer, but refers to something else")
 )
@@ -48,14 +51,16 @@ var (
 // their first byte, few enough that no registry takes it for an attack.
 const DefaultJobs = 6
 
-// Options are the settings of Run.
+// Options are the settings of Run and MakePlan.
 type Options struct {
-	Walk                    WalkOptions
-	Sign                    bundle.Signer // required
-	Created                 time.Time     // recorded as the time of the bundle
-	IncludeNondistributable bool
-	Jobs                    int             // 0: DefaultJobs
-	Observer                bundle.Observer // nil: silence
+	Walk WalkOptions
+	// Failures and Excluded are what choosing the requests has come to already: see package catalogue.
+	Failures  []Failure
+	Excluded  []Excluded
+	KeepGoing bool            // go on without the images that fail, and record them as missing
+	Created   time.Time       // recorded as the time of the bundle
+	Jobs      int             // 0: DefaultJobs
+	Observer  bundle.Observer // nil: silence
 }
 
 // Output makes the writer for a planned bundle: bundle.Create for a file, bundle.NewStream for a pipe.
@@ -77,26 +82,58 @@ func ToStream(w io.Writer) Output {
 	}
 }
 
-// Run exports what is requested. Whatever fails, no file with the final name appears. Problems of several images are
-// reported together.
-func Run(ctx context.Context, source Source, requests []Request, output Output, o Options) (result *Result, err error) {
-	observer := bundle.Observe(o.Observer)
+// Plan is what an export would carry. Nothing but manifests has been fetched for it. Close it when done.
+type Plan struct {
+	Contents *bundle.Contents // nil where no image was found
+	walk     *Walked
+	options  Options
+}
+
+// MakePlan finds everything that is requested. The error is about the planning itself: what could not be had is in the
+// plan (see Plan.Err), so that it can be shown together with the rest.
+func MakePlan(ctx context.Context, source Source, requests []Request, o Options) (*Plan, error) {
+	o.Observer = bundle.Observe(o.Observer)
 	if o.Jobs <= 0 {
 		o.Jobs = DefaultJobs
 	}
-	walk, err := Walk(ctx, source, requests, o.Jobs, o.Walk, observer)
+	walk, err := Walk(ctx, source, requests, o.Jobs, o.Walk, o.Observer)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, walk.Close()) }()
-	for i := range walk.Images {
-		walk.Images[i].IncludeNondistributable = o.IncludeNondistributable
+	walk.Failures = slices.Concat(o.Failures, walk.Failures)
+	walk.Excluded = slices.Concat(o.Excluded, walk.Excluded)
+	p := &Plan{walk: walk, options: o}
+	if len(walk.Images) == 0 {
+		return p, nil
 	}
-	contents, err := bundle.Plan(walk.Images, walk.Manifest, bundle.PlanOptions{Created: o.Created})
+	p.Contents, err = bundle.Plan(walk.Images, walk.Manifest, bundle.PlanOptions{Created: o.Created, Missing: walk.missing()})
 	if err != nil {
+		return nil, errors.Join(err, walk.Close())
+	}
+	return p, nil
+}
+
+// Err returns what stands against writing the bundle: images that could not be had, unless Options.KeepGoing, or that
+// there are none at all.
+func (p *Plan) Err() error {
+	switch err := p.walk.Err(); {
+	case p.Contents == nil && err == nil:
+		return ErrNothing
+	case p.Contents == nil, !p.options.KeepGoing:
+		return err
+	}
+	return nil
+}
+
+// Close removes the temporary file in which the manifests were kept.
+func (p *Plan) Close() error { return p.walk.Close() }
+
+// Write signs the plan, fetches what it names, and writes it. Whatever fails, no file with the final name appears.
+func (p *Plan) Write(ctx context.Context, source Source, sign bundle.Signer, output Output) (*Result, error) {
+	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	layout, err := bundle.NewLayout(contents, o.Sign)
+	layout, err := bundle.NewLayout(p.Contents, sign)
 	if err != nil {
 		return nil, err
 	}
@@ -104,13 +141,28 @@ func Run(ctx context.Context, source Source, requests []Request, output Output, 
 	if err != nil {
 		return nil, err
 	}
-	f := fetcher{source: source, walk: walk, layout: layout, writer: writer, jobs: o.Jobs, observer: observer}
-	observer.Phase("fetch", f.total())
+	f := fetcher{source: source, walk: p.walk, layout: layout, writer: writer, jobs: p.options.Jobs, observer: p.options.Observer}
+	p.options.Observer.Phase("fetch", f.total())
 	if err := f.fetch(ctx, parallel); err != nil {
 		return nil, errors.Join(fmt.Errorf("nothing was exported: %w", err), writer.Abort())
 	}
 	if err := writer.Commit(); err != nil {
 		return nil, err
 	}
-	return newResult(layout, walk), nil
+	result, err := p.Result()
+	if err != nil {
+		return nil, err
+	}
+	result.ManifestIndex, result.Size = layout.ManifestIndex(), layout.Size()
+	return result, nil
+}
+
+// Run makes a plan and writes it. Problems of several images are reported together.
+func Run(ctx context.Context, source Source, requests []Request, sign bundle.Signer, output Output, o Options) (result *Result, err error) {
+	plan, err := MakePlan(ctx, source, requests, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, plan.Close()) }()
+	return plan.Write(ctx, source, sign, output)
 }

@@ -66,15 +66,15 @@ func TestEverythingIsCarried(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			options := export.Options{Walk: export.WalkOptions{Attestations: from}, Sign: sign, Created: time.Unix(1_700_000_000, 0)}
+			options := export.Options{Walk: export.WalkOptions{Attestations: from}, Created: time.Unix(1_700_000_000, 0)}
 			path := filepath.Join(t.TempDir(), "bundle.tar")
 			ctx := context.Background()
-			result, err := export.Run(ctx, loopback(), requests(t, fixture, images), export.ToFile(path), options)
+			result, err := export.Run(ctx, loopback(), requests(t, fixture, images), sign, export.ToFile(path), options)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var piped bytes.Buffer
-			if _, err := export.Run(ctx, loopback(), requests(t, fixture, images), export.ToStream(&piped), options); err != nil {
+			if _, err := export.Run(ctx, loopback(), requests(t, fixture, images), sign, export.ToStream(&piped), options); err != nil {
 				t.Fatal(err)
 			}
 			written, err := os.ReadFile(path)

@@ -62,7 +62,7 @@ func (f *faulty) export(t *testing.T, o export.WalkOptions, refs ...string) (fil
 		requests = append(requests, parse(t, f.Host()+"/"+ref))
 	}
 	file = filepath.Join(t.TempDir(), "bundle.tar")
-	_, err = export.Run(t.Context(), patient(), requests, export.ToFile(file), export.Options{Walk: o, Sign: sign, Created: time.Unix(1, 0)})
+	_, err = export.Run(t.Context(), patient(), requests, sign, export.ToFile(file), export.Options{Walk: o, Created: time.Unix(1, 0)})
 	left, _ := filepath.Glob(file + "*")
 	if err != nil && len(left) > 0 {
 		t.Errorf("the export failed, and left %v", left)
@@ -201,7 +201,7 @@ func TestCancellingLeavesNothing(t *testing.T) {
 	f.Inject(On("GET", "/blobs/", func(http.ResponseWriter, *http.Request, http.Handler) bool { cancel(); return false }))
 	sign, _ := signer(t)
 	file := filepath.Join(t.TempDir(), "bundle.tar")
-	_, err := export.Run(ctx, patient(), []export.Request{parse(t, f.Host()+"/acme/app:1")}, export.ToFile(file), export.Options{Sign: sign, Created: time.Unix(1, 0)})
+	_, err := export.Run(ctx, patient(), []export.Request{parse(t, f.Host()+"/acme/app:1")}, sign, export.ToFile(file), export.Options{Created: time.Unix(1, 0)})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
@@ -226,8 +226,9 @@ func TestNondistributableLayers(t *testing.T) {
 	for _, include := range []bool{false, true} {
 		sign, _ := signer(t)
 		file := filepath.Join(t.TempDir(), "bundle.tar")
-		result, err := export.Run(t.Context(), patient(), []export.Request{parse(t, f.Host()+"/acme/app:foreign")}, export.ToFile(file),
-			export.Options{Sign: sign, Created: time.Unix(1, 0), IncludeNondistributable: include})
+		request := parse(t, f.Host()+"/acme/app:foreign")
+		request.Settings.IncludeNondistributable = include
+		result, err := export.Run(t.Context(), patient(), []export.Request{request}, sign, export.ToFile(file), export.Options{Created: time.Unix(1, 0)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ func (f *fetcher) findOrigins() error {
 	f.origins = make([]origin, len(contents.Blobs))
 	for _, n := range f.walk.graph.nodes {
 		row, ok := contents.Find(n.digest)
-		if !ok {
+		if !ok || n.err != nil { // of an image that is missing
 			continue
 		}
 		f.origins[row] = origin{repository: n.from}

@@ -16,6 +16,9 @@ type Request struct {
 	Source string         // the full reference, for people and tables
 	Path   string         // destination repository, without a registry
 	Tag    string         // destination tag; "" where only a digest was given
+	// Entry says where the request comes from, as in "regsync.yaml:12:5"; "" for the command line.
+	Entry    string
+	Settings Settings
 }
 
 // ParseRequest reads REF or REF=PATH[:TAG]. REF has a tag, a digest, or both (then the digest says what is fetched

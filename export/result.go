@@ -1,29 +1,58 @@
 package export
 
 import (
+	"maps"
+	"slices"
+	"strings"
+
 	"airgap/bundle"
 )
 
-// Result is what an export did, for people and for --json.
+// Result is what an export did, or what a plan comes to, for people and for --json.
 type Result struct {
-	ManifestIndex bundle.Digest  `json:"manifestIndex"`
-	Size          int64          `json:"size"` // of the file, in bytes
-	Created       string         `json:"created"`
-	Counts        bundle.Counts  `json:"counts"`
-	Images        []ImageResult  `json:"images"`
-	LeftOut       []LeftOutLayer `json:"leftOut"`
-	Warnings      []string       `json:"warnings"`
+	ManifestIndex bundle.Digest   `json:"manifestIndex,omitzero"` // not of a plan
+	Size          int64           `json:"size,omitempty"`         // of the file, in bytes; not of a plan
+	Created       string          `json:"created"`
+	Counts        bundle.Counts   `json:"counts"`
+	Images        []ImageResult   `json:"images"`
+	Missing       []MissingResult `json:"missing"`
+	Excluded      []Excluded      `json:"excluded"`
+	LeftOut       []LeftOutLayer  `json:"leftOut"`
+	Warnings      []string        `json:"warnings"`
 }
 
-// ImageResult is one exported image.
+// ImageResult is one image.
 type ImageResult struct {
-	Source      string         `json:"source"`
-	Destination string         `json:"destination"`
-	Digest      bundle.Digest  `json:"digest"`
-	Private     bool           `json:"private"`
-	Manifests   int            `json:"manifests"` // distinct, referrers included
-	Referrers   int            `json:"referrers"` // distinct, cosign tags included
-	FoundIn     map[string]int `json:"foundIn"`   // referrers by repository
+	Source      string            `json:"source"`
+	Destination string            `json:"destination"`
+	Entry       string            `json:"entry,omitempty"` // of the file that asks for it
+	Digest      bundle.Digest     `json:"digest"`
+	Original    bundle.Digest     `json:"original,omitzero"` // of the index of which this one is a part
+	Sparse      bool              `json:"sparse,omitempty"`  // the index lists manifests that are not carried
+	Private     bool              `json:"private"`
+	Platforms   []string          `json:"platforms"`       // of an index: those that are carried
+	Manifests   int               `json:"manifests"`       // distinct, referrers included
+	Referrers   int               `json:"referrers"`       // distinct, cosign tags included
+	ByType      map[string]int    `json:"referrersByType"` // by predicate type, or else by artifact type
+	FoundIn     map[string]int    `json:"foundIn"`         // referrers by repository
+	NewBytes    int64             `json:"newBytes"`        // of content that no image before it needs
+	SharedBytes int64             `json:"sharedBytes"`     // of content that one before it needs, too
+	LeftOut     []LeftOutReferrer `json:"leftOutReferrers"`
+}
+
+// MissingResult is something that was asked for and could not be had.
+type MissingResult struct {
+	Source string `json:"source"`
+	Reason string `json:"reason"`
+}
+
+// LeftOutReferrer is something that refers to an image and that the user's own settings leave out.
+type LeftOutReferrer struct {
+	Digest       bundle.Digest `json:"digest"`
+	ArtifactType string        `json:"artifactType"` // as the registry lists it
+	Subject      bundle.Digest `json:"subject"`
+	From         string        `json:"from"` // repository
+	Rule         string        `json:"rule"` // which setting
 }
 
 // LeftOutLayer is a nondistributable layer that is not in the file.
@@ -32,30 +61,160 @@ type LeftOutLayer struct {
 	Size   int64         `json:"size"`
 }
 
-func newResult(l *bundle.Layout, w *Walked) *Result {
-	contents := l.Contents()
-	r := &Result{
-		ManifestIndex: l.ManifestIndex(), Size: l.Size(), Created: contents.Header.Created, Counts: contents.Header.Counts,
-		LeftOut: []LeftOutLayer{}, Warnings: append([]string{}, w.warnings...),
+// missing returns the failures as the bundle records them.
+func (w *Walked) missing() []bundle.Missing {
+	var missing []bundle.Missing
+	for _, f := range w.Failures {
+		missing = append(missing, bundle.Missing{Source: f.Source, Path: f.Path, Tag: f.Tag, Reason: reason(f.Err)})
 	}
-	for i, root := range contents.Roots {
-		image := ImageResult{Source: root.Source, Destination: root.Destination(), Digest: root.Digest, Private: root.Private, FoundIn: map[string]int{}}
-		manifests := map[bundle.Digest]bool{}
-		referrers := map[bundle.Digest]bool{}
-		for _, m := range contents.RootManifests(i) {
-			manifests[m.Digest] = true
-			if !m.Subject.IsZero() && !referrers[m.Digest] {
-				referrers[m.Digest] = true
-				image.FoundIn[m.From]++
-			}
+	return missing
+}
+
+// maxReason bounds what is recorded of an error, in bytes: registries' answers can be long.
+const maxReason = 300
+
+// reason is an error as one line of text.
+func reason(err error) string {
+	text := strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return ' '
 		}
-		image.Manifests, image.Referrers = len(manifests), len(referrers)
+		return r
+	}, strings.ToValidUTF8(err.Error(), "?"))
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "..."
+	}
+	return text
+}
+
+// Result returns what the plan comes to.
+func (p *Plan) Result() (*Result, error) {
+	w := p.walk
+	r := &Result{
+		Created: p.options.Created.UTC().Format("2006-01-02T15:04:05Z"),
+		Images:  []ImageResult{}, Missing: []MissingResult{}, LeftOut: []LeftOutLayer{},
+		Excluded: append([]Excluded{}, w.Excluded...), Warnings: append([]string{}, w.Warnings...),
+	}
+	for _, f := range w.Failures {
+		r.Missing = append(r.Missing, MissingResult{f.Source, reason(f.Err)})
+	}
+	if p.Contents == nil {
+		return r, nil
+	}
+	r.Created, r.Counts = p.Contents.Header.Created, p.Contents.Header.Counts
+	summary := newSummary(p.Contents, w)
+	for i := range p.Contents.Roots {
+		image, err := summary.image(i)
+		if err != nil {
+			return nil, err
+		}
 		r.Images = append(r.Images, image)
 	}
-	for _, b := range contents.Blobs {
+	for _, b := range p.Contents.Blobs {
 		if b.Stored == bundle.StoredNondistributable {
 			r.LeftOut = append(r.LeftOut, LeftOutLayer{b.Digest, b.Size})
 		}
 	}
-	return r
+	return r, nil
+}
+
+// summary works out what the images come to, in their order.
+type summary struct {
+	contents *bundle.Contents
+	walk     *Walked
+	kinds    map[bundle.Digest]string
+	uses     map[bundle.Digest][]int32 // by manifest: the stored blobs that it needs, itself included
+	needed   []bool                    // by an image before
+	last     []int32                   // by blob: the last image that needs it, counted from 1
+}
+
+func newSummary(c *bundle.Contents, w *Walked) *summary {
+	s := &summary{
+		contents: c, walk: w, kinds: map[bundle.Digest]string{}, uses: map[bundle.Digest][]int32{},
+		needed: make([]bool, len(c.Blobs)), last: make([]int32, len(c.Blobs)),
+	}
+	for _, n := range w.graph.nodes {
+		s.kinds[n.digest] = n.kinds
+	}
+	return s
+}
+
+func (s *summary) image(i int) (ImageResult, error) {
+	root := &s.contents.Roots[i]
+	notes := s.walk.notes[rootKey{root.Path, root.Tag, root.Digest}]
+	image := ImageResult{
+		Source: root.Source, Destination: root.Destination(), Entry: notes.entry, Digest: root.Digest, Original: root.Original, Sparse: root.IsSparse(),
+		Private: root.Private, Platforms: []string{}, ByType: map[string]int{}, FoundIn: map[string]int{}, LeftOut: []LeftOutReferrer{},
+	}
+	manifests, referrers := map[bundle.Digest]bool{}, map[bundle.Digest]bool{}
+	for _, m := range s.contents.RootManifests(i) {
+		if !m.Subject.IsZero() && !referrers[m.Digest] {
+			referrers[m.Digest] = true
+			image.FoundIn[m.From]++
+			image.ByType[s.kinds[m.Digest]]++
+		}
+		if manifests[m.Digest] {
+			continue
+		}
+		manifests[m.Digest] = true
+		if err := s.count(&image, i, m.Digest); err != nil {
+			return image, err
+		}
+	}
+	image.Manifests, image.Referrers = len(manifests), len(referrers)
+	for _, left := range notes.left {
+		if !manifests[left.Digest] { // another request for the same image may carry it
+			image.LeftOut = append(image.LeftOut, left)
+		}
+	}
+	return image, s.platforms(&image, root, manifests)
+}
+
+// count adds the bytes that an image needs for a manifest.
+func (s *summary) count(image *ImageResult, i int, manifest bundle.Digest) error {
+	rows, known := s.uses[manifest]
+	if !known {
+		m, err := s.walk.Manifest(manifest)
+		if err != nil {
+			return err
+		}
+		for _, d := range append(m.Blobs(), bundle.Descriptor{Digest: manifest}) {
+			if row, ok := s.contents.Find(d.Digest); ok && s.contents.Blobs[row].Stored == bundle.StoredFull {
+				rows = append(rows, int32(row))
+			}
+		}
+		s.uses[manifest] = rows
+	}
+	for _, row := range rows {
+		if s.last[row] == int32(i)+1 {
+			continue
+		}
+		s.last[row] = int32(i) + 1
+		if s.needed[row] {
+			image.SharedBytes += s.contents.Blobs[row].Size
+		} else {
+			image.NewBytes += s.contents.Blobs[row].Size
+		}
+		s.needed[row] = true
+	}
+	return nil
+}
+
+// platforms names what of an index is carried.
+func (s *summary) platforms(image *ImageResult, root *bundle.Root, carried map[bundle.Digest]bool) error {
+	if !bundle.IsIndex(root.MediaType) {
+		return nil
+	}
+	index, err := s.walk.Manifest(root.Digest)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, d := range index.Manifests {
+		if d.Platform != nil && d.Platform.OS != "unknown" && carried[d.Digest] {
+			names[d.Platform.String()] = true
+		}
+	}
+	image.Platforms = append(image.Platforms, slices.Sorted(maps.Keys(names))...)
+	return nil
 }

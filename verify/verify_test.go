@@ -47,7 +47,7 @@ func exported(t *testing.T, s *registrytest.Server, sign bundle.Signer, tags ...
 		requests = append(requests, request)
 	}
 	var out bytes.Buffer
-	if _, err := export.Run(t.Context(), client, requests, export.ToStream(&out), export.Options{Sign: sign, Created: time.Unix(1, 0)}); err != nil {
+	if _, err := export.Run(t.Context(), client, requests, sign, export.ToStream(&out), export.Options{Created: time.Unix(1, 0)}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

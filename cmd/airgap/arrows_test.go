@@ -20,7 +20,7 @@ var (
 	mayImport = map[string][]string{
 		"cmd":    {"airgap/"},
 		"import": {"airgap/import/", "airgap/verify", "airgap/verify/", "airgap/bundle", "airgap/bundle/", "airgap/export/registry"},
-		"export": {"airgap/export/", "airgap/bundle", "airgap/bundle/"},
+		"export": {"airgap/export", "airgap/export/", "airgap/bundle", "airgap/bundle/"},
 		"verify": {"airgap/verify/", "airgap/bundle", "airgap/bundle/"},
 		"bundle": {"airgap/bundle", "airgap/bundle/"},
 	}

@@ -104,18 +104,20 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	if err != nil {
 		return err
 	}
+	for i := range requests {
+		requests[i].Settings.IncludeNondistributable = flags.includeNondistributable
+	}
+	sign := func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }
 	options := export.Options{
-		Walk:                    export.WalkOptions{Attestations: attestations, AllowNoReferrers: flags.allowNoReferrers},
-		Sign:                    func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) },
-		Created:                 created,
-		IncludeNondistributable: flags.includeNondistributable,
-		Jobs:                    flags.jobs,
+		Walk:    export.WalkOptions{Attestations: attestations, AllowNoReferrers: flags.allowNoReferrers},
+		Created: created,
+		Jobs:    flags.jobs,
 	}
 	began := a.now()
 	var result *export.Result
 	err = a.withProgress(func(o bundle.Observer) (err error) {
 		options.Observer = o
-		result, err = export.Run(ctx, client, requests, flags.destination(a), options)
+		result, err = export.Run(ctx, client, requests, sign, flags.destination(a), options)
 		return err
 	})
 	if err != nil {

@@ -170,6 +170,9 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, walked.Close()) }()
+	if err := walked.Err(); err != nil {
+		return nil, err
+	}
 	// Planning counts what is distinct.
 	walked.Images[0].IncludeNondistributable = true
 	contents, err := bundle.Plan(walked.Images, walked.Manifest, bundle.PlanOptions{Created: a.now()})

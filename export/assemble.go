@@ -1,0 +1,136 @@
+package export
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"airgap/bundle"
+)
+
+func compareStrings(a, b string) int { return cmp.Compare(a, b) }
+
+// assembly collects the rows of one root.
+type assembly struct {
+	graph         *graph
+	state         *rootState
+	rows          []bundle.ManifestRow
+	left          []LeftOutReferrer
+	warnings      []string
+	seen          map[*node]bool
+	queue         []*node
+	perRepository map[string]int // referrers and cosign tags, also those that are left out
+	problems      bundle.Problems
+}
+
+func newAssembly(g *graph, state *rootState) *assembly {
+	return &assembly{graph: g, state: state, seen: map[*node]bool{}, perRepository: map[string]int{}}
+}
+
+// image returns what the walk found for a root, or what is wrong with it.
+func (a *assembly) image(request *Request) (bundle.Image, error) {
+	if a.state.err != nil {
+		return bundle.Image{}, a.state.err
+	}
+	n := a.state.node
+	a.add(edge{to: n, via: bundle.ViaRoot, from: n.from}, bundle.Digest{})
+	if n.original != nil {
+		a.connect(n.original)
+	}
+	for len(a.queue) > 0 {
+		next := a.queue[0]
+		a.queue = a.queue[1:]
+		a.follow(next)
+	}
+	a.checkAttestations(request.Source)
+	root := bundle.Root{
+		Source: request.Source, Path: request.Path, Tag: request.Tag,
+		MediaType: n.mediaType, Digest: n.digest, Size: n.size, ArtifactType: n.artifactType, Private: a.state.private,
+		Platforms: n.platforms,
+	}
+	slices.Sort(root.Platforms)
+	root.Platforms = slices.Compact(root.Platforms)
+	if n.original != nil {
+		root.Original = n.original.digest
+	}
+	if path := request.Settings.ReferrerPath; path != request.Path {
+		root.ReferrerPath = path
+	}
+	return bundle.Image{Root: root, Manifests: a.rows, IncludeNondistributable: request.Settings.IncludeNondistributable}, a.problems.Err()
+}
+
+func (a *assembly) add(e edge, parent bundle.Digest) {
+	row := bundle.ManifestRow{
+		Digest: e.to.digest, MediaType: e.to.mediaType, Size: e.to.size, ArtifactType: e.to.artifactType,
+		Via: e.via, Tag: e.tag, From: a.graph.one(Familiar(e.from)),
+	}
+	if e.via.IsReferrer() || e.via == bundle.ViaCosignTag {
+		row.Subject = parent
+		a.perRepository[row.From]++
+	}
+	a.rows = append(a.rows, row)
+	if !a.seen[e.to] {
+		a.seen[e.to] = true
+		a.queue = append(a.queue, e.to)
+	}
+}
+
+func (a *assembly) follow(n *node) {
+	if n.err != nil {
+		a.problems.Add(n.err)
+		return
+	}
+	a.left = append(a.left, n.left...)
+	for _, left := range n.left {
+		a.perRepository[left.From]++
+	}
+	a.connect(n)
+}
+
+// connect adds what hangs from n.
+func (a *assembly) connect(n *node) {
+	for _, e := range n.edges {
+		if e.via.IsReferrer() && e.to.err == nil && e.to.subject != n.digest {
+			// Harbor lists cosign's .sig manifests, which have no subject, among the referrers; they are found by tag.
+			if e.to.subject.IsZero() && slices.ContainsFunc(n.edges, func(o edge) bool { return o.to == e.to && o.via == bundle.ViaCosignTag }) {
+				continue
+			}
+			a.problems.Add(fmt.Errorf("%w: %s lists %s as a referrer of %s, but its subject is %s", ErrSubject, Familiar(e.from), e.to.digest, n.digest, subjectName(e.to.subject)))
+			continue
+		}
+		a.add(e, n.digest)
+	}
+}
+
+func subjectName(d bundle.Digest) string {
+	if d.IsZero() {
+		return "missing"
+	}
+	return d.String()
+}
+
+// checkAttestations makes sure that every attestation repository that was configured for the root yielded something,
+// and warns where nothing refers to the root at all.
+func (a *assembly) checkAttestations(source string) {
+	total := 0
+	for _, n := range a.perRepository {
+		total += n
+	}
+	for _, repository := range a.state.view.attestations {
+		if a.perRepository[Familiar(repository)] > 0 || a.problems.Err() != nil {
+			continue
+		}
+		what := "holds nothing for it"
+		if slices.Contains(a.state.node.missing, repository) {
+			what = "does not exist"
+		}
+		if !a.graph.options.AllowNoReferrers {
+			a.problems.Add(fmt.Errorf("%w: the attestation repository %s %s; check --referrers-from or referrerSource, or export without with --allow-no-referrers", ErrNoReferrers, Familiar(repository), what))
+			continue
+		}
+		a.warnings = append(a.warnings, fmt.Sprintf("%s: the attestation repository %s %s", source, Familiar(repository), what))
+	}
+	if total == 0 {
+		a.warnings = append(a.warnings, source+": no referrers found (no SBOM, attestation or signature)")
+	}
+}

@@ -1,0 +1,149 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/bundle"
+	"airgap/export/cache"
+	"airgap/export/registry"
+	"airgap/export/registry/registrytest"
+)
+
+type world struct {
+	server *registrytest.Server
+	client *registry.Client
+	now    time.Time
+	dir    string
+}
+
+const emptyIndex = `{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{server: registrytest.New(t), now: time.Now(), dir: filepath.Join(t.TempDir(), "cache")}
+	w.client = registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
+	w.server.AddManifest("acme/app", "1", bundle.MediaTypeOCIIndex, []byte(emptyIndex))
+	return w
+}
+
+func (w *world) open(t *testing.T) *cache.Source {
+	t.Helper()
+	s, err := cache.New(w.client, w.dir, func() time.Time { return w.now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (w *world) ref(t *testing.T, s string) name.Reference {
+	t.Helper()
+	ref, err := name.ParseReference(w.server.Host() + "/" + s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func (w *world) files(t *testing.T) (files []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.dir, "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestAManifestIsFetchedOnce(t *testing.T) {
+	w := newWorld(t)
+	for run := range 3 {
+		s := w.open(t)
+		desc, content, err := s.Manifest(t.Context(), w.ref(t, "acme/app:1"))
+		if err != nil || string(content) != emptyIndex || desc.MediaType != bundle.MediaTypeOCIIndex || desc.Size != int64(len(content)) {
+			t.Fatalf("run %d: %+v, %q, %v", run, desc, content, err)
+		}
+		if want := min(run, 1); s.Hits() != want {
+			t.Errorf("run %d: %d hits, want %d", run, s.Hits(), want)
+		}
+	}
+	if gets := w.server.Count("GET", "/manifests/"); gets != 1 {
+		t.Errorf("the manifest was fetched %d times", gets)
+	}
+}
+
+func TestAMovedTagIsNoticed(t *testing.T) {
+	w := newWorld(t)
+	if _, _, err := w.open(t).Manifest(t.Context(), w.ref(t, "acme/app:1")); err != nil {
+		t.Fatal(err)
+	}
+	const other = `{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[],"annotations":{"a":"b"}}`
+	w.server.AddManifest("acme/app", "1", bundle.MediaTypeOCIIndex, []byte(other))
+	if _, content, err := w.open(t).Manifest(t.Context(), w.ref(t, "acme/app:1")); err != nil || string(content) != other {
+		t.Errorf("%q, %v", content, err)
+	}
+}
+
+func TestDamagedEntriesAreFetchedAgain(t *testing.T) {
+	for name, damage := range map[string][]byte{
+		"empty":              {},
+		"cut":                []byte(bundle.MediaTypeOCIIndex + "\n" + emptyIndex[:20]),
+		"another media type": []byte("text/html\n" + emptyIndex),
+		"other content":      []byte(bundle.MediaTypeOCIIndex + "\n" + emptyIndex + " "),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if _, _, err := w.open(t).Manifest(t.Context(), w.ref(t, "acme/app:1")); err != nil {
+				t.Fatal(err)
+			}
+			files := w.files(t)
+			if len(files) != 1 {
+				t.Fatalf("the cache has %q", files)
+			}
+			if err := os.WriteFile(files[0], damage, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := w.open(t)
+			desc, content, err := s.Manifest(t.Context(), w.ref(t, "acme/app:1"))
+			if err != nil || string(content) != emptyIndex || desc.MediaType != bundle.MediaTypeOCIIndex || s.Hits() != 0 {
+				t.Errorf("%+v, %q, %v; %d hits", desc, content, err, s.Hits())
+			}
+		})
+	}
+}
+
+func TestErrorsAreNotKept(t *testing.T) {
+	w := newWorld(t)
+	if _, _, err := w.open(t).Manifest(context.Background(), w.ref(t, "acme/app:none")); !errors.Is(err, registry.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	if files := w.files(t); len(files) != 0 {
+		t.Errorf("kept: %q", files)
+	}
+}
+
+func TestPruneRemovesWhatIsOldAndItsOwn(t *testing.T) {
+	w := newWorld(t)
+	if _, _, err := w.open(t).Manifest(t.Context(), w.ref(t, "acme/app:1")); err != nil {
+		t.Fatal(err)
+	}
+	precious := filepath.Join(w.dir, "thesis.txt")
+	if err := os.WriteFile(precious, []byte("years of work"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.open(t).Prune(); err != nil || len(w.files(t)) != 1 {
+		t.Errorf("%v; the cache has %q", err, w.files(t))
+	}
+	w.now = w.now.Add(100 * 24 * time.Hour)
+	if err := w.open(t).Prune(); err != nil || len(w.files(t)) != 0 {
+		t.Errorf("%v; the cache still has %q", err, w.files(t))
+	}
+	if _, err := os.Stat(precious); err != nil {
+		t.Error(err)
+	}
+}
