@@ -135,6 +135,9 @@ func (r *run) all(ctx context.Context) error {
 		return fmt.Errorf("nothing was written to %s: %w", r.options.Destination, err)
 	}
 	r.planned = r.plan.work()
+	if err := r.pushSparse(ctx); err != nil {
+		return fmt.Errorf("nothing was pushed to %s but, perhaps, an index without a tag: %w", r.options.Destination, err)
+	}
 	if r.options.DryRun {
 		return nil
 	}

@@ -17,6 +17,9 @@ type placement struct {
 	repo int32 // place in placements.repos
 	path string
 	tag  string // "" for none: by digest only
+
+	referrerRepo int32 // of what refers to the image; most often repo
+	referrerPath string
 }
 
 // placements is what the mappings make of a bundle's roots.
@@ -66,13 +69,24 @@ func (p *placer) add(row int, root *bundle.Root) {
 	case fallbackTag.MatchString(tag):
 		p.problems.Add(fmt.Errorf("%w: %s: registries keep the tag %s for a list of referrers; give the image another tag with --map", ErrMapping, root.Source, tag))
 	default:
-		p.images = append(p.images, placement{root: row, path: path, tag: tag})
+		image := placement{root: row, path: path, tag: tag, referrerPath: path}
+		if root.ReferrerPath != "" {
+			image.referrerPath = p.prefixed(root.ReferrerPath)
+			if err := checkName(image.referrerPath, ""); err != nil {
+				p.problems.Add(fmt.Errorf("%w: what refers to %s: %w", ErrMapping, root.Source, err))
+			}
+		}
+		p.images = append(p.images, image)
 	}
+}
+
+func (p *placer) prefixed(path string) string {
+	return strings.TrimPrefix(p.options.Destination.Prefix+"/"+path, "/")
 }
 
 // destination applies the most specific mapping, of equals the first, or else the prefix.
 func (p *placer) destination(source sourceName, root *bundle.Root) (path, tag string) {
-	path, tag = strings.TrimPrefix(p.options.Destination.Prefix+"/"+root.Path, "/"), root.Tag
+	path, tag = p.prefixed(root.Path), root.Tag
 	best := -1
 	for i, m := range p.options.Map {
 		mapped, mappedTag, ok := m.apply(source, root.Tag)
@@ -145,15 +159,19 @@ func (p *placer) checkTags(roots []bundle.Root) {
 func (p *placer) numberRepositories() {
 	var paths []string
 	for _, image := range p.images {
-		paths = append(paths, image.path)
+		paths = append(paths, image.path, image.referrerPath)
 	}
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
 	for _, path := range paths {
 		p.repos = append(p.repos, p.options.Destination.Registry.Repo(path))
 	}
+	place := func(path string) int32 {
+		at, _ := slices.BinarySearch(paths, path)
+		return int32(at)
+	}
 	for i := range p.images {
-		at, _ := slices.BinarySearch(paths, p.images[i].path)
-		p.images[i].repo = int32(at)
+		image := &p.images[i]
+		image.repo, image.referrerRepo = place(image.path), place(image.referrerPath)
 	}
 }

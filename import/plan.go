@@ -101,9 +101,9 @@ func newPlan(b *verify.Bundle, placed *placements) (*plan, error) {
 
 func (p *plan) collectManifests() {
 	for _, image := range p.images {
-		r := &p.repositories[image.repo]
-		for _, m := range p.contents.RootManifests(image.root) {
-			r.manifests = append(r.manifests, p.row(m.Digest))
+		for _, m := range p.members(image) {
+			r := &p.repositories[m.repo]
+			r.manifests = append(r.manifests, m.row)
 		}
 	}
 	for i := range p.repositories {
@@ -224,9 +224,9 @@ func (p *plan) collectTags() error {
 			row := p.row(p.contents.Roots[image.root].Digest)
 			p.tags = append(p.tags, tagMove{repo: image.repo, tag: image.tag, row: row})
 		}
-		for _, m := range p.contents.RootManifests(image.root) {
+		for _, m := range p.members(image) {
 			if m.Via == bundle.ViaCosignTag {
-				p.tags = append(p.tags, tagMove{repo: image.repo, tag: m.Tag, row: p.row(m.Digest), cosign: true})
+				p.tags = append(p.tags, tagMove{repo: m.repo, tag: m.Tag, row: m.row, cosign: true})
 			}
 		}
 	}

@@ -25,6 +25,8 @@ type Report struct {
 	Planned Work `json:"planned"` // what there was to do
 	Done    Work `json:"done"`    // what was done
 
+	// Missing are images that were asked for at export, could not be had, and so are not in the bundle.
+	Missing []bundle.Missing `json:"missing,omitempty"`
 	// Excluded are the sources of images that Options.Only left out.
 	Excluded []string `json:"excluded,omitempty"`
 	// Nondistributable are layers that the bundle names and does not hold: whoever runs these images needs them from
@@ -71,9 +73,11 @@ type ImageRow struct {
 	Digest      bundle.Digest `json:"digest"`
 	MediaType   string        `json:"mediaType"`
 	Platforms   []string      `json:"platforms,omitempty"`
-	Referrers   int           `json:"referrers"` // rows of Report.Referrers
-	Private     bool          `json:"private"`   // an anonymous request was refused at the source
-	Status      Status        `json:"status"`    // of the image with everything that hangs from it
+	Selected    []string      `json:"selected,omitempty"` // platforms that were asked for at export, where not all were
+	Original    bundle.Digest `json:"original,omitzero"`  // of the source's index, where this one is a part of it
+	Referrers   int           `json:"referrers"`          // rows of Report.Referrers
+	Private     bool          `json:"private"`            // an anonymous request was refused at the source
+	Status      Status        `json:"status"`             // of the image with everything that hangs from it
 }
 
 // ReferrerRow is a manifest that refers to another one of an image, by its subject or by a cosign tag.
@@ -105,7 +109,7 @@ func (r *run) report(succeeded bool) *Report {
 		Bundle: p.bundle.ManifestIndex(), Target: r.options.Destination.String(), DryRun: r.options.DryRun,
 		Complete: succeeded && !r.options.DryRun,
 		Planned:  r.planned, Done: p.done(int(r.fallbackTags.Load())),
-		Excluded: p.excluded, Nondistributable: p.nondistributable(),
+		Missing: p.contents.Missing, Excluded: p.excluded, Nondistributable: p.nondistributable(),
 		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
 	}
 	d := report.Done
@@ -124,21 +128,23 @@ func (r *run) report(succeeded bool) *Report {
 
 func (r *Report) addImage(p *plan, image placement) {
 	root := &p.contents.Roots[image.root]
-	repo := &p.repositories[image.repo]
+	name := p.repos[image.repo]
 	row := ImageRow{
-		Source: root.Source, Destination: repo.name.Digest(root.Digest.String()).Name(), Digest: root.Digest,
+		Source: root.Source, Destination: name.Digest(root.Digest.String()).Name(), Digest: root.Digest,
+		Original: root.Original, Selected: root.Platforms,
 		MediaType: root.MediaType, Private: root.Private, Status: StatusPresent,
 	}
 	if image.tag != "" {
-		row.Destination = repo.name.Tag(image.tag).Name()
+		row.Destination = name.Tag(image.tag).Name()
 	}
 	for _, platform := range p.graph.Node(int(p.row(root.Digest))).Platforms {
 		if platform != "" && platform != unknownPlatform {
 			row.Platforms = append(row.Platforms, platform)
 		}
 	}
-	for _, m := range p.contents.RootManifests(image.root) {
-		at, _ := repo.find(p.row(m.Digest))
+	for _, m := range p.members(image) {
+		repo := &p.repositories[m.repo]
+		at, _ := repo.find(m.row)
 		status := repo.states[at].status()
 		row.Status = worse(row.Status, status)
 		if m.Subject.IsZero() {
