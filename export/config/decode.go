@@ -1,0 +1,275 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"airgap/bundle"
+)
+
+// decoder turns values into a File, and gathers everything that is wrong.
+type decoder struct {
+	env      Environment
+	file     *File
+	problems bundle.Problems
+	idle     map[string]*idleKey
+	seen     map[Position]bool // unknown keys that have been noted: an alias shows them again
+}
+
+// idleKey is a key that regsync knows and that does nothing here.
+type idleKey struct {
+	first Position
+	count int
+	why   string
+}
+
+func (d *decoder) bad(at Position, format string, args ...any) {
+	d.problems.Add(fmt.Errorf("%w: %s: "+format, append([]any{ErrConfig, at}, args...)...))
+}
+
+func (d *decoder) note(at Position, format string, args ...any) {
+	d.file.Notes = append(d.file.Notes, Note{Position: at, Message: fmt.Sprintf(format, args...)})
+}
+
+// keys are the known keys of a kind of mapping, and what reads them.
+type keys map[string]func(*value)
+
+// mapping reads v by its known keys. what names it in messages.
+func (d *decoder) mapping(v *value, what string, known keys) {
+	if v.kind == null {
+		return
+	}
+	if v.kind != mapping {
+		d.bad(v.position, "%s is %s, but a mapping is expected", what, v.kind)
+		return
+	}
+	for _, f := range v.fields {
+		switch read, ok := known[f.key]; {
+		case ok:
+			read(f.value)
+		case strings.HasPrefix(f.key, "x-"): // the user's own
+		default:
+			d.unknown(f, what, known)
+		}
+	}
+}
+
+func (d *decoder) unknown(f fieldValue, what string, known keys) {
+	if meant := nearest(f.key, known); meant != "" {
+		d.bad(f.position, "unknown key %.60q in %s: did you mean %q?", f.key, what, meant)
+		return
+	}
+	if d.seen == nil {
+		d.seen = map[Position]bool{}
+	}
+	if !d.seen[f.position] {
+		d.seen[f.position] = true
+		d.file.Notes = append(d.file.Notes, Note{Position: f.position, Message: fmt.Sprintf("unknown key %.60q in %s; it is ignored", f.key, what), Unknown: true})
+	}
+}
+
+// nearest returns the known key that an unknown one was probably meant to be, or "".
+func nearest(key string, known keys) string {
+	var names []string
+	for name := range known {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	best, distance := "", 3
+	for _, name := range names {
+		limit := 2
+		if min(len(name), len(key)) <= 4 {
+			limit = 1 // "tag" is "tags", but "tls" is not "tag"
+		}
+		n := editDistance(strings.ToLower(key), strings.ToLower(name))
+		if n <= limit && n < distance {
+			best, distance = name, n
+		}
+	}
+	return best
+}
+
+// editDistance counts the letters to insert, leave out, replace or swap with their neighbour ("optimal string
+// alignment") that make a of b.
+func editDistance(a, b string) int {
+	if len(a)+len(b) > 200 {
+		return 200
+	}
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}
+
+// nothing is for keys that do nothing here. There will be one note for each key.
+func (d *decoder) nothing(key, why string) func(*value) {
+	return func(v *value) {
+		k, ok := d.idle[key]
+		if !ok {
+			k = &idleKey{first: v.position, why: why}
+			d.idle[key] = k
+		}
+		k.count++
+	}
+}
+
+func (d *decoder) noteIdleKeys() {
+	var names []string
+	for name := range d.idle {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return comparePositions(d.idle[a].first, d.idle[b].first)
+	})
+	for _, name := range names {
+		k := d.idle[name]
+		times := ""
+		if k.count > 1 {
+			times = fmt.Sprintf(" (%d times)", k.count)
+		}
+		d.note(k.first, "%s does nothing here%s: %s", name, times, k.why)
+	}
+}
+
+func comparePositions(a, b Position) int {
+	if a.Line != b.Line {
+		return a.Line - b.Line
+	}
+	return a.Column - b.Column
+}
+
+// silent is for keys that change nothing here, and of which nobody needs to be told.
+func silent(*value) {}
+
+// The readers of single values. Each leaves what it reads into alone where the value is wrong or null.
+
+func (d *decoder) text(into *string) func(*value) {
+	return func(v *value) {
+		switch v.kind {
+		case null:
+		case scalar:
+			*into = v.text
+		default:
+			d.bad(v.position, "this is %s, but a text is expected", v.kind)
+		}
+	}
+}
+
+func (d *decoder) boolean(into **bool) func(*value) {
+	return func(v *value) {
+		if v.kind == null {
+			return
+		}
+		switch strings.ToLower(v.text) {
+		case "true":
+			*into = new(true)
+		case "false":
+			*into = new(false)
+		default:
+			d.bad(v.position, "%s: true or false is expected", shown(v))
+		}
+	}
+}
+
+func shown(v *value) string {
+	if v.kind == scalar {
+		return fmt.Sprintf("%.60q", v.text)
+	}
+	return string(v.kind)
+}
+
+// number reads a whole number from least on.
+func (d *decoder) number(into *int, least int) func(*value) {
+	return func(v *value) {
+		if v.kind == null {
+			return
+		}
+		n, err := strconv.Atoi(v.text)
+		if v.kind != scalar || err != nil || n < least {
+			d.bad(v.position, "%s: a whole number from %d on is expected", shown(v), least)
+			return
+		}
+		*into = n
+	}
+}
+
+func (d *decoder) float(into *float64) func(*value) {
+	return func(v *value) {
+		if v.kind == null {
+			return
+		}
+		n, err := strconv.ParseFloat(v.text, 64)
+		if v.kind != scalar || err != nil || !(n >= 0 && n < 1e9) {
+			d.bad(v.position, "%s: a number from 0 on is expected", shown(v))
+			return
+		}
+		*into = n
+	}
+}
+
+// duration reads Go's durations, and days, which these are often counted in: 90m, 72h, 7d.
+func (d *decoder) duration(into *time.Duration) func(*value) {
+	return func(v *value) {
+		if v.kind == null {
+			return
+		}
+		parsed, err := parseDuration(v.text)
+		if v.kind != scalar || err != nil || parsed < 0 {
+			d.bad(v.position, "%s: a time with its unit is expected, such as 90m, 72h or 7d", shown(v))
+			return
+		}
+		*into = parsed
+	}
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	const day = 24 * time.Hour
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err == nil && !(n >= 0 && n < 100_000) {
+			err = strconv.ErrRange
+		}
+		return time.Duration(n * float64(day)), err
+	}
+	return time.ParseDuration(s)
+}
+
+func (d *decoder) texts(into *[]string) func(*value) {
+	return func(v *value) {
+		*into = nil
+		for _, item := range d.items(v) {
+			var text string
+			d.text(&text)(item)
+			*into = append(*into, text)
+		}
+	}
+}
+
+// items returns the items of a list; none for null.
+func (d *decoder) items(v *value) []*value {
+	if v.kind != sequence && v.kind != null {
+		d.bad(v.position, "this is %s, but a list is expected", v.kind)
+	}
+	return v.items
+}

@@ -1,0 +1,222 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Rules are allow and deny expressions for names of repositories.
+type Rules struct {
+	allow, deny []expression
+}
+
+// TagSet selects tags: first by version, then by allow, then by deny.
+type TagSet struct {
+	Rules
+
+	ranges     []versionRange
+	rangeTexts []string
+}
+
+// expression is a regular expression that a whole name must match.
+type expression struct {
+	text string
+	re   *regexp.Regexp
+}
+
+// compileExpression anchors an expression as regsync does, without a group: of "a|b" the a is anchored at the beginning
+// alone and the b at the end alone.
+func compileExpression(text string) (expression, error) {
+	re, err := regexp.Compile("^" + text + "$")
+	return expression{text, re}, err
+}
+
+// hasOpenAlternative tells whether an expression has a | outside of any group.
+func hasOpenAlternative(text string) bool {
+	depth, inClass := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\':
+			i++
+		case inClass:
+			inClass = c != ']'
+		case c == '[':
+			inClass = true
+			if strings.HasPrefix(text[i+1:], "^]") {
+				i += 2
+			} else if strings.HasPrefix(text[i+1:], "]") {
+				i++
+			}
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case c == '|' && depth == 0:
+			return true
+		}
+	}
+	return false
+}
+
+// excludedBy returns the rule that leaves a name out; "" where it is selected.
+func (r *Rules) excludedBy(name string) string {
+	if len(r.allow) > 0 && matching(r.allow, name) == "" {
+		return "allow " + list(r.allow)
+	}
+	if deny := matching(r.deny, name); deny != "" {
+		return "deny " + deny
+	}
+	return ""
+}
+
+func matching(expressions []expression, name string) string {
+	for _, e := range expressions {
+		if e.re.MatchString(name) {
+			return e.text
+		}
+	}
+	return ""
+}
+
+func list(expressions []expression) string {
+	var texts []string
+	for _, e := range expressions {
+		texts = append(texts, e.text)
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (s *TagSet) excludedBy(tag string) string {
+	if len(s.ranges) > 0 && !s.inRange(tag) {
+		return "semverRange " + strings.Join(s.rangeTexts, ", ")
+	}
+	return s.Rules.excludedBy(tag)
+}
+
+func (s *TagSet) inRange(tag string) bool {
+	v, err := parseVersion(tag)
+	if err != nil {
+		return false
+	}
+	for _, r := range s.ranges {
+		if r.holds(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// Excluded is a tag that is not selected, and the rule that says so.
+type Excluded struct{ Tag, Rule string }
+
+// digestTag is a tag that belongs to another manifest: a list of referrers, or what cosign keeps.
+var digestTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}(\.(sig|att|sbom))?$`)
+
+// IsDigestTag tells whether a tag is sha256-<hex>, alone or with .sig, .att or .sbom. Such tags are never selected: they
+// come from the walk.
+func IsDigestTag(tag string) bool { return digestTag.MatchString(tag) }
+
+// SelectTags returns the tags of an entry in their order, and those that a rule leaves out.
+func (e *Entry) SelectTags(tags []string) (selected []string, excluded []Excluded) {
+	for _, tag := range tags {
+		if IsDigestTag(tag) {
+			continue
+		}
+		if rule := e.excludedBy(tag); rule != "" {
+			excluded = append(excluded, Excluded{tag, rule})
+		} else {
+			selected = append(selected, tag)
+		}
+	}
+	return selected, excluded
+}
+
+func (e *Entry) excludedBy(tag string) string {
+	var rules []string
+	for i := range e.TagSets {
+		rule := e.TagSets[i].excludedBy(tag)
+		if rule == "" {
+			return ""
+		}
+		rules = append(rules, rule)
+	}
+	return strings.Join(rules, "; ")
+}
+
+// SelectRepository returns the rule that leaves a repository out; "" where it is selected.
+func (e *Entry) SelectRepository(path string) (rule string) { return e.Repos.excludedBy(path) }
+
+// rules reads allow and deny.
+func (d *decoder) rules(r *Rules) keys {
+	return keys{
+		"allow": func(v *value) { r.allow = d.expressions(v) },
+		"deny":  func(v *value) { r.deny = d.expressions(v) },
+	}
+}
+
+func (d *decoder) expressions(v *value) []expression {
+	var all []expression
+	for _, item := range d.items(v) {
+		var text string
+		d.text(&text)(item)
+		e, err := compileExpression(text)
+		if err != nil {
+			d.bad(item.position, "%.100q is not a regular expression: %s", text, err)
+			continue
+		}
+		if hasOpenAlternative(text) {
+			d.note(item.position, "%.100q means, as in regsync, %q: write (...|...) for names that match one of them as a whole", text, e.re)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func (d *decoder) tagSet(v *value, what string) TagSet {
+	var s TagSet
+	known := d.rules(&s.Rules)
+	known["semverRange"] = func(v *value) {
+		for _, item := range d.items(v) {
+			var text string
+			d.text(&text)(item)
+			if text == "" {
+				continue // as in regsync
+			}
+			r, err := parseRange(text)
+			if err != nil {
+				d.bad(item.position, "%.100q is not a range of versions, such as \">=1.2 <2\": %s", text, err)
+				continue
+			}
+			s.ranges, s.rangeTexts = append(s.ranges, r), append(s.rangeTexts, text)
+		}
+	}
+	d.mapping(v, what, known)
+	return s
+}
+
+func (s *TagSet) isEmpty() bool { return len(s.allow)+len(s.deny)+len(s.ranges) == 0 }
+
+// String describes the set for a person.
+func (s *TagSet) String() string {
+	var parts []string
+	if len(s.rangeTexts) > 0 {
+		parts = append(parts, "semverRange "+strings.Join(s.rangeTexts, ", "))
+	}
+	if rules := s.Rules.String(); rules != "" {
+		parts = append(parts, rules)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// String describes the rules for a person; "" where there are none.
+func (r *Rules) String() string {
+	var parts []string
+	if len(r.allow) > 0 {
+		parts = append(parts, "allow "+list(r.allow))
+	}
+	if len(r.deny) > 0 {
+		parts = append(parts, fmt.Sprintf("deny %s", list(r.deny)))
+	}
+	return strings.Join(parts, "; ")
+}
