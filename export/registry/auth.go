@@ -37,6 +37,8 @@ const (
 const (
 	pull     = "pull"
 	pullPush = "pull,push"
+	// catalogActions is of sessions without a repository: to list all of them.
+	catalogActions = "catalog"
 )
 
 // sessionKey is what a session may be shared for.
@@ -45,6 +47,7 @@ type sessionKey struct {
 	actions              string
 	from                 string // another repository, to be pulled from
 	anonymous            bool
+	basic                bool // no token, but the password itself, as Harbor's API takes it
 }
 
 // session is the right to do something in one repository: it holds the token for it, or the password. Each has its own,
@@ -96,11 +99,14 @@ func (c *Client) sessionFor(resource authn.Resource, key sessionKey) *session {
 // scopes returns what a token must allow. Without a repository there is none: such a token only proves the account.
 func (s *session) scopes() []string {
 	var scopes []string
-	if s.key.repository != "" {
-		scopes = append(scopes, "repository:"+s.key.repository+":"+s.key.actions)
+	switch {
+	case s.key.repository != "":
+		scopes = append(scopes, "repository:"+s.home.prefixed(s.key.repository)+":"+s.key.actions)
+	case s.key.actions == catalogActions:
+		scopes = append(scopes, "registry:catalog:*")
 	}
 	if s.key.from != "" {
-		scopes = append(scopes, "repository:"+s.key.from+":"+pull)
+		scopes = append(scopes, "repository:"+s.home.prefixed(s.key.from)+":"+pull)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +172,7 @@ func (s *session) obtain(ctx context.Context) (credential, error) {
 	if err != nil {
 		return credential{}, err
 	}
-	if c.scheme == "" {
+	if c.scheme == "" && !s.key.basic {
 		return credential{}, nil
 	}
 	account, err := s.account(ctx)
@@ -174,6 +180,8 @@ func (s *session) obtain(ctx context.Context) (credential, error) {
 		return credential{}, &Error{Op: "read the credentials for", Ref: displayHost(s.home.name), At: "credentials", Err: err}
 	}
 	switch {
+	case s.key.basic:
+		return basicCredential(account), nil
 	case account.RegistryToken != "":
 		return credential{header: "Bearer " + account.RegistryToken, secrets: []string{account.RegistryToken}, account: true}, nil
 	case c.scheme == bearer:
@@ -317,7 +325,7 @@ func (c *Client) challenge(ctx context.Context, h *host) (challenge, error) {
 	}
 	return h.probe.do(ctx, func(ctx context.Context) (challenge, error) {
 		r := &request{op: "reach", ref: displayHost(h.name), home: h, method: http.MethodGet, url: h.url("")}
-		err := c.retrying(ctx, func() error {
+		err := c.retrying(ctx, false, func() error {
 			ctx, cancel := context.WithTimeoutCause(ctx, documentTimeout, errStalled)
 			defer cancel()
 			resp, err := c.hop(ctx, r, r.url, "")

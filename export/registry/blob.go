@@ -25,20 +25,34 @@ const resumeProgress = 64 << 10
 // registry are an error that wraps bundle.ErrDigest.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-blobs
 func (c *Client) Blob(ctx context.Context, ref name.Digest, size int64) (io.ReadCloser, error) {
+	if mirrored := c.mirroredBlob(ctx, ref, size); mirrored != nil {
+		return mirrored, nil
+	}
+	return asReader(c.openBlob(ctx, c.blobRequest(ref), size))
+}
+
+// asReader makes sure that no blob is no reader.
+func asReader(b *blob, err error) (io.ReadCloser, error) {
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (c *Client) blobRequest(ref name.Digest) *request {
 	s := c.session(ref.Context(), pull)
-	r := &request{
+	return &request{
 		op: "fetch blob", ref: displayRef(ref.Name()), home: s.home, session: s, method: http.MethodGet,
 		url:    s.home.url(ref.Context().RepositoryStr() + "/blobs/" + ref.DigestStr()),
 		accept: []int{http.StatusOK, http.StatusPartialContent},
 	}
-	return c.openBlob(ctx, r, size)
 }
 
-func (c *Client) openBlob(ctx context.Context, r *request, size int64) (io.ReadCloser, error) {
+func (c *Client) openBlob(ctx context.Context, r *request, size int64) (*blob, error) {
 	if size < 0 {
 		return nil, r.failf("%w: a size of %d bytes", bundle.ErrFormat, size)
 	}
-	b := &blob{client: c, ctx: ctx, request: r, size: size, pacer: pacer{client: c}}
+	b := &blob{client: c, ctx: ctx, request: r, size: size, pacer: pacer{client: c, once: r.once}}
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -51,6 +65,7 @@ type blob struct {
 	client  *Client
 	ctx     context.Context
 	request *request
+	origin  *request // of a mirror: where to go on when it breaks off
 	size    int64
 	pacer   pacer
 
@@ -108,6 +123,11 @@ func (b *blob) resume(err error) error {
 	b.mark = b.offset
 	broken := b.client.broken(b.ctx, b.request, b.request.url, fmt.Errorf("after %d of %d bytes: %w", b.offset, b.size, err))
 	_ = b.body.Close()
+	if b.origin != nil && b.ctx.Err() == nil {
+		b.client.log.WarnContext(b.ctx, "a mirror broke off", "error", broken)
+		b.request, b.origin, b.pacer = b.origin, nil, pacer{client: b.client}
+		return b.connect()
+	}
 	if err := b.pacer.pause(b.ctx, broken); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -55,6 +56,9 @@ type Config struct {
 	// means one minute. There is no limit on how long a transfer takes as a whole.
 	StallTimeout time.Duration
 
+	// Hub is the host of Docker Hub's API, which lists the repositories of a namespace; empty means hub.docker.com.
+	Hub string
+
 	// Now is the clock for the expiry of tokens and for Retry-After dates; nil means time.Now.
 	Now func() time.Time
 }
@@ -67,6 +71,20 @@ type HostConfig struct {
 	// TLS has certificate authorities, client certificates and checks for this host alone; nil means Go's defaults.
 	// It is cloned.
 	TLS *tls.Config
+
+	// ReqPerSec and ReqConcurrent bound the requests to this host: how many begin in a second, and how many are under
+	// way at once, for which the body of an answer counts until it is closed. 0 is no bound.
+	ReqPerSec     float64
+	ReqConcurrent int
+	// PathPrefix is put before every repository at this host, as at a Harbor that is a proxy for another registry.
+	PathPrefix string
+	// Mirrors are registries that are asked first for manifests and blobs by digest. Their own HostConfig applies to
+	// them.
+	Mirrors []string
+	// RateLimitMin is how many pulls must be left for a manifest to be fetched; while there are fewer, it is waited for
+	// RateLimitRetry, again and again. 0 is never.
+	RateLimitMin   int
+	RateLimitRetry time.Duration
 }
 
 // Client talks to registries. It is safe for concurrent use.
@@ -78,6 +96,8 @@ type Client struct {
 	mu       sync.Mutex
 	hosts    map[string]*host
 	sessions map[sessionKey]*session
+
+	mirrored sync.Map // digests of blobs that a mirror was asked for
 }
 
 // New returns a Client. It does no input or output.
@@ -90,6 +110,9 @@ func New(cfg Config) *Client {
 	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "airgap"
+	}
+	if cfg.Hub == "" {
+		cfg.Hub = "hub.docker.com"
 	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = defaultStallTimeout
@@ -155,13 +178,18 @@ const (
 type host struct {
 	name      string // as Config.Host was asked: "host" or "host:port"
 	base      url.URL
+	cfg       HostConfig
 	transport *http.Transport
+	limiter   *limiter
+	waiting   flight[struct{}] // for pulls
+	fetched   atomic.Int64     // manifests, with GET
+	useless   atomic.Bool      // as a mirror
 
 	mu        sync.Mutex
 	challenge challenge
 	probe     flight[challenge]
-	remaining int  // see RateLimit
-	limited   bool // whether remaining is known
+	pulls     RateLimit
+	limited   bool // whether pulls is known
 	referrers apiState
 }
 
@@ -192,8 +220,10 @@ func newHost(hostname string, cfg HostConfig) *host {
 		tlsConfig = cfg.TLS.Clone()
 	}
 	return &host{
-		name: hostname,
-		base: url.URL{Scheme: scheme, Host: hostname},
+		name:    hostname,
+		base:    url.URL{Scheme: scheme, Host: hostname},
+		cfg:     cfg,
+		limiter: newLimiter(cfg),
 		transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
@@ -210,20 +240,21 @@ func newHost(hostname string, cfg HostConfig) *host {
 	}
 }
 
-// url returns the address of elem under /v2/ at h.
+// url returns the address of elem, of a repository or empty, under /v2/ at h.
 func (h *host) url(elem string) *url.URL {
 	u := h.base
+	if elem != "" {
+		elem = h.prefixed(elem)
+	}
 	u.Path = "/v2/" + elem
 	return &u
 }
 
-// RateLimit returns what the registry's last answer about a manifest said of the pulls that are left to this account or
-// address, as Docker Hub does in the header "ratelimit-remaining". known is false where it said nothing.
-func (c *Client) RateLimit(reg name.Registry) (remaining int, known bool) {
-	h := c.host(reg.RegistryStr())
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.remaining, h.limited
+func (h *host) prefixed(repository string) string {
+	if h.cfg.PathPrefix == "" {
+		return repository
+	}
+	return h.cfg.PathPrefix + "/" + repository
 }
 
 // Ping checks that the registry can be reached and speaks the protocol and that it accepts the credentials for it.

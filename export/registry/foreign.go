@@ -30,5 +30,5 @@ func (c *Client) ForeignBlob(ctx context.Context, address string, size int64) (i
 		op: op, home: c.host(u.Host), method: http.MethodGet, url: u, accept: []int{http.StatusOK, http.StatusPartialContent},
 	}
 	r.ref = r.safeURL(u)
-	return c.openBlob(ctx, r, size)
+	return asReader(c.openBlob(ctx, r, size))
 }

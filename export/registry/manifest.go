@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"airgap/bundle"
@@ -49,7 +48,7 @@ func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descri
 			return desc, err
 		}
 	}
-	desc, _, err := c.manifest(ctx, s, "resolve", ref)
+	desc, _, err := c.manifest(ctx, s, "resolve", ref, false)
 	return desc, err
 }
 
@@ -80,15 +79,25 @@ func describe(r *request, ref name.Reference, resp *http.Response) (desc bundle.
 // package.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
 func (c *Client) Manifest(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error) {
-	return c.manifest(ctx, c.session(ref.Context(), pull), "fetch manifest", ref)
+	if pinned, ok := ref.(name.Digest); ok {
+		if desc, content, ok := c.mirroredManifest(ctx, pinned); ok {
+			return desc, content, nil
+		}
+	}
+	return c.manifest(ctx, c.session(ref.Context(), pull), "fetch manifest", ref, false)
 }
 
-func (c *Client) manifest(ctx context.Context, s *session, op string, ref name.Reference) (bundle.Descriptor, []byte, error) {
+func (c *Client) manifest(ctx context.Context, s *session, op string, ref name.Reference, once bool) (bundle.Descriptor, []byte, error) {
 	r := c.manifestRequest(op, http.MethodGet, s, ref)
+	r.once = once
 	promised, err := promisedDigest(ref)
 	if err != nil {
 		return bundle.Descriptor{}, nil, r.fail(err)
 	}
+	if err := c.awaitPulls(ctx, s, ref); err != nil {
+		return bundle.Descriptor{}, nil, err
+	}
+	s.home.fetched.Add(1)
 	resp, body, err := c.fetch(ctx, r, bundle.MaxManifestSize)
 	if err != nil {
 		return bundle.Descriptor{}, nil, err
@@ -135,19 +144,6 @@ func mediaType(header http.Header) string {
 		return ""
 	}
 	return t
-}
-
-// noteRateLimit remembers a header such as "ratelimit-remaining: 76;w=21600": 76 pulls in a window of 6 hours.
-// https://docs.docker.com/docker-hub/usage/pulls/#view-pull-rate-and-limit
-func (h *host) noteRateLimit(header http.Header) {
-	text, _, _ := strings.Cut(header.Get("Ratelimit-Remaining"), ";")
-	remaining, err := strconv.Atoi(strings.TrimSpace(text))
-	if err != nil || remaining < 0 {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.remaining, h.limited = remaining, true
 }
 
 // AnonymousRefused tells whether ref is private: true where a HEAD request without credentials is refused (401 or 403, at

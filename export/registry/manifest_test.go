@@ -118,7 +118,7 @@ func TestManifestAccept(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
-	server := New(t, Faults(On("", "/manifests/", Header("Ratelimit-Remaining", "76;w=21600"))))
+	server := New(t, Faults(On("", "/manifests/", Header("Ratelimit-Remaining", "76;w=21600")), On("", "/manifests/", Header("Ratelimit-Limit", "100;w=21600"))))
 	server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, manifest(t, "x", nil))
 	c := newClient(t, nil)
 	repo := server.Repo("acme/app")
@@ -127,8 +127,8 @@ func TestRateLimit(t *testing.T) {
 	}
 	_, _, err := c.Manifest(t.Context(), repo.Tag("1.0"))
 	ok(t, err)
-	if remaining, known := c.RateLimit(repo.Registry); !known || remaining != 76 {
-		t.Errorf("got %d, %t", remaining, known)
+	if limit, known := c.RateLimit(repo.Registry); !known || limit != (registry.RateLimit{Remaining: 76, Limit: 100, Window: 6 * time.Hour}) {
+		t.Errorf("got %+v, %t", limit, known)
 	}
 }
 

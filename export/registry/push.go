@@ -40,7 +40,7 @@ type push struct {
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
 func (c *Client) PushBlob(ctx context.Context, repo name.Repository, desc bundle.Descriptor, open func() (io.ReadCloser, error)) error {
 	p := &push{client: c, session: c.session(repo, pullPush), repo: repo, desc: desc}
-	return c.retrying(ctx, func() error {
+	return c.retrying(ctx, false, func() error {
 		if p.unsure {
 			// The blob may have been committed though nobody said so; only this content has been sent under its digest.
 			if size, found, err := c.HasBlob(ctx, repo, desc.Digest); err == nil && found && (size == desc.Size || size < 0) {
@@ -219,7 +219,7 @@ func (c *Client) Mount(ctx context.Context, repo, from name.Repository, d bundle
 	})
 	p := &push{client: c, session: s, repo: repo, desc: bundle.Descriptor{Digest: d}}
 	u := s.home.url(repo.RepositoryStr() + "/blobs/uploads/")
-	u.RawQuery = url.Values{"mount": {d.String()}, "from": {from.RepositoryStr()}}.Encode()
+	u.RawQuery = url.Values{"mount": {d.String()}, "from": {s.home.prefixed(from.RepositoryStr())}}.Encode()
 	r := p.request(http.MethodPost, u, http.StatusCreated, http.StatusAccepted)
 	r.op, r.patient = "mount blob", false
 	if repo.RegistryStr() != from.RegistryStr() {

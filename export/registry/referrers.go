@@ -109,7 +109,7 @@ func (h *host) noteReferrers(state apiState) error {
 // pushed a referrer.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
 func (c *Client) fallbackReferrers(ctx context.Context, s *session, r *request, tag name.Tag) ([]bundle.Descriptor, error) {
-	desc, body, err := c.manifest(ctx, s, r.op, tag)
+	desc, body, err := c.manifest(ctx, s, r.op, tag, false)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -64,10 +64,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// retrying calls try until it succeeds, fails for good, or has failed too often. The error is then try's last, and not
+// retrying calls try until it succeeds, fails for good, or has failed too often, which with once is the first time. The error is then try's last, and not
 // temporary for who may call this from a try of its own.
-func (c *Client) retrying(ctx context.Context, try func() error) error {
-	p := pacer{client: c}
+func (c *Client) retrying(ctx context.Context, once bool, try func() error) error {
+	p := pacer{client: c, once: once}
 	for {
 		err := try()
 		if err == nil {
@@ -82,6 +82,7 @@ func (c *Client) retrying(ctx context.Context, try func() error) error {
 // pacer counts the failures of one operation.
 type pacer struct {
 	client   *Client
+	once     bool
 	failures int
 	waited   time.Duration
 }
@@ -101,7 +102,7 @@ func (p *pacer) pause(ctx context.Context, err error) error {
 	policy := p.client.retry
 	p.failures++
 	d := policy.delay(p.failures, e.RetryAfter)
-	if p.failures >= policy.Attempts || p.waited+d > policy.Patience {
+	if p.once || p.failures >= policy.Attempts || p.waited+d > policy.Patience {
 		e.final = true
 		return err
 	}

@@ -26,6 +26,7 @@ type request struct {
 	stream  *upload  // sent instead of body, once
 	accept  []int    // statuses that are no failure; empty means 200 alone
 	realm   *url.URL // set for requests to the token service
+	once    bool     // do not try again
 
 	// patient repeats what is refused with 401 although this session has worked before: Harbor answers so when many
 	// uploads contend for one project.
@@ -60,7 +61,7 @@ func (c *Client) fetch(ctx context.Context, r *request, limit int64) (*http.Resp
 		resp *http.Response
 		body []byte
 	)
-	err := c.retrying(ctx, func() (err error) {
+	err := c.retrying(ctx, r.once, func() (err error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, documentTimeout, errStalled)
 		defer cancel()
 		resp, err = c.send(ctx, r)
@@ -217,6 +218,13 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 	case r.body != nil:
 		setBody(req, r.body)
 	}
+	leave := func() {}
+	if r.session != nil { // what gets a token must not wait for the request that waits for the token
+		if leave, err = c.host(u.Host).limiter.enter(ctx, c.cfg.Now, c.retry.Sleep); err != nil {
+			w.end()
+			return nil, err
+		}
+	}
 	start := time.Now()
 	resp, err := c.host(u.Host).transport.RoundTrip(req)
 	if r.stream != nil && (err != nil || success(resp.StatusCode)) {
@@ -224,11 +232,13 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 			if err == nil {
 				_ = resp.Body.Close()
 			}
+			leave()
 			w.end()
 			return nil, r.fail(cause)
 		}
 	}
 	if err != nil {
+		leave()
 		err = w.translate(err)
 		w.end()
 		c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "error", sanitize(err.Error(), maxCause))
@@ -236,7 +246,7 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 	}
 	c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "status", resp.StatusCode, "after", time.Since(start))
 	w.rest()
-	resp.Body = &watchedBody{inner: resp.Body, watch: w, stall: c.cfg.StallTimeout}
+	resp.Body = &watchedBody{inner: resp.Body, watch: w, stall: c.cfg.StallTimeout, closed: leave}
 	return resp, nil
 }
 

@@ -53,6 +53,8 @@ type watchedBody struct {
 	inner io.ReadCloser
 	watch *watch
 	stall time.Duration
+	// closed is called once the body is closed.
+	closed func()
 	// hurried: the rest must come within a time that runs already, however it trickles.
 	hurried bool
 }
@@ -80,6 +82,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 func (b *watchedBody) Close() error {
 	err := b.inner.Close()
 	b.watch.end()
+	b.closed()
 	return err
 }
 
