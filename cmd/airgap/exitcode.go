@@ -49,7 +49,7 @@ var exitCodes = []struct {
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers)},
-	{exitConflict, "the target has something else under that name, two images would get the same name, or the target does not take what the bundle brings", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse)},
+	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse)},
 	{exitDiffers, "what was read back from the target is not what was written", anyOf(importer.ErrDiffers)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},

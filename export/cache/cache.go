@@ -2,7 +2,8 @@
 //
 // Manifests are kept by digest, and a digest is checked whenever one is read: whatever happens to the files, the worst
 // is that something is fetched again. Tags are asked for each time, with HEAD, which registries do not count as a pull.
-// What refers to an image is never kept, as it can change at any time. The directory is safe to delete.
+// What refers to an image is never kept, as it can change at any time. Small blobs are kept as well, since configs say
+// when an image was made. The directory is safe to delete.
 package cache
 
 import (
@@ -62,7 +63,7 @@ func (s *Source) Manifest(ctx context.Context, ref name.Reference) (bundle.Descr
 	if err != nil {
 		return s.Source.Manifest(ctx, ref) // which says what is wrong with it
 	}
-	if mediaType, content, ok := s.get(digest); ok {
+	if mediaType, content, ok := s.get(digest); ok && bundle.IsManifest(mediaType) {
 		s.hits.Add(1)
 		return bundle.Descriptor{MediaType: mediaType, Digest: digest, Size: int64(len(content))}, content, nil
 	}
@@ -71,6 +72,35 @@ func (s *Source) Manifest(ctx context.Context, ref name.Reference) (bundle.Descr
 		s.put(desc, content)
 	}
 	return desc, content, err
+}
+
+// maxBlob is the size up to which blobs are kept, in bytes: configs, and little else.
+const maxBlob = 64 << 10
+
+// blobType stands for the media type of a blob, which it does not have.
+const blobType = "application/octet-stream"
+
+// Blob implements export.Source.
+func (s *Source) Blob(ctx context.Context, ref name.Digest, size int64) (io.ReadCloser, error) {
+	digest, err := bundle.ParseDigest(ref.DigestStr())
+	if err != nil || size > maxBlob {
+		return s.Source.Blob(ctx, ref, size)
+	}
+	if mediaType, content, ok := s.get(digest); ok && mediaType == blobType && int64(len(content)) == size {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}
+	body, err := s.Source.Blob(ctx, ref, size)
+	if err != nil {
+		return nil, err
+	}
+	content, err := io.ReadAll(body)
+	if err := errors.Join(err, body.Close()); err != nil {
+		return nil, err
+	}
+	if bundle.DigestOf(content) == digest { // whether it is right is for the caller to say
+		s.put(bundle.Descriptor{MediaType: blobType, Digest: digest}, content)
+	}
+	return io.NopCloser(bytes.NewReader(content)), nil
 }
 
 func (s *Source) path(d bundle.Digest) string {
@@ -90,7 +120,7 @@ func (s *Source) get(d bundle.Digest) (mediaType string, content []byte, ok bool
 		return "", nil, false
 	}
 	first, content, found := bytes.Cut(entry, []byte("\n"))
-	if !found || !bundle.IsManifest(string(first)) || bundle.DigestOf(content) != d {
+	if !found || !isKept(string(first)) || bundle.DigestOf(content) != d {
 		return "", nil, false
 	}
 	if info, err := f.Stat(); err == nil && s.now().Sub(info.ModTime()) > keepFor/2 {
@@ -99,9 +129,11 @@ func (s *Source) get(d bundle.Digest) (mediaType string, content []byte, ok bool
 	return string(first), content, true
 }
 
-// put keeps a manifest. A cache that cannot be written, because a disk is full, is no reason to stop.
+func isKept(mediaType string) bool { return bundle.IsManifest(mediaType) || mediaType == blobType }
+
+// put keeps a manifest or blob. A cache that cannot be written, because a disk is full, is no reason to stop.
 func (s *Source) put(desc bundle.Descriptor, content []byte) {
-	if !bundle.IsManifest(desc.MediaType) {
+	if !isKept(desc.MediaType) {
 		return
 	}
 	path := s.path(desc.Digest)

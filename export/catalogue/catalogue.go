@@ -1,0 +1,296 @@
+// Package catalogue turns the entries of a configuration into requests: it lists what there is at the registries, and
+// chooses by the entries' rules. Start with [Select].
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/sync/errgroup"
+
+	"airgap/bundle"
+	"airgap/export"
+	"airgap/export/config"
+	"airgap/export/registry"
+)
+
+// Lister is what choosing needs of registries besides reading manifests. *registry.Client is the real one.
+type Lister interface {
+	// Tags lists the tags of a repository, all of them.
+	Tags(ctx context.Context, repo name.Repository) ([]string, error)
+	// Repositories lists the repositories of a registry or, with a namespace, below that.
+	Repositories(ctx context.Context, reg name.Registry, namespace string) (registry.Listing, error)
+}
+
+var _ Lister = (*registry.Client)(nil)
+
+// Options are the settings of Select.
+type Options struct {
+	Jobs     int // lookups at once; 0: export.DefaultJobs
+	Now      time.Time
+	Observer bundle.Observer // nil: silence
+}
+
+// Selection is what was chosen, what was not and why, and what could not be looked at.
+type Selection struct {
+	Requests []export.Request
+	Excluded []export.Excluded
+	Failures []export.Failure
+	Warnings []string
+	Tags     map[string]export.DigestTags // of the repositories that were listed
+}
+
+// Select chooses the images of all entries. What fails for one entry is among the failures; the error is about the
+// selection as a whole.
+func Select(ctx context.Context, lister Lister, source export.Source, entries []config.Entry, o Options) (*Selection, error) {
+	if o.Jobs <= 0 {
+		o.Jobs = export.DefaultJobs
+	}
+	s := &selector{lister: lister, source: source, options: o, observer: bundle.Observe(o.Observer), lists: map[string]*tagList{}}
+	s.observer.Phase("list", 0)
+	parts := make([]*part, 0, len(entries))
+	for i := range entries {
+		parts = append(parts, s.expand(ctx, &entries[i])...)
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(o.Jobs)
+	for _, p := range parts {
+		if groupCtx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			s.choose(groupCtx, p)
+			return groupCtx.Err()
+		})
+	}
+	if err := errors.Join(group.Wait(), ctx.Err()); err != nil {
+		return nil, err
+	}
+	return s.result(parts), nil
+}
+
+type selector struct {
+	lister   Lister
+	source   export.Source
+	options  Options
+	observer bundle.Observer
+
+	mu       sync.Mutex
+	lists    map[string]*tagList // by repository
+	excluded []export.Excluded   // repositories
+	warnings []string
+	failures []export.Failure
+}
+
+// part is a repository, or an image, of one entry.
+type part struct {
+	entry  *config.Entry
+	repo   name.Repository
+	target string
+	// image is set for image entries, which need no list.
+	image *export.Request
+
+	requests []export.Request
+	excluded []export.Excluded
+	warnings []string
+	failure  *export.Failure
+}
+
+// expand returns the parts of an entry.
+func (s *selector) expand(ctx context.Context, e *config.Entry) []*part {
+	switch e.Kind {
+	case config.KindImage:
+		return []*part{{entry: e, image: &e.Image, target: e.Target}}
+	case config.KindRepository:
+		return []*part{{entry: e, repo: e.Repo, target: e.Target}}
+	}
+	s.observer.Item(e.Source)
+	listing, err := s.lister.Repositories(ctx, e.Registry, e.Namespace)
+	if err != nil {
+		s.failures = append(s.failures, export.Failure{Source: e.Source, Path: e.Target, Err: err})
+		return nil
+	}
+	if listing.PublicOnly {
+		s.warnings = append(s.warnings, e.Source+": without credentials only public repositories are listed")
+	}
+	var parts []*part
+	for _, path := range listing.Repositories {
+		repo := e.Registry.Repo(path)
+		if rule := e.SelectRepository(path); rule != "" {
+			s.excluded = append(s.excluded, export.Excluded{Source: export.Familiar(repo), Rule: rule, Entry: e.Position.String()})
+			continue
+		}
+		parts = append(parts, &part{entry: e, repo: repo, target: strings.TrimPrefix(e.Target+"/"+path, "/")})
+	}
+	if len(parts) == 0 {
+		s.warnings = append(s.warnings, fmt.Sprintf("%s: %s selects no repository", e.Position, e.Source))
+	}
+	return parts
+}
+
+// tagList is the tags of a repository, listed once however many entries are about it.
+type tagList struct {
+	once sync.Once
+	tags []string
+	err  error
+}
+
+func (s *selector) tags(ctx context.Context, repo name.Repository) ([]string, error) {
+	s.mu.Lock()
+	l, ok := s.lists[repo.Name()]
+	if !ok {
+		l = &tagList{}
+		s.lists[repo.Name()] = l
+	}
+	s.mu.Unlock()
+	l.once.Do(func() { l.tags, l.err = s.lister.Tags(ctx, repo) })
+	return l.tags, l.err
+}
+
+// choose fills in what of a part is selected.
+func (s *selector) choose(ctx context.Context, p *part) {
+	err := s.chooseTags(ctx, p)
+	if err == nil {
+		return
+	}
+	source := p.target
+	if p.image != nil {
+		source = p.image.Source
+	} else {
+		source = export.Familiar(p.repo)
+	}
+	p.failure = &export.Failure{Source: source, Path: p.target, Err: err}
+	p.requests = nil
+}
+
+func (s *selector) chooseTags(ctx context.Context, p *part) error {
+	if p.image != nil {
+		s.observer.Item(p.image.Source)
+		if p.entry.MinAge == 0 {
+			p.requests = []export.Request{*p.image}
+			return nil
+		}
+		return s.chooseOld(ctx, p, []export.Request{*p.image})
+	}
+	s.observer.Item(export.Familiar(p.repo))
+	tags, err := s.tags(ctx, p.repo)
+	if err != nil {
+		return err
+	}
+	selected, excluded := p.entry.SelectTags(tags)
+	for _, x := range excluded {
+		p.exclude(p.request(x.Tag).Source, x.Rule)
+	}
+	if len(selected) == 0 {
+		p.warnings = append(p.warnings, fmt.Sprintf("%s: none of the %d tags of %s is selected", p.entry.Position, len(tags), export.Familiar(p.repo)))
+	}
+	if selected, err = s.newestFirst(ctx, p, selected); err != nil {
+		return err
+	}
+	var requests []export.Request
+	for _, tag := range selected {
+		requests = append(requests, p.request(tag))
+	}
+	return s.chooseOld(ctx, p, requests)
+}
+
+func (p *part) exclude(source, rule string) {
+	p.excluded = append(p.excluded, export.Excluded{Source: source, Rule: rule, Entry: p.entry.Position.String()})
+}
+
+func (p *part) request(tag string) export.Request {
+	return export.Request{
+		Ref: p.repo.Tag(tag), Source: export.Familiar(p.repo) + ":" + tag, Path: p.target, Tag: tag,
+		Entry: p.entry.Position.String(), Settings: p.entry.Settings,
+	}
+}
+
+// newestFirst puts tags in order where the entry wants the newest of them: by version where all are versions, or else by
+// the time that the images were made.
+func (s *selector) newestFirst(ctx context.Context, p *part, tags []string) ([]string, error) {
+	if p.entry.Latest == 0 {
+		return tags, nil
+	}
+	if newest, ok := config.NewestVersions(tags); ok {
+		return newest, nil
+	}
+	made := map[string]time.Time{}
+	for _, tag := range tags {
+		at, err := s.created(ctx, p.repo.Tag(tag))
+		if err != nil {
+			return nil, fmt.Errorf("when %s was made: %w", tag, err)
+		}
+		made[tag] = at
+	}
+	tags = slices.Clone(tags)
+	slices.SortStableFunc(tags, func(a, b string) int { return made[b].Compare(made[a]) })
+	return tags, nil
+}
+
+// chooseOld takes the first Latest requests of images that are old enough.
+func (s *selector) chooseOld(ctx context.Context, p *part, requests []export.Request) error {
+	for _, r := range requests {
+		if p.entry.Latest > 0 && len(p.requests) == p.entry.Latest {
+			p.exclude(r.Source, fmt.Sprintf("latest %d", p.entry.Latest))
+			continue
+		}
+		if p.entry.MinAge > 0 {
+			rule, err := s.tooYoung(ctx, p.entry.MinAge, r.Ref)
+			if err != nil {
+				return fmt.Errorf("when %s was made: %w", r.Source, err)
+			}
+			if rule != "" {
+				p.exclude(r.Source, rule)
+				p.excluded[len(p.excluded)-1].Waiting = true
+				continue
+			}
+		}
+		p.requests = append(p.requests, r)
+	}
+	return nil
+}
+
+func (s *selector) tooYoung(ctx context.Context, minAge time.Duration, ref name.Reference) (rule string, err error) {
+	made, err := s.created(ctx, ref)
+	switch {
+	case err != nil:
+		return "", err
+	case made.IsZero():
+		return fmt.Sprintf("minAge %s: it does not say when it was made", minAge), nil
+	case s.options.Now.Sub(made) < minAge:
+		return fmt.Sprintf("minAge %s: made %s, waits until %s", minAge, made.UTC().Format(time.RFC3339), made.Add(minAge).UTC().Format(time.RFC3339)), nil
+	}
+	return "", nil
+}
+
+// result puts the parts together, in their order.
+func (s *selector) result(parts []*part) *Selection {
+	r := &Selection{Excluded: s.excluded, Failures: s.failures, Warnings: s.warnings, Tags: map[string]export.DigestTags{}}
+	for _, p := range parts {
+		r.Requests = append(r.Requests, p.requests...)
+		r.Excluded = append(r.Excluded, p.excluded...)
+		r.Warnings = append(r.Warnings, p.warnings...)
+		if p.failure != nil {
+			r.Failures = append(r.Failures, *p.failure)
+		}
+	}
+	for repo, l := range s.lists {
+		if l.err != nil {
+			continue
+		}
+		digestTags := export.DigestTags{}
+		for _, tag := range l.tags {
+			if strings.HasPrefix(tag, "sha256-") {
+				digestTags[tag] = struct{}{}
+			}
+		}
+		r.Tags[repo] = digestTags
+	}
+	return r
+}

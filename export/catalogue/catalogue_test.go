@@ -1,0 +1,204 @@
+package catalogue_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/export"
+	"airgap/export/catalogue"
+	"airgap/export/config"
+	"airgap/export/registry"
+	. "airgap/export/registry/registrytest"
+)
+
+var now = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// image adds an image that was made so long ago; "" does not say when.
+func image(t *testing.T, s *Server, repo, tag, age string) {
+	t.Helper()
+	created := ""
+	if age != "" {
+		d, err := time.ParseDuration(age)
+		if err != nil {
+			t.Fatal(err)
+		}
+		created = fmt.Sprintf(`,"created":%q`, now.Add(-d).Format(time.RFC3339))
+	}
+	config := s.AddBlob(repo, "application/vnd.oci.image.config.v1+json", fmt.Appendf(nil, `{"os":"linux","n":%q%s}`, tag, created))
+	m := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config, Layers: []bundle.Descriptor{}}
+	content, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := s.AddManifest(repo, "platform-of-"+tag, m.MediaType, content)
+	d.Platform = &bundle.Platform{OS: "linux", Architecture: "amd64"}
+	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": bundle.MediaTypeOCIIndex, "manifests": []bundle.Descriptor{d}, "annotations": map[string]string{"tag": tag}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.AddManifest(repo, tag, bundle.MediaTypeOCIIndex, index)
+}
+
+func choose(t *testing.T, text string) *catalogue.Selection {
+	t.Helper()
+	file, err := config.Parse("regsync.yaml", []byte(text), config.Environment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := registry.New(registry.Config{
+		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
+		Retry: registry.RetryPolicy{Attempts: 1},
+	})
+	s, err := catalogue.Select(t.Context(), client, client, file.Entries, catalogue.Options{Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// names are the sources of the requests, without the host.
+func names(s *catalogue.Selection, host string) (all []string) {
+	for _, r := range s.Requests {
+		all = append(all, strings.TrimPrefix(r.Source, host+"/")+"="+r.Path+":"+r.Tag)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func rules(s *catalogue.Selection, host string) map[string]string {
+	all := map[string]string{}
+	for _, x := range s.Excluded {
+		all[strings.TrimPrefix(x.Source, host+"/")] = x.Rule
+	}
+	return all
+}
+
+func TestRepository(t *testing.T) {
+	s := New(t)
+	for _, tag := range []string{"1.0", "1.1", "2.0", "latest"} {
+		image(t, s, "acme/app", tag, "1h")
+	}
+	signature := "sha256-" + strings.Repeat("0", 64) + ".sig"
+	s.AddManifest("acme/app", signature, bundle.MediaTypeOCIIndex, []byte(`{"schemaVersion":2,"mediaType":"`+bundle.MediaTypeOCIIndex+`","manifests":[]}`))
+	got := choose(t, fmt.Sprintf("sync: [{source: %s/acme/app, target: harbor/mirror/app, type: repository, tags: {allow: ['[0-9].*'], deny: ['2.*']}}]", s.Host()))
+	if want := []string{"acme/app:1.0=harbor/mirror/app:1.0", "acme/app:1.1=harbor/mirror/app:1.1"}; !slices.Equal(names(got, s.Host()), want) {
+		t.Errorf("%q, want %q", names(got, s.Host()), want)
+	}
+	if r := rules(got, s.Host()); r["acme/app:2.0"] != "deny 2.*" || r["acme/app:latest"] != "allow [0-9].*" || r["acme/app:"+signature] != "" {
+		t.Errorf("excluded: %v", r)
+	}
+	if got.Requests[0].Entry != "regsync.yaml:1:8" {
+		t.Errorf("entry %q", got.Requests[0].Entry)
+	}
+	if tags := got.Tags[s.Repo("acme/app").Name()]; len(tags) != 1 {
+		t.Errorf("digest tags: %v", tags)
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	s := New(t, Faults(On("GET", "/v2/_catalog", Answer(200, `{"repositories":["acme/app","acme/test","other/app"]}`, "Content-Type", "application/json"))))
+	for _, repo := range []string{"acme/app", "acme/test", "other/app"} {
+		image(t, s, repo, "1", "1h")
+	}
+	got := choose(t, fmt.Sprintf("sync: [{source: %s/acme, target: harbor.example.com/all, type: registry, repos: {deny: ['.*test']}, tags: {allow: ['1']}}]", s.Host()))
+	if want := []string{"acme/app:1=all/acme/app:1"}; !slices.Equal(names(got, s.Host()), want) {
+		t.Errorf("%q, want %q", names(got, s.Host()), want)
+	}
+	if r := rules(got, s.Host()); r["acme/test"] != "deny .*test" {
+		t.Errorf("excluded: %v", r)
+	}
+}
+
+func TestLatest(t *testing.T) {
+	s := New(t)
+	for tag, age := range map[string]string{"1.9": "1h", "1.10": "2h", "1.2": "3h", "1.10-rc1": "1m"} {
+		image(t, s, "acme/versions", tag, age)
+	}
+	for tag, age := range map[string]string{"main": "1h", "feature": "3h", "release": "2h"} {
+		image(t, s, "acme/branches", tag, age)
+	}
+	got := choose(t, fmt.Sprintf(`sync:
+- {source: %[1]s/acme/versions, target: v, type: repository, latest: 2, tags: {deny: ['platform.*']}}
+- {source: %[1]s/acme/branches, target: b, type: repository, latest: 2, tags: {deny: ['platform.*']}}`, s.Host()))
+	if want := []string{"acme/branches:main=b:main", "acme/branches:release=b:release", "acme/versions:1.10-rc1=v:1.10-rc1", "acme/versions:1.10=v:1.10"}; !slices.Equal(names(got, s.Host()), want) {
+		t.Errorf("%q, want %q", names(got, s.Host()), want)
+	}
+	if r := rules(got, s.Host()); r["acme/versions:1.9"] != "latest 2" || r["acme/branches:feature"] != "latest 2" {
+		t.Errorf("excluded: %v", r)
+	}
+}
+
+// The newest that are old enough are chosen, not the newest if they are old enough.
+func TestMinAge(t *testing.T) {
+	s := New(t)
+	for tag, age := range map[string]string{"3": "1h", "2": "100h", "1": "200h", "0.1": "", "4": "71h59m"} {
+		image(t, s, "acme/app", tag, age)
+	}
+	got := choose(t, fmt.Sprintf("sync: [{source: %s/acme/app, target: b, type: repository, latest: 1, minAge: 72h, tags: {deny: ['platform.*']}}]", s.Host()))
+	if want := []string{"acme/app:2=b:2"}; !slices.Equal(names(got, s.Host()), want) {
+		t.Errorf("%q, want %q", names(got, s.Host()), want)
+	}
+	waiting := map[string]bool{}
+	for _, x := range got.Excluded {
+		waiting[strings.TrimPrefix(x.Source, s.Host()+"/")] = x.Waiting
+	}
+	if !waiting["acme/app:3"] || !waiting["acme/app:4"] || waiting["acme/app:1"] {
+		t.Errorf("waiting: %v", waiting)
+	}
+	if r := rules(got, s.Host()); !strings.Contains(r["acme/app:3"], "waits until 2026-11-23T11:00:00Z") {
+		t.Errorf("excluded: %v", r)
+	}
+	got = choose(t, fmt.Sprintf("sync: [{source: '%s/acme/app:0.1', target: b, type: image, minAge: 72h}]", s.Host()))
+	if len(got.Requests) != 0 || !got.Excluded[0].Waiting {
+		t.Errorf("an image that does not say when it was made: %v %v", got.Requests, got.Excluded)
+	}
+}
+
+func TestOneFailureDoesNotEndTheOthers(t *testing.T) {
+	s := New(t, Faults(On("GET", "/acme/broken/tags/", Answer(500, ""))))
+	image(t, s, "acme/app", "1", "1h")
+	got := choose(t, fmt.Sprintf(`sync:
+- {source: %[1]s/acme/broken, target: x/broken, type: repository}
+- {source: %[1]s/acme/none, target: x/none, type: repository}
+- {source: 'localhost:1', target: x, type: registry}
+- {source: %[1]s/acme/app, target: y, type: repository, tags: {allow: ['1']}}`, s.Host()))
+	if want := []string{"acme/app:1=y:1"}; !slices.Equal(names(got, s.Host()), want) {
+		t.Errorf("%q, want %q", names(got, s.Host()), want)
+	}
+	var failed []string
+	for _, f := range got.Failures {
+		failed = append(failed, f.Path)
+	}
+	slices.Sort(failed)
+	if want := []string{"x", "x/broken", "x/none"}; !slices.Equal(failed, want) {
+		t.Errorf("failed: %q, want %q", failed, want)
+	}
+}
+
+// A repository that several entries are about is listed once, and the walk does not ask for tags that the list lacks.
+func TestListsAreSharedWithTheWalk(t *testing.T) {
+	s := New(t)
+	image(t, s, "acme/app", "1", "1h")
+	got := choose(t, fmt.Sprintf(`sync:
+- {source: %[1]s/acme/app, target: x, type: repository, tags: {allow: ['1']}}
+- {source: %[1]s/acme/app, target: y, type: repository, tags: {allow: ['1']}}`, s.Host()))
+	if n := s.Count(http.MethodGet, "/tags/list"); n != 1 {
+		t.Errorf("listed %d times", n)
+	}
+	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
+	s.Forget()
+	plan, err := export.MakePlan(t.Context(), client, got.Requests, export.Options{Walk: export.WalkOptions{Tags: got.Tags}, Created: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plan.Close()
+	if n := s.Count(http.MethodHead, ".sig"); n != 0 {
+		t.Errorf("%d requests for tags that are not in the list", n)
+	}
+}

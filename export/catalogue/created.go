@@ -1,0 +1,93 @@
+package catalogue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/bundle"
+)
+
+// annotationCreated is what manifests may say; images say it in their configs.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md#pre-defined-annotation-keys
+const annotationCreated = "org.opencontainers.image.created"
+
+// maxConfig bounds the config of an image, in bytes.
+const maxConfig = 4 << 20
+
+// created returns when an image was made, by its own account: of an index the newest of its images. Zero where it does
+// not say.
+func (s *selector) created(ctx context.Context, ref name.Reference) (time.Time, error) {
+	desc, content, err := s.source.Manifest(ctx, ref)
+	if err != nil {
+		return time.Time{}, err
+	}
+	m, err := bundle.ParseManifest(desc.MediaType, content)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !bundle.IsIndex(desc.MediaType) {
+		return s.imageCreated(ctx, ref.Context(), m)
+	}
+	newest := parseTime(m.Annotations[annotationCreated])
+	for _, child := range m.Children() {
+		if child.Platform == nil || child.Platform.OS == "unknown" { // what BuildKit attests
+			continue
+		}
+		made, err := s.created(ctx, ref.Context().Digest(child.Digest.String()))
+		if err != nil {
+			return time.Time{}, err
+		}
+		if made.After(newest) {
+			newest = made
+		}
+	}
+	return newest, nil
+}
+
+func (s *selector) imageCreated(ctx context.Context, repo name.Repository, m *bundle.Manifest) (time.Time, error) {
+	made := parseTime(m.Annotations[annotationCreated])
+	switch m.Config.MediaType {
+	case "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json":
+	default:
+		return made, nil
+	}
+	if m.Config.Size > maxConfig {
+		return time.Time{}, fmt.Errorf("%w: a config of %d bytes", bundle.ErrLimit, m.Config.Size)
+	}
+	body, err := s.source.Blob(ctx, repo.Digest(m.Config.Digest.String()), m.Config.Size)
+	if err != nil {
+		return time.Time{}, err
+	}
+	content, err := io.ReadAll(body)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return time.Time{}, err
+	}
+	if got := bundle.DigestOf(content); got != m.Config.Digest {
+		return time.Time{}, fmt.Errorf("%w: the config is %s, not %s", bundle.ErrDigest, got, m.Config.Digest)
+	}
+	var config struct {
+		Created string `json:"created"`
+	}
+	if err := json.Unmarshal(content, &config); err != nil {
+		return made, nil // nobody says that it must be one
+	}
+	if inside := parseTime(config.Created); inside.After(made) {
+		made = inside
+	}
+	return made, nil
+}
+
+// parseTime reads a time; zero for what is none.
+func parseTime(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
