@@ -31,8 +31,8 @@ func (r *run) pushSparse(ctx context.Context) error {
 		}
 		taken, err := r.pushManifest(ctx, row, repo.name.Digest(root.Digest.String()))
 		if refused(err) {
-			return fmt.Errorf("%w: %s, of which the bundle has %v: export it again with --platform-mode rewrite, which makes an index of just these platforms, or with all platforms: %w",
-				ErrSparse, root.Source, root.Platforms, err)
+			return fmt.Errorf("%w: %s, of which the bundle has %v: export it again with --platform-mode rewrite, which makes an index of just these platforms, or with all platforms: %s",
+				ErrSparse, root.Source, root.Platforms, err.Error()) // not wrapped: that it was "not found" means something else
 		}
 		if err != nil {
 			return err

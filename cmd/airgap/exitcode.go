@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/signature"
 	"airgap/export"
+	"airgap/export/config"
 	"airgap/export/registry"
 	importer "airgap/import"
 	"airgap/verify"
@@ -31,6 +32,7 @@ const (
 	exitMissing      = 7
 	exitConflict     = 8
 	exitDiffers      = 9
+	exitIncomplete   = 10
 	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -44,11 +46,12 @@ var exitCodes = []struct {
 	{exitOK, "all went well", nil},
 	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
 	{exitUsage, "the command line is wrong; nothing was done", isUsage},
+	{exitIncomplete, "the bundle was written without images that could not be had (--keep-going)", anyOf(errMissing)},
 	{exitDamaged, "damaged: the file is no bundle, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
-	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers)},
+	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, export.ErrPlatform, export.ErrNothing)},
 	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse)},
 	{exitDiffers, "what was read back from the target is not what was written", anyOf(importer.ErrDiffers)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
@@ -73,7 +76,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[usageError](err) || anyOf(export.ErrReference, importer.ErrMapping, verify.ErrNoKey)(err)
+	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, importer.ErrMapping, verify.ErrNoKey)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

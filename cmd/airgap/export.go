@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,16 +20,11 @@ import (
 
 // exportFlags are the flags of export.
 type exportFlags struct {
-	registryFlags
-	key                     string
-	output                  string
-	files                   []string
-	referrersFrom           []string
-	noDefaultReferrers      bool
-	allowNoReferrers        bool
-	includeNondistributable bool
-	jobs                    int
-	json                    bool
+	selectionFlags
+
+	key    string
+	output string
+	dryRun bool
 }
 
 func newExport(a *app) *cobra.Command {
@@ -65,34 +58,19 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 	f := cmd.Flags()
 	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs (make one with \"airgap keygen\")")
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
-	f.StringArrayVarP(&flags.files, "file", "f", nil, "`FILE` with one REF[=PATH[:TAG]] per line and # comments, or - for standard input")
-	f.StringArrayVar(&flags.referrersFrom, "referrers-from", nil, "`SRC=ATT`: what refers to images at SRC or below is also looked for at ATT")
-	f.BoolVar(&flags.noDefaultReferrers, "no-default-referrers", false, "do not look at registry.scout.docker.com for what refers to docker.io/ORG/dhi-*")
-	f.BoolVar(&flags.allowNoReferrers, "allow-no-referrers", false, "go on where an attestation repository holds nothing for an image")
-	f.BoolVar(&flags.includeNondistributable, "include-nondistributable", false, "carry layers that are marked as not to be distributed")
-	f.IntVarP(&flags.jobs, "jobs", "j", export.DefaultJobs, "requests under way at once")
-	f.BoolVar(&flags.json, "json", false, "print the summary as JSON on standard output")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
 	flags.add(f)
 	return cmd
 }
 
 func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) error {
-	requests, err := flags.requests(a, args)
-	if err != nil {
-		return err
+	if flags.dryRun {
+		return runPlan(ctx, a, &flags.selectionFlags, args)
 	}
 	if err := flags.check(a); err != nil {
 		return err
 	}
-	attestations, err := export.ParseAttestations(flags.referrersFrom, flags.noDefaultReferrers)
-	if err != nil {
-		return usageError{err}
-	}
-	hosts, err := hostsInPlay(requests, attestations)
-	if err != nil {
-		return err
-	}
-	created, err := creationTime(a)
+	chosen, err := flags.choose(ctx, a, args)
 	if err != nil {
 		return err
 	}
@@ -100,30 +78,25 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	if err != nil {
 		return err
 	}
-	client, err := flags.client(ctx, a, hosts)
-	if err != nil {
-		return err
-	}
-	for i := range requests {
-		requests[i].Settings.IncludeNondistributable = flags.includeNondistributable
-	}
 	sign := func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }
-	options := export.Options{
-		Walk:    export.WalkOptions{Attestations: attestations, AllowNoReferrers: flags.allowNoReferrers},
-		Created: created,
-		Jobs:    flags.jobs,
-	}
 	began := a.now()
 	var result *export.Result
 	err = a.withProgress(func(o bundle.Observer) (err error) {
-		options.Observer = o
-		result, err = export.Run(ctx, client, requests, sign, flags.destination(a), options)
+		plan, err := chosen.plan(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, plan.Close()) }()
+		result, err = plan.Write(ctx, chosen.source, sign, flags.destination(a))
 		return err
 	})
 	if err != nil {
+		return withKeepGoing(err)
+	}
+	if err := showExport(a, flags, result, a.now().Sub(began)); err != nil {
 		return err
 	}
-	return showExport(a, flags, result, a.now().Sub(began))
+	return missingImages(result)
 }
 
 func (f *exportFlags) check(a *app) error {
@@ -134,8 +107,6 @@ func (f *exportFlags) check(a *app) error {
 		return usagef("--output is missing: -o FILE, or -o - for standard output")
 	case f.output == "-" && isTerminal(a.stdout):
 		return usagef("a bundle is not for a terminal: redirect standard output, or use -o FILE")
-	case f.jobs < 1:
-		return usagef("--jobs must be at least 1")
 	}
 	return nil
 }
@@ -159,106 +130,6 @@ func (f *exportFlags) destination(a *app) export.Output {
 	return export.ToFile(f.output)
 }
 
-// requests reads the arguments and the files that list more of them.
-func (f *exportFlags) requests(a *app, args []string) ([]export.Request, error) {
-	var requests []export.Request
-	for _, arg := range args {
-		request, err := export.ParseRequest(arg)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		requests = append(requests, request)
-	}
-	for _, file := range f.files {
-		more, err := readRequests(a, file)
-		if err != nil {
-			return nil, err
-		}
-		requests = append(requests, more...)
-	}
-	if len(requests) == 0 {
-		return nil, usagef("no image is given: name one, as in docker.io/library/alpine:3.22, or a list with -f FILE")
-	}
-	return requests, nil
-}
-
-// maxListLine bounds a line of a list of images, in bytes.
-const maxListLine = 4 << 10
-
-// readRequests reads a list of images. All lines that are wrong are reported together.
-func readRequests(a *app, file string) ([]export.Request, error) {
-	in, closeList, err := openList(a, file)
-	if err != nil {
-		return nil, err
-	}
-	defer closeList()
-	var requests []export.Request
-	var problems bundle.Problems
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, maxListLine)
-	for number := 1; lines.Scan(); number++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		request, err := export.ParseRequest(line)
-		if err != nil {
-			problems.Add(fmt.Errorf("%s, line %d: %w", file, number, err))
-			continue
-		}
-		requests = append(requests, request)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if err := problems.Err(); err != nil {
-		return nil, usageError{err}
-	}
-	return requests, nil
-}
-
-func openList(a *app, file string) (in io.Reader, closeList func(), err error) {
-	if file == "-" {
-		in, err := a.takeStdin("the list of images")
-		return in, func() {}, err
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	return f, func() { _ = f.Close() }, nil
-}
-
-// hostsInPlay returns the registries that an export will talk to.
-func hostsInPlay(requests []export.Request, attestations export.Attestations) ([]string, error) {
-	hosts := map[string]bool{}
-	for _, r := range requests {
-		hosts[r.Ref.Context().RegistryStr()] = true
-		repositories, err := attestations.For(r.Ref.Context())
-		if err != nil {
-			return nil, usageError{err}
-		}
-		for _, repository := range repositories {
-			hosts[repository.RegistryStr()] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(hosts)), nil
-}
-
-// creationTime is now, or SOURCE_DATE_EPOCH for reproducible bundles.
-// https://reproducible-builds.org/specs/source-date-epoch/
-func creationTime(a *app) (time.Time, error) {
-	epoch := a.getenv("SOURCE_DATE_EPOCH")
-	if epoch == "" {
-		return a.now(), nil
-	}
-	seconds, err := strconv.ParseInt(epoch, 10, 64)
-	if err != nil || seconds < 0 {
-		return time.Time{}, usagef("SOURCE_DATE_EPOCH is %q; seconds since 1970 expected", epoch)
-	}
-	return time.Unix(seconds, 0), nil
-}
-
 func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration) error {
 	for _, image := range r.Images {
 		a.say("%s  %s", image.Source, image.Digest)
@@ -266,6 +137,7 @@ func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration
 			a.say("  %s from %s", terminal.Count(image.FoundIn[repository], "referrer"), repository)
 		}
 	}
+	showLeftOut(a, r)
 	if n := len(r.LeftOut); n > 0 {
 		var size int64
 		for _, layer := range r.LeftOut {

@@ -153,7 +153,7 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 		return nil, usageError{err}
 	}
 	requests := []export.Request{request}
-	hosts, err := hostsInPlay(requests, attestations)
+	hosts, err := hostsInPlay(requests, nil, attestations)
 	if err != nil {
 		return nil, err
 	}

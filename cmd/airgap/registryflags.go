@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/cmd/airgap/terminal"
+	"airgap/export/config"
 	"airgap/export/registry"
 )
 
@@ -85,6 +86,12 @@ func (f *registryFlags) client(ctx context.Context, a *app, hosts []string) (*re
 type access struct {
 	credentials map[string]authn.AuthConfig
 	settings    hostSettings
+
+	// What configurations add (see addFiles).
+	files            map[string]registry.HostConfig
+	accounts         map[string]config.Login
+	skipDockerConfig bool
+	userAgent        string
 }
 
 // resolve reads the flags. Errors are about usage, or about files that cannot be read. It may ask for passwords.
@@ -98,18 +105,36 @@ func (f *registryFlags) resolve(ctx context.Context, a *app, hosts []string) (ac
 		return access{}, err
 	}
 	credentials, err := f.credentials(ctx, a, inPlay)
-	return access{credentials, settings}, err
+	return access{credentials: credentials, settings: settings, userAgent: userAgent()}, err
 }
 
 // client returns a client for registries that are reached in this way.
 func (access access) client(a *app) *registry.Client {
+	var next authn.Keychain = authn.DefaultKeychain
+	if access.skipDockerConfig {
+		next = authn.NewMultiKeychain() // anonymous
+	}
 	return registry.New(registry.Config{
-		Keychain:  keychain{access.credentials, authn.DefaultKeychain},
-		Host:      access.settings.host,
-		UserAgent: userAgent(),
+		Keychain:  keychain{access.credentials, fileKeychain{access.accounts, next}},
+		Host:      access.host,
+		UserAgent: access.userAgent,
 		Logger:    a.log,
 		Now:       a.now,
 	})
+}
+
+// host implements registry.Config.Host: flags count more than configurations.
+func (access access) host(host string) registry.HostConfig {
+	config := access.settings.host(host)
+	file, ok := access.files[host]
+	if !ok {
+		return config
+	}
+	if _, byFlag := access.settings.tls[host]; !byFlag && !access.settings.plainHTTP[host] && (file.TLS != nil || file.PlainHTTP) {
+		config.PlainHTTP, config.TLS = file.PlainHTTP, file.TLS
+	}
+	file.PlainHTTP, file.TLS = config.PlainHTTP, config.TLS
+	return file
 }
 
 // registryNames returns hosts as go-containerregistry spells them ("docker.io" is "index.docker.io"), each once.

@@ -84,6 +84,8 @@ internet.`,
 	)
 	root.AddCommand(
 		newExport(a),
+		newPlan(a),
+		newConfig(a),
 		newVerify(a),
 		newImport(a),
 		newInspect(a),

@@ -159,14 +159,12 @@ func (s *selector) choose(ctx context.Context, p *part) {
 	if err == nil {
 		return
 	}
-	source := p.target
+	p.failure, p.requests = &export.Failure{Path: p.target, Err: err}, nil
 	if p.image != nil {
-		source = p.image.Source
+		p.failure.Source, p.failure.Tag = p.image.Source, p.image.Tag
 	} else {
-		source = export.Familiar(p.repo)
+		p.failure.Source = export.Familiar(p.repo)
 	}
-	p.failure = &export.Failure{Source: source, Path: p.target, Err: err}
-	p.requests = nil
 }
 
 func (s *selector) chooseTags(ctx context.Context, p *part) error {

@@ -74,9 +74,7 @@ func (s *selector) imageCreated(ctx context.Context, repo name.Repository, m *bu
 	var config struct {
 		Created string `json:"created"`
 	}
-	if err := json.Unmarshal(content, &config); err != nil {
-		return made, nil // nobody says that it must be one
-	}
+	_ = json.Unmarshal(content, &config) // what is no such config does not say when it was made
 	if inside := parseTime(config.Created); inside.After(made) {
 		made = inside
 	}

@@ -93,6 +93,21 @@ func chartPath(s string) (string, error) {
 	return path, err
 }
 
+// Describe says in lines what was understood of a chart.
+func (c *Chart) Describe() []string {
+	lines := []string{fmt.Sprintf("chart %s -> %s", c.Source, c.Target)}
+	if c.Versions != "" {
+		lines = append(lines, "versions: "+c.Versions)
+	}
+	if c.Latest > 0 {
+		lines = append(lines, fmt.Sprintf("the newest %d of these", c.Latest))
+	}
+	if c.Images {
+		lines = append(lines, "with the images that it uses")
+	}
+	return lines
+}
+
 // SelectVersions returns the tags of a chart's repository that are wanted, the newest first, and those that are not.
 // Helm writes the + of a version as _ in a tag (https://helm.sh/docs/topics/registries/).
 func (c *Chart) SelectVersions(tags []string) (selected []string, excluded []Excluded) {

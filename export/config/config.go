@@ -117,7 +117,7 @@ func Parse(fileName string, content []byte, env Environment) (*File, error) {
 	d.document(root)
 	d.noteIdleKeys()
 	if err := d.problems.Err(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return d.file, nil
 }

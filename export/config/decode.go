@@ -28,7 +28,7 @@ type idleKey struct {
 }
 
 func (d *decoder) bad(at Position, format string, args ...any) {
-	d.problems.Add(fmt.Errorf("%w: %s: "+format, append([]any{ErrConfig, at}, args...)...))
+	d.problems.Add(fmt.Errorf("%s: "+format, append([]any{at}, args...)...))
 }
 
 func (d *decoder) note(at Position, format string, args ...any) {

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/cmd/airgap/terminal"
+	"airgap/export"
+)
+
+func newPlan(a *app) *cobra.Command {
+	var flags selectionFlags
+	cmd := &cobra.Command{
+		Use:     "plan [REF[=PATH[:TAG]]...] [-c FILE]",
+		Short:   "Show what an export would carry, fetching nothing but manifests",
+		GroupID: groupCarry,
+		Long: `Resolve everything that an export with the same arguments would carry, and show for each image its digest,
+platforms, what refers to it by kind, and its size: new is what no image before it needs as well. Then what was
+left out and by which rule, what could not be had, and what it costs in pulls where a registry limits those.
+
+Manifests are kept in a small cache, so that the export, or tomorrow's plan, fetches only what has changed. The
+exit code is not 0 if anything that was asked for could not be had.
+
+` + registryHelp,
+		Example: `  airgap plan -c regsync.yaml
+  airgap plan docker.io/acme/dhi-python:3.13 --platform linux/amd64
+  airgap plan -c regsync.yaml --json | jq '.images[] | {source, newBytes}'`,
+		RunE: func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), a, &flags, args) },
+	}
+	flags.add(cmd.Flags())
+	return cmd
+}
+
+// planReport is the output of plan --json.
+type planReport struct {
+	*export.Result
+
+	Pulls []pullCost `json:"pulls"`
+}
+
+// pullCost is what a plan cost at a registry, and what an export would, in fetched manifests: where registries limit
+// pulls, that is what they count.
+type pullCost struct {
+	Registry  string `json:"registry"`
+	Fetched   int    `json:"fetched"`             // by this plan
+	Export    int    `json:"export"`              // by an export now
+	Remaining *int   `json:"remaining,omitempty"` // before the limit, where the registry says so
+	Limit     int    `json:"limit,omitempty"`
+	Window    string `json:"window,omitempty"`
+}
+
+func runPlan(ctx context.Context, a *app, flags *selectionFlags, args []string) (err error) {
+	chosen, err := flags.choose(ctx, a, args)
+	if err != nil {
+		return err
+	}
+	var plan *export.Plan
+	err = a.withProgress(func(o bundle.Observer) (err error) {
+		plan, err = chosen.plan(ctx, o)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plan.Close()) }()
+	result, err := plan.Result()
+	if err != nil {
+		return err
+	}
+	report := planReport{Result: result, Pulls: chosen.pulls()}
+	if flags.json {
+		if err := a.printJSON(report); err != nil {
+			return err
+		}
+	} else {
+		showPlan(a, &report)
+	}
+	if err := plan.Err(); err != nil {
+		return err
+	}
+	return missingImages(result)
+}
+
+// pulls returns what the plan cost.
+func (c *chosen) pulls() []pullCost {
+	costs := []pullCost{}
+	for _, host := range c.hosts {
+		r, err := name.NewRegistry(host)
+		if err != nil {
+			continue
+		}
+		cost := pullCost{Registry: shown(host), Fetched: c.client.Pulls(r)}
+		if c.cache == nil {
+			cost.Export = cost.Fetched
+		}
+		limit, known := c.client.RateLimit(r)
+		if known {
+			cost.Remaining, cost.Limit = &limit.Remaining, limit.Limit
+			if limit.Window > 0 {
+				cost.Window = limit.Window.String()
+			}
+		}
+		if known || cost.Fetched > 0 {
+			costs = append(costs, cost)
+		}
+	}
+	return costs
+}
+
+func showPlan(a *app, r *planReport) {
+	for i := range r.Images {
+		showPlannedImage(a, &r.Images[i])
+	}
+	showExcluded(a, r.Excluded)
+	for _, m := range r.Missing {
+		a.print("missing: %s: %s", m.Source, m.Reason)
+	}
+	for _, cost := range r.Pulls {
+		a.print("pulls: %s", cost.String())
+	}
+	shared := int64(0)
+	for _, image := range r.Images {
+		shared += image.SharedBytes
+	}
+	a.print("total: %s, %s, %s to carry; sharing saves %s", terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"),
+		terminal.Bytes(r.Counts.StoredBytes), terminal.Bytes(shared))
+}
+
+func showPlannedImage(a *app, image *export.ImageResult) {
+	a.print("%s -> %s", image.Source, image.Destination)
+	platforms := ""
+	if len(image.Platforms) > 0 {
+		platforms = "  " + strings.Join(image.Platforms, ", ")
+	}
+	a.print("  %s%s", image.Digest, platforms)
+	switch {
+	case !image.Original.IsZero():
+		a.print("  made of these platforms of the index %s, whose signatures do not apply to it", image.Original)
+	case image.Sparse:
+		a.print("  the index also lists manifests that stay behind: only some targets take it")
+	}
+	a.print("  %s, %s new, %s shared", terminal.Count(image.Manifests, "manifest"), terminal.Bytes(image.NewBytes), terminal.Bytes(image.SharedBytes))
+	for _, kind := range slices.Sorted(maps.Keys(image.ByType)) {
+		label := kind
+		if label == "" {
+			label = "unknown kind"
+		}
+		a.print("  %s: %s", terminal.Count(image.ByType[kind], "referrer"), label)
+	}
+	showLeftOutReferrers(a.print, image)
+}
+
+// showLeftOut prints what an export left behind by the user's own settings.
+func showLeftOut(a *app, r *export.Result) {
+	for i := range r.Images {
+		if len(r.Images[i].LeftOut) > 0 {
+			a.say("%s:", r.Images[i].Source)
+			showLeftOutReferrers(a.say, &r.Images[i])
+		}
+	}
+	if n := len(r.Excluded); n > 0 {
+		waiting := 0
+		for _, x := range r.Excluded {
+			if x.Waiting {
+				waiting++
+				a.say("waiting: %s: %s", x.Source, x.Rule)
+			}
+		}
+		a.say("%s left out by the rules of the configuration, %d of them as too young; \"airgap plan\" lists them", terminal.Count(n, "image"), waiting)
+	}
+}
+
+func showLeftOutReferrers(say func(string, ...any), image *export.ImageResult) {
+	for _, left := range image.LeftOut {
+		say("  left out (%s): %s %s from %s", left.Rule, left.ArtifactType, left.Digest, left.From)
+	}
+}
+
+// maxExcludedShown bounds how many names are shown for a rule; --json has all.
+const maxExcludedShown = 5
+
+// showExcluded prints by rule what is left out.
+func showExcluded(a *app, all []export.Excluded) {
+	byRule := map[string][]string{}
+	for _, x := range all {
+		if x.Waiting {
+			a.print("waiting: %s: %s", x.Source, x.Rule)
+			continue
+		}
+		rule := x.Rule
+		if x.Entry != "" {
+			rule += " (" + x.Entry + ")"
+		}
+		byRule[rule] = append(byRule[rule], x.Source)
+	}
+	for _, rule := range slices.Sorted(maps.Keys(byRule)) {
+		names := byRule[rule]
+		text := strings.Join(names[:min(len(names), maxExcludedShown)], ", ")
+		if more := len(names) - maxExcludedShown; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		a.print("excluded by %s: %s", rule, text)
+	}
+}
+
+// String describes the cost for a person.
+func (c *pullCost) String() string {
+	text := fmt.Sprintf("%s: %s fetched now, an export would fetch %d", c.Registry, terminal.Count(c.Fetched, "manifest"), c.Export)
+	if c.Remaining == nil {
+		return text
+	}
+	text += fmt.Sprintf("; %d left", *c.Remaining)
+	if c.Limit > 0 {
+		text += fmt.Sprintf(" of %d", c.Limit)
+	}
+	if c.Window != "" {
+		text += " in " + c.Window
+	}
+	return text
+}
