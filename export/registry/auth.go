@@ -48,6 +48,7 @@ type sessionKey struct {
 	from                 string // another repository, to be pulled from
 	anonymous            bool
 	basic                bool // no token, but the password itself, as Harbor's API takes it
+	once                 bool // nothing is tried twice
 }
 
 // session is the right to do something in one repository: it holds the token for it, or the password. Each has its own,
@@ -168,7 +169,7 @@ func printable(s string) bool {
 
 // obtain turns what the keychain has into what the registry asks for.
 func (s *session) obtain(ctx context.Context) (credential, error) {
-	c, err := s.client.challenge(ctx, s.home)
+	c, err := s.client.challenge(ctx, s.home, s.key.once)
 	if err != nil {
 		return credential{}, err
 	}
@@ -222,7 +223,7 @@ func basicCredential(account *authn.AuthConfig) credential {
 
 // token gets a token from the registry's token service.
 func (s *session) token(ctx context.Context, c challenge, account *authn.AuthConfig) (credential, error) {
-	r := &request{op: "get a token for", ref: displayHost(s.home.name), home: s.home, realm: c.realm}
+	r := &request{op: "get a token for", ref: displayHost(s.home.name), home: s.home, realm: c.realm, once: s.key.once}
 	if account.IdentityToken != "" {
 		cred, err := s.exchange(ctx, r, oauthRequest(c, s.scopes(), account.IdentityToken), account.IdentityToken)
 		var e *Error
@@ -316,18 +317,20 @@ func (s *seconds) UnmarshalJSON(b []byte) error {
 
 // challenge returns how h wants requests to be authorized. The first call asks it.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
-func (c *Client) challenge(ctx context.Context, h *host) (challenge, error) {
+func (c *Client) challenge(ctx context.Context, h *host, once bool) (challenge, error) {
 	h.mu.Lock()
 	known := h.challenge
 	h.mu.Unlock()
 	if known.known {
 		return known, nil
 	}
-	return h.probe.do(ctx, func(ctx context.Context) (challenge, error) {
-		r := &request{op: "reach", ref: displayHost(h.name), home: h, method: http.MethodGet, url: h.url("")}
-		err := c.retrying(ctx, false, func() error {
-			ctx, cancel := context.WithTimeoutCause(ctx, documentTimeout, errStalled)
-			defer cancel()
+	probe := &h.probe
+	if once {
+		probe = &h.hasty
+	}
+	return probe.do(ctx, func(ctx context.Context) (challenge, error) {
+		r := &request{op: "reach", ref: displayHost(h.name), home: h, method: http.MethodGet, url: h.url(""), within: documentTimeout}
+		err := c.retrying(ctx, once, func() error {
 			resp, err := c.hop(ctx, r, r.url, "")
 			if err != nil {
 				return err

@@ -28,7 +28,7 @@ func (c *Client) Blob(ctx context.Context, ref name.Digest, size int64) (io.Read
 	if mirrored := c.mirroredBlob(ctx, ref, size); mirrored != nil {
 		return mirrored, nil
 	}
-	return asReader(c.openBlob(ctx, c.blobRequest(ref), size))
+	return asReader(c.openBlob(ctx, blobRequest(c.session(ref.Context(), pull), ref), size))
 }
 
 // asReader makes sure that no blob is no reader.
@@ -39,8 +39,7 @@ func asReader(b *blob, err error) (io.ReadCloser, error) {
 	return b, nil
 }
 
-func (c *Client) blobRequest(ref name.Digest) *request {
-	s := c.session(ref.Context(), pull)
+func blobRequest(s *session, ref name.Digest) *request {
 	return &request{
 		op: "fetch blob", ref: displayRef(ref.Name()), home: s.home, session: s, method: http.MethodGet,
 		url:    s.home.url(ref.Context().RepositoryStr() + "/blobs/" + ref.DigestStr()),
@@ -65,9 +64,12 @@ type blob struct {
 	client  *Client
 	ctx     context.Context
 	request *request
-	origin  *request // of a mirror: where to go on when it breaks off
 	size    int64
 	pacer   pacer
+
+	// Of a mirror, until it breaks off: where to go on then, and whom to tell.
+	origin *request
+	giveUp func(error)
 
 	offset  int64 // of the next byte
 	mark    int64 // the offset of the last break
@@ -103,8 +105,12 @@ func (b *blob) Read(p []byte) (int, error) {
 	}
 }
 
-// end makes sure that nothing follows the last byte. A connection that breaks there has done its work.
+// end makes sure that nothing follows the last byte. A connection that breaks there has done its work. What a mirror adds
+// does no harm.
 func (b *blob) end() error {
+	if b.origin != nil {
+		return io.EOF
+	}
 	var one [1]byte
 	if n, _ := io.ReadFull(b.body, one[:]); n > 0 {
 		return b.request.failf("%w: the registry has more than %d bytes", bundle.ErrDigest, b.size)
@@ -124,7 +130,7 @@ func (b *blob) resume(err error) error {
 	broken := b.client.broken(b.ctx, b.request, b.request.url, fmt.Errorf("after %d of %d bytes: %w", b.offset, b.size, err))
 	_ = b.body.Close()
 	if b.origin != nil && b.ctx.Err() == nil {
-		b.client.log.WarnContext(b.ctx, "a mirror broke off", "error", broken)
+		b.giveUp(broken)
 		b.request, b.origin, b.pacer = b.origin, nil, pacer{client: b.client}
 		return b.connect()
 	}

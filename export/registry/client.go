@@ -72,17 +72,23 @@ type HostConfig struct {
 	// It is cloned.
 	TLS *tls.Config
 
-	// ReqPerSec and ReqConcurrent bound the requests to this host: how many begin in a second, and how many are under
-	// way at once, for which the body of an answer counts until it is closed. 0 is no bound.
-	ReqPerSec     float64
+	// ReqPerSec is how many requests to this host may begin in a second; 0 is any number.
+	ReqPerSec float64
+	// ReqConcurrent is how many requests to this host may be under way at once, for which the body of an answer counts
+	// until it is closed; 0 is any number. Who keeps that many blobs open waits for ever with the next request. Requests
+	// for tokens do not count: others wait for them.
 	ReqConcurrent int
-	// PathPrefix is put before every repository at this host, as at a Harbor that is a proxy for another registry.
+	// PathPrefix is put before every repository at this host, as for a project of Harbor that is a proxy for another
+	// registry; Repositories lists only what is below it, without it.
 	PathPrefix string
-	// Mirrors are registries that are asked first for manifests and blobs by digest. Their own HostConfig applies to
-	// them.
+	// Mirrors are registries that are asked first, in order, for what is named by its digest: Blob, and Manifest with a
+	// digest. Such content cannot be old, or wrong without being noticed. Whatever goes wrong at a mirror, the next is
+	// asked, and the registry itself at last. Tags, listings, referrers and whether something exists are always the
+	// registry's own to tell: an old mirror must never read as "there are no attestations". Nothing is written to a
+	// mirror; who reads back what was written wants none. Their own HostConfig applies to them, but for their mirrors.
 	Mirrors []string
-	// RateLimitMin is how many pulls must be left for a manifest to be fetched; while there are fewer, it is waited for
-	// RateLimitRetry, again and again. 0 is never.
+	// RateLimitMin is how many pulls the registry must last have said to be left for a manifest to be fetched from it.
+	// While there are fewer, it is waited for RateLimitRetry (0 is five minutes) and asked again. 0 is never.
 	RateLimitMin   int
 	RateLimitRetry time.Duration
 }
@@ -97,7 +103,7 @@ type Client struct {
 	hosts    map[string]*host
 	sessions map[sessionKey]*session
 
-	mirrored sync.Map // digests of blobs that a mirror was asked for
+	mirrored sync.Map // bundle.Digest: blobs that a mirror has begun to send
 }
 
 // New returns a Client. It does no input or output.
@@ -181,13 +187,15 @@ type host struct {
 	cfg       HostConfig
 	transport *http.Transport
 	limiter   *limiter
-	waiting   flight[struct{}] // for pulls
-	fetched   atomic.Int64     // manifests, with GET
-	useless   atomic.Bool      // as a mirror
+	waiting   flight[bool] // for pulls; whether the one that asked was answered
+	fetched   atomic.Int64 // manifests, with GET
+	mirrors   []name.Registry
+	asMirror  mirrorState
 
 	mu        sync.Mutex
 	challenge challenge
 	probe     flight[challenge]
+	hasty     flight[challenge] // probe, for mirrors: with one try only
 	pulls     RateLimit
 	limited   bool // whether pulls is known
 	referrers apiState
@@ -200,6 +208,7 @@ func (c *Client) host(hostname string) *host {
 	h, ok := c.hosts[hostname]
 	if !ok {
 		h = newHost(hostname, c.cfg.Host(hostname))
+		h.mirrors = c.parseMirrors(h)
 		c.hosts[hostname] = h
 	}
 	return h
@@ -218,6 +227,10 @@ func newHost(hostname string, cfg HostConfig) *host {
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if cfg.TLS != nil {
 		tlsConfig = cfg.TLS.Clone()
+	}
+	cfg.PathPrefix = strings.Trim(cfg.PathPrefix, "/")
+	if cfg.RateLimitRetry <= 0 {
+		cfg.RateLimitRetry = defaultPullsRetry
 	}
 	return &host{
 		name:    hostname,
@@ -250,6 +263,7 @@ func (h *host) url(elem string) *url.URL {
 	return &u
 }
 
+// prefixed returns the repository as it is called at h.
 func (h *host) prefixed(repository string) string {
 	if h.cfg.PathPrefix == "" {
 		return repository

@@ -146,6 +146,18 @@ func FuzzNextPage(f *testing.F) {
 	})
 }
 
+func FuzzParseLimit(f *testing.F) {
+	f.Add("76;w=21600")
+	f.Add("100; q=1; w=60")
+	f.Add("-1;w=99999999999999999999")
+	f.Fuzz(func(t *testing.T, header string) {
+		n, window, ok := parseLimit(header)
+		if n < 0 || window < 0 || !ok && (n != 0 || window != 0) {
+			t.Errorf("%q is %d in %v, %t", header, n, window, ok)
+		}
+	})
+}
+
 func FuzzReferrersPage(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[{"mediaType":"a","digest":"` + bundle.EmptyJSON.String() + `","size":2,"artifactType":"b","annotations":{"c":"d"}}]}`))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`))

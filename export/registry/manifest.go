@@ -87,17 +87,19 @@ func (c *Client) Manifest(ctx context.Context, ref name.Reference) (bundle.Descr
 	return c.manifest(ctx, c.session(ref.Context(), pull), "fetch manifest", ref, false)
 }
 
+// manifest is Manifest without mirrors; with once there is neither another try nor waiting for pulls.
 func (c *Client) manifest(ctx context.Context, s *session, op string, ref name.Reference, once bool) (bundle.Descriptor, []byte, error) {
 	r := c.manifestRequest(op, http.MethodGet, s, ref)
-	r.once = once
+	r.pull, r.once = true, once
 	promised, err := promisedDigest(ref)
 	if err != nil {
 		return bundle.Descriptor{}, nil, r.fail(err)
 	}
-	if err := c.awaitPulls(ctx, s, ref); err != nil {
-		return bundle.Descriptor{}, nil, err
+	if !once {
+		if err := c.awaitPulls(ctx, s, ref); err != nil {
+			return bundle.Descriptor{}, nil, err
+		}
 	}
-	s.home.fetched.Add(1)
 	resp, body, err := c.fetch(ctx, r, bundle.MaxManifestSize)
 	if err != nil {
 		return bundle.Descriptor{}, nil, err

@@ -117,21 +117,6 @@ func TestManifestAccept(t *testing.T) {
 	}
 }
 
-func TestRateLimit(t *testing.T) {
-	server := New(t, Faults(On("", "/manifests/", Header("Ratelimit-Remaining", "76;w=21600")), On("", "/manifests/", Header("Ratelimit-Limit", "100;w=21600"))))
-	server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, manifest(t, "x", nil))
-	c := newClient(t, nil)
-	repo := server.Repo("acme/app")
-	if _, known := c.RateLimit(repo.Registry); known {
-		t.Error("known before the first answer")
-	}
-	_, _, err := c.Manifest(t.Context(), repo.Tag("1.0"))
-	ok(t, err)
-	if limit, known := c.RateLimit(repo.Registry); !known || limit != (registry.RateLimit{Remaining: 76, Limit: 100, Window: 6 * time.Hour}) {
-		t.Errorf("got %+v, %t", limit, known)
-	}
-}
-
 func TestAnonymousRefused(t *testing.T) {
 	body := manifest(t, "x", nil)
 	tests := map[string]struct {

@@ -3,76 +3,126 @@ package registry
 import (
 	"context"
 	"errors"
-	"io"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
 )
 
-// Mirrors are asked for what is named by its digest, and for nothing else: such content cannot be old, or wrong without
-// being noticed. Tags, listings and referrers are always the registry's own to tell. A mirror that fails in any way is
-// passed over without another try, and one that could not be reached or refused the account is not asked again.
+// mirrorState is what is known of a host as a mirror: a mirror that is no use must cost less than none.
+type mirrorState struct {
+	restsUntil atomic.Int64 // Unix nanoseconds: it could not be reached, or asked to be left alone
+	refused    sync.Map     // string: repositories that it does not let us have
+}
 
-// mirrors returns what to ask for before the registry itself: the same repository at its mirrors.
-func (c *Client) mirrors(ref name.Digest) []name.Digest {
+// mirrorRest is for how long a mirror is left alone.
+const mirrorRest = 5 * time.Minute
+
+// parseMirrors returns the registries that h has for mirrors; what is no registry's name is passed over, and said.
+func (c *Client) parseMirrors(h *host) []name.Registry {
+	var mirrors []name.Registry
+	for _, text := range h.cfg.Mirrors {
+		mirror, err := name.NewRegistry(text)
+		switch {
+		case err != nil:
+			c.log.Warn("a mirror is passed over, as it is no registry", "of", displayHost(h.name), "mirror", sanitize(text, maxCause))
+		case mirror.RegistryStr() != h.name:
+			mirrors = append(mirrors, mirror)
+		}
+	}
+	return mirrors
+}
+
+// mirrorsOf returns what to ask for before the registry itself: the same repository at those of its mirrors that are worth
+// a request.
+func (c *Client) mirrorsOf(ref name.Digest) []name.Digest {
 	var refs []name.Digest
-	for _, mirror := range c.host(ref.Context().RegistryStr()).cfg.Mirrors {
-		registry, err := name.NewRegistry(mirror)
-		if err != nil || c.host(registry.RegistryStr()).useless.Load() {
+	repository := ref.Context().RepositoryStr()
+	for _, mirror := range c.host(ref.Context().RegistryStr()).mirrors {
+		h := c.host(mirror.RegistryStr())
+		_, refused := h.asMirror.refused.Load(repository)
+		if refused || c.cfg.Now().UnixNano() < h.asMirror.restsUntil.Load() || !h.pullsLeft() {
 			continue
 		}
-		refs = append(refs, registry.Repo(ref.Context().RepositoryStr()).Digest(ref.DigestStr()))
+		refs = append(refs, mirror.Repo(repository).Digest(ref.DigestStr()))
 	}
 	return refs
 }
 
-// noteMirror remembers that a mirror is not worth another request.
-func (c *Client) noteMirror(ctx context.Context, ref name.Digest, err error) {
-	host := ref.Context().RegistryStr()
-	c.log.WarnContext(ctx, "a mirror is passed over", "mirror", displayHost(host), "error", err)
-	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrThrottled) || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrForbidden) {
-		c.host(host).useless.Store(true)
-	}
+// mirrorSession is a session in which nothing is tried twice.
+func (c *Client) mirrorSession(repo name.Repository) *session {
+	return c.sessionFor(repo, sessionKey{
+		registry: repo.RegistryStr(), repository: repo.RepositoryStr(), actions: pull, once: true,
+	})
 }
 
-// mirroredManifest returns a manifest from the first mirror that has it; ok is false where none has.
+// passOver draws conclusions from the failure of a mirror.
+func (c *Client) passOver(ctx context.Context, h *host, repository string, err error) {
+	var e *Error
+	switch {
+	case errors.Is(err, ErrNotFound):
+		c.log.DebugContext(ctx, "a mirror does not have it", "mirror", displayHost(h.name), "error", err)
+		return
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrThrottled):
+		rest := mirrorRest
+		if errors.As(err, &e) {
+			rest = max(rest, e.RetryAfter)
+		}
+		h.asMirror.restsUntil.Store(c.cfg.Now().Add(rest).UnixNano())
+	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrForbidden), errors.Is(err, ErrRepositoryUnknown):
+		h.asMirror.refused.Store(repository, struct{}{})
+	}
+	c.log.WarnContext(ctx, "a mirror is passed over", "mirror", displayHost(h.name), "error", err)
+}
+
+// mirroredManifest returns a manifest from the first mirror that has it; ok is false where none has. A digest says
+// nothing of the media type that comes with the content, so that this has to fit what the content itself says.
 func (c *Client) mirroredManifest(ctx context.Context, ref name.Digest) (desc bundle.Descriptor, content []byte, ok bool) {
-	for _, mirror := range c.mirrors(ref) {
-		desc, content, err := c.manifest(ctx, c.session(mirror.Context(), pull), "fetch manifest", mirror, true)
+	for _, mirror := range c.mirrorsOf(ref) {
+		s := c.mirrorSession(mirror.Context())
+		desc, content, err := c.manifest(ctx, s, "fetch manifest", mirror, true)
+		if err == nil {
+			_, err = bundle.ParseManifest(desc.MediaType, content)
+		}
 		if err == nil {
 			return desc, content, true
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		c.noteMirror(ctx, mirror, err)
+		c.passOver(ctx, s.home, mirror.Context().RepositoryStr(), err)
 	}
 	return bundle.Descriptor{}, nil, false
 }
 
 // mirroredBlob begins to read a blob at the first mirror that has it, to go on at the registry itself should that break
 // off; nil where none has. What is asked for a second time, as its content was wrong, is not asked of a mirror again.
-func (c *Client) mirroredBlob(ctx context.Context, ref name.Digest, size int64) io.ReadCloser {
-	mirrors := c.mirrors(ref)
-	if len(mirrors) == 0 {
+func (c *Client) mirroredBlob(ctx context.Context, ref name.Digest, size int64) *blob {
+	mirrors := c.mirrorsOf(ref)
+	digest, err := bundle.ParseDigest(ref.DigestStr())
+	if len(mirrors) == 0 || err != nil {
 		return nil
 	}
-	if _, again := c.mirrored.LoadOrStore(ref.DigestStr(), struct{}{}); again {
+	if _, again := c.mirrored.Load(digest); again {
 		return nil
 	}
 	for _, mirror := range mirrors {
-		r := c.blobRequest(mirror)
+		r := blobRequest(c.mirrorSession(mirror.Context()), mirror)
 		r.once = true
 		b, err := c.openBlob(ctx, r, size)
 		if err == nil {
-			b.origin = c.blobRequest(ref)
+			c.mirrored.Store(digest, struct{}{})
+			b.origin = blobRequest(c.session(ref.Context(), pull), ref)
+			b.giveUp = func(err error) { c.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err) }
 			return b
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		c.noteMirror(ctx, mirror, err)
+		c.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"testing"
+	"time"
 
 	"airgap/bundle"
 	"airgap/export/registry"
@@ -79,6 +80,10 @@ func TestMirrorsThatFailArePassedOver(t *testing.T) {
 		"absent":       On("GET", "/acme/", Code(404, "NAME_UNKNOWN", "no")),
 		"refused":      On("GET", "/acme/", Code(401, "UNAUTHORIZED", "no")),
 		"out of order": On("GET", "/acme/", Answer(500, "oops")),
+		"out of reach": On("", "", Drop()),
+		"too much":     On("GET", "/blobs/", Extend(10)),
+		"other type":   On("GET", "/manifests/", Header("Content-Type", bundle.MediaTypeOCIIndex)),
+		"no type":      On("GET", "/manifests/", Header("Content-Type", "application/json")),
 		"throttled":    On("GET", "/acme/", Throttle("3600")),
 		"breaks off":   On("GET", "/blobs/", DropAfter(100_000)),
 	} {
@@ -93,6 +98,9 @@ func TestMirrorsThatFailArePassedOver(t *testing.T) {
 			ok(t, err)
 			if bundle.DigestOf(body) != m.manifest.Digest {
 				t.Error("wrong manifest")
+			}
+			if m.origin.Count("", "/v2/acme/") == 0 {
+				t.Error("the registry itself was not asked, so the mirror did not fail")
 			}
 			if naps := m.client.naps.taken(); len(naps) != 0 {
 				t.Errorf("waited %v for the mirror", naps)
@@ -114,5 +122,61 @@ func TestWrongContentOfAMirror(t *testing.T) {
 	ok(t, err)
 	if bundle.DigestOf(body) != m.manifest.Digest || m.origin.Count(http.MethodGet, "/manifests/") != 1 {
 		t.Error("wrong manifest")
+	}
+}
+
+// A mirror that is out of order is left alone for a while, and then asked again.
+func TestMirrorsRest(t *testing.T) {
+	m := newMirrored(t, On("GET", "/manifests/", Answer(500, "oops")))
+	ref := m.origin.Repo("acme/app").Digest(m.manifest.Digest.String())
+	for range 3 {
+		_, _, err := m.client.Manifest(t.Context(), ref)
+		ok(t, err)
+	}
+	if n := m.mirror.Count("GET", "/manifests/"); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	m.mirror.Inject()
+	m.client.clock.advance(10 * time.Minute)
+	m.origin.Forget()
+	_, _, err := m.client.Manifest(t.Context(), ref)
+	ok(t, err)
+	if len(m.origin.Requests()) != 0 {
+		t.Error("a mirror that works again is not asked")
+	}
+}
+
+// A repository that a mirror refuses is not asked for again; others are.
+func TestMirrorsThatRefuseARepository(t *testing.T) {
+	m := newMirrored(t, On("", "/proxy/acme/app/", Code(401, "UNAUTHORIZED", "project not found")))
+	other := manifest(t, "other", nil)
+	for repo, s := range map[string]*Server{"acme/other": m.origin, "proxy/acme/other": m.mirror} {
+		s.AddManifest(repo, "", bundle.MediaTypeOCIManifest, other)
+	}
+	for range 3 {
+		_, _, err := m.client.Manifest(t.Context(), m.origin.Repo("acme/app").Digest(m.manifest.Digest.String()))
+		ok(t, err)
+		m.readBlob(t)
+	}
+	if n := m.mirror.Count("", "/proxy/acme/app/"); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	m.origin.Forget()
+	_, _, err := m.client.Manifest(t.Context(), m.origin.Repo("acme/other").Digest(bundle.DigestOf(other).String()))
+	ok(t, err)
+	if len(m.origin.Requests()) != 0 {
+		t.Error("other repositories of the mirror are not used")
+	}
+}
+
+// Mirrors are for reading.
+func TestNothingIsWrittenToAMirror(t *testing.T) {
+	m := newMirrored(t)
+	repo := m.origin.Repo("acme/new")
+	blob := content(1000)
+	desc := bundle.Descriptor{Digest: bundle.DigestOf(blob), Size: int64(len(blob))}
+	ok(t, m.client.PushBlob(t.Context(), repo, desc, (&opener{content: blob}).open))
+	if len(m.mirror.Requests()) != 0 {
+		t.Errorf("the mirror was asked: %v", m.mirror.Requests())
 	}
 }

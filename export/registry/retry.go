@@ -64,8 +64,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// retrying calls try until it succeeds, fails for good, or has failed too often, which with once is the first time. The error is then try's last, and not
-// temporary for who may call this from a try of its own.
+// retrying calls try until it succeeds, fails for good, or has failed too often, which with once is the first time. The
+// error is then try's last, and not temporary for who may call this from a try of its own.
 func (c *Client) retrying(ctx context.Context, once bool, try func() error) error {
 	p := pacer{client: c, once: once}
 	for {

@@ -27,6 +27,10 @@ type request struct {
 	accept  []int    // statuses that are no failure; empty means 200 alone
 	realm   *url.URL // set for requests to the token service
 	once    bool     // do not try again
+	pull    bool     // counts against a limit of pulls
+
+	// within is how long one exchange may take to the end of the answer's body; 0 is as long as it gets on.
+	within time.Duration
 
 	// patient repeats what is refused with 401 although this session has worked before: Harbor answers so when many
 	// uploads contend for one project.
@@ -40,8 +44,8 @@ type request struct {
 const (
 	// maxRedirects are followed from one request.
 	maxRedirects = 5
-	// documentTimeout bounds the fetching of one document (a manifest, a listing, a token), which is a few MiB at most.
-	// Without it a server could send a byte a minute for years.
+	// documentTimeout bounds the exchange for one document (a manifest, a listing, a token), which is a few MiB at most.
+	// Without it a server could send a byte a minute for years. Waiting for a turn (see limiter) is no part of it.
 	documentTimeout = 5 * time.Minute
 	// drainSize and drainTimeout bound what is read of an answer that nobody wants, so that its connection can be used
 	// again.
@@ -61,9 +65,8 @@ func (c *Client) fetch(ctx context.Context, r *request, limit int64) (*http.Resp
 		resp *http.Response
 		body []byte
 	)
+	r.within = documentTimeout
 	err := c.retrying(ctx, r.once, func() (err error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, documentTimeout, errStalled)
-		defer cancel()
 		resp, err = c.send(ctx, r)
 		if err != nil {
 			return err
@@ -106,6 +109,9 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
 	}
 	if resp, err = c.follow(ctx, r, resp); err != nil {
 		return nil, err
+	}
+	if r.pull && resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusTooManyRequests {
+		r.home.fetched.Add(1)
 	}
 	if resp.StatusCode == http.StatusOK && len(r.accept) == 0 || slices.Contains(r.accept, resp.StatusCode) {
 		if r.session != nil {
@@ -193,9 +199,15 @@ func (c *Client) follow(ctx context.Context, r *request, resp *http.Response) (*
 
 // hop is one exchange of r, with u. It knows nothing of redirects, and sends authorization as it is told.
 func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization string) (*http.Response, error) {
+	leave, err := c.host(u.Host).limiter.enter(ctx, r, c.cfg.Now, c.retry.Sleep)
+	if err != nil {
+		return nil, err
+	}
 	watched, w := newWatch(ctx)
+	w.within(r.within)
 	req, err := http.NewRequestWithContext(watched, r.method, u.String(), nil)
 	if err != nil {
+		leave()
 		w.end()
 		return nil, r.fail(urlError(err))
 	}
@@ -217,13 +229,6 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 		req.Body, req.ContentLength = r.stream, r.stream.size
 	case r.body != nil:
 		setBody(req, r.body)
-	}
-	leave := func() {}
-	if r.session != nil { // what gets a token must not wait for the request that waits for the token
-		if leave, err = c.host(u.Host).limiter.enter(ctx, c.cfg.Now, c.retry.Sleep); err != nil {
-			w.end()
-			return nil, err
-		}
 	}
 	start := time.Now()
 	resp, err := c.host(u.Host).transport.RoundTrip(req)
@@ -263,10 +268,7 @@ func setBody(req *http.Request, body []byte) {
 // broken returns err, of the exchange with u, as the error of r: the context's own where that is done.
 func (c *Client) broken(ctx context.Context, r *request, u *url.URL, err error) error {
 	if ctx.Err() != nil {
-		if !errors.Is(context.Cause(ctx), errStalled) {
-			return ctx.Err()
-		}
-		err = errStalled
+		return ctx.Err()
 	}
 	e := r.fail(err)
 	e.URL, e.At = r.safeURL(u), r.at(u)

@@ -17,6 +17,7 @@ type watch struct {
 	ctx    context.Context // the exchange's own, see newWatch
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	whole  *time.Timer // of all of it; nil where it may take as long as it gets on
 }
 
 // newWatch returns a context for one exchange, and its watch, which sleeps until told what to expect. end must be called.
@@ -28,6 +29,13 @@ func newWatch(parent context.Context) (context.Context, *watch) {
 	return ctx, w
 }
 
+// within cancels the exchange unless end comes within d, however it gets on. 0 is any time.
+func (w *watch) within(d time.Duration) {
+	if d > 0 {
+		w.whole = time.AfterFunc(d, func() { w.cancel(errStalled) })
+	}
+}
+
 // expect cancels the exchange unless it is called again, or rest or end, within d.
 func (w *watch) expect(d time.Duration) { w.timer.Reset(d) }
 
@@ -37,6 +45,9 @@ func (w *watch) rest() { w.timer.Stop() }
 // end ends the exchange.
 func (w *watch) end() {
 	w.timer.Stop()
+	if w.whole != nil {
+		w.whole.Stop()
+	}
 	w.cancel(context.Canceled)
 }
 

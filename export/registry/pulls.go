@@ -1,0 +1,149 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// RateLimit is how many manifests an account or an address may still fetch ("pulls").
+// https://docs.docker.com/docker-hub/usage/pulls/#view-pull-rate-and-limit
+type RateLimit struct {
+	Remaining int
+	Limit     int           // 0 where the registry does not say
+	Window    time.Duration // in which Limit is meant; 0 where the registry does not say
+}
+
+// RateLimit returns what the registry's last answer about a manifest said. known is false where it said nothing.
+func (c *Client) RateLimit(reg name.Registry) (limit RateLimit, known bool) {
+	h := c.host(reg.RegistryStr())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pulls, h.limited
+}
+
+// Pulls returns how many GET requests for manifests this client has made to a registry: what counts against a limit of
+// pulls. Requests that were refused with 401 or 429 do not, and are left out.
+func (c *Client) Pulls(reg name.Registry) int {
+	return int(c.host(reg.RegistryStr()).fetched.Load())
+}
+
+// noteRateLimit remembers headers such as "ratelimit-limit: 100;w=21600" and "ratelimit-remaining: 76;w=21600": 76 pulls
+// are left of 100 in a window of 6 hours. Where there are none, what was known before stays.
+func (h *host) noteRateLimit(header http.Header) {
+	remaining, window, ok := parseLimit(header.Get("Ratelimit-Remaining"))
+	if !ok {
+		return
+	}
+	limit, of, ok := parseLimit(header.Get("Ratelimit-Limit"))
+	if ok && of > 0 {
+		window = of
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pulls, h.limited = RateLimit{Remaining: remaining, Limit: limit, Window: window}, true
+}
+
+// forgetRateLimit is for when the registry no longer says that there is one.
+func (h *host) forgetRateLimit() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pulls, h.limited = RateLimit{}, false
+}
+
+// maxWindow is more than any registry counts in, in seconds.
+const maxWindow = 365 * 24 * 3600
+
+// parseLimit reads "76;w=21600": a number, and seconds. ok is false where it is no number; what else is wrong with it
+// only leaves the window unknown.
+func parseLimit(s string) (n int, window time.Duration, ok bool) {
+	text, parameters, _ := strings.Cut(s, ";")
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || n < 0 {
+		return 0, 0, false
+	}
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		text, found := strings.CutPrefix(strings.TrimSpace(parameter), "w=")
+		if w, err := strconv.Atoi(text); found && err == nil && w > 0 && w <= maxWindow {
+			window = time.Duration(w) * time.Second
+		}
+	}
+	return n, window, true
+}
+
+// pullsLeft tells whether as many pulls are left as h is configured to leave, as far as is known.
+func (h *host) pullsLeft() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.limited || h.pulls.Remaining >= h.cfg.RateLimitMin
+}
+
+// defaultPullsRetry is the least that regsync waits.
+const defaultPullsRetry = 5 * time.Minute
+
+// awaitPulls waits while fewer pulls are left than the host is configured to leave, and asks with HEAD, which does not
+// count, whether that has changed. All that want to fetch wait together, and one of them asks.
+func (c *Client) awaitPulls(ctx context.Context, s *session, ref name.Reference) error {
+	h := s.home
+	for !h.pullsLeft() {
+		if err := h.checkAttainable(ref); err != nil {
+			return err
+		}
+		asked, err := h.waiting.do(ctx, func(ctx context.Context) (bool, error) {
+			if h.pullsLeft() {
+				return true, nil
+			}
+			c.log.WarnContext(ctx, "waiting, as few pulls are left", "registry", displayHost(h.name), "after", h.cfg.RateLimitRetry, "least", h.cfg.RateLimitMin)
+			if err := c.retry.Sleep(ctx, h.cfg.RateLimitRetry); err != nil {
+				return false, err
+			}
+			return c.askPulls(ctx, s, ref) == nil, nil
+		})
+		if err != nil {
+			return err
+		}
+		if asked {
+			continue
+		}
+		// The one that asked was refused, for what it wants; that says nothing of ref.
+		err = c.askPulls(ctx, s, ref)
+		var e *Error
+		switch {
+		case errors.As(err, &e) && e.Status >= 400 && e.Status <= 499 && e.Status != http.StatusTooManyRequests:
+			return nil // GET can say why
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// askPulls asks with HEAD how many pulls are left. An answer that does not say means that there is no limit.
+func (c *Client) askPulls(ctx context.Context, s *session, ref name.Reference) error {
+	resp, _, err := c.fetch(ctx, c.manifestRequest("ask about the pulls left for", http.MethodHead, s, ref), 0)
+	if err != nil {
+		return err
+	}
+	if _, _, ok := parseLimit(resp.Header.Get("Ratelimit-Remaining")); !ok {
+		s.home.forgetRateLimit()
+	}
+	s.home.noteRateLimit(resp.Header)
+	return nil
+}
+
+// checkAttainable returns an error where the pulls that are to be left are more than there ever are.
+func (h *host) checkAttainable(ref name.Reference) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pulls.Limit == 0 || h.pulls.Limit >= h.cfg.RateLimitMin {
+		return nil
+	}
+	return &Error{Op: "fetch manifest", Ref: displayRef(ref.Name()), Err: fmt.Errorf(
+		"%w: %d pulls are to be left, of the %d that it allows at all", ErrThrottled, h.cfg.RateLimitMin, h.pulls.Limit)}
+}
