@@ -59,6 +59,7 @@ type session struct {
 	resource authn.Resource
 	key      sessionKey
 	works    atomic.Bool // a request has been answered well
+	fixed    bool        // there is no other credential than cred
 
 	mu     sync.Mutex
 	cred   *credential
@@ -142,6 +143,9 @@ func (s *session) credential(ctx context.Context) (credential, error) {
 // The challenge does not decide how to go on once the registry's way is known. Harbor answers an expired token with a
 // Basic challenge, and anything in a missing project with an empty one.
 func (s *session) renew(ctx context.Context, refused credential, answer http.Header) (credential, error) {
+	if s.fixed {
+		return refused, nil
+	}
 	c := parseChallenge(answer)
 	if err := s.home.learn(c); err != nil {
 		return credential{}, err
@@ -165,6 +169,11 @@ func validScope(scope string) bool {
 // printable tells whether s has only visible ASCII characters and spaces.
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
+}
+
+// validToken tells whether token can be sent in a header.
+func validToken(token string) bool {
+	return token != "" && printable(token) && !strings.Contains(token, " ")
 }
 
 // obtain turns what the keychain has into what the registry asks for.
@@ -289,7 +298,7 @@ func (s *session) exchange(ctx context.Context, r *request, how request, secrets
 	if token == "" {
 		token = answer.AccessToken
 	}
-	if token == "" || !printable(token) || strings.Contains(token, " ") {
+	if !validToken(token) {
 		return credential{}, r.failf("its answer holds no token")
 	}
 	lifetime := time.Duration(answer.ExpiresIn) * time.Second

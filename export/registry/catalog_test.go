@@ -1,20 +1,19 @@
 package registry_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
-
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // many are names in more than two pages of any of the listings here.
@@ -26,79 +25,55 @@ func many() (names []string) {
 	return names
 }
 
-// writeJSON answers with v.
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-// page returns the part of names that a request asks for by number.
-func page(r *http.Request, names []string) []string {
-	number, _ := strconv.Atoi(r.URL.Query().Get("page"))
-	size, _ := strconv.Atoi(r.URL.Query().Get("page_size"))
-	from := min(len(names), (number-1)*size)
-	return names[from:min(len(names), from+size)]
-}
-
-// catalog answers as distribution does, a hundred names at a time whatever is asked for.
-func catalog(names []string) Fault {
-	return On("GET", "/v2/_catalog", func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		from, _ := slices.BinarySearch(names, r.URL.Query().Get("last")+"\x00")
-		to := min(len(names), from+100)
-		if to < len(names) {
-			w.Header().Set("Link", fmt.Sprintf(`</v2/_catalog?last=%s&n=100>; rel="next"`, names[to-1]))
-		}
-		writeJSON(w, map[string]any{"repositories": names[from:to]})
-		return true
-	})
-}
-
-// harbor answers as Harbor 2.14 was seen to: the catalog is for administrators, its own API for everybody who may see
-// something (shared/harbor, exchanges 06 and 07).
-func harbor(names []string, total int) []Fault {
-	repositories := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		visible := names
-		if project, ok := strings.CutPrefix(r.URL.Path, "/api/v2.0/projects/"); ok {
-			project, _, _ = strings.Cut(project, "/")
-			visible = slices.DeleteFunc(slices.Clone(names), func(s string) bool { return !strings.HasPrefix(s, project+"/") })
-		}
-		if u, p, ok := r.BasicAuth(); !ok || u != user || p != password {
-			visible = nil
-		}
-		entries := []map[string]any{}
-		for _, one := range page(r, visible) {
-			entries = append(entries, map[string]any{"name": one, "id": 1, "artifact_count": 1})
-		}
-		w.Header().Set("X-Total-Count", strconv.Itoa(len(visible)+total))
-		writeJSON(w, entries)
-		return true
+// newFull starts a registry with those repositories.
+func newFull(t *testing.T, names []string, options ...Option) (*Server, name.Registry) {
+	t.Helper()
+	server := New(t, options...)
+	body := manifest(t, "x", nil)
+	for _, name := range names {
+		server.AddManifest(name, "1.0", bundle.MediaTypeOCIManifest, body)
 	}
-	return []Fault{
-		On("GET", "/v2/_catalog", Answer(401, `{"errors":[{"code":"UNAUTHORIZED","message":"unauthorized to list catalog: unauthorized to list catalog"}]}`, "WWW-Authenticate", `Basic realm="harbor"`)),
-		On("GET", "/api/v2.0/ping", Answer(200, "Pong")),
-		On("GET", "/api/v2.0/repositories", repositories), On("GET", "/repositories", repositories),
-	}
+	return server, server.Repo("x/y").Registry
 }
 
 func TestCatalog(t *testing.T) {
-	server := New(t, Faults(catalog(many())))
-	c := newClient(t, nil)
-	got, err := c.Repositories(t.Context(), server.Repo("x/y").Registry, "")
-	ok(t, err)
-	if !slices.Equal(got.Repositories, many()) || got.PublicOnly {
-		t.Errorf("%d repositories, public only %t", len(got.Repositories), got.PublicOnly)
+	server, reg := newFull(t, append(many(), "team1x/app", "team1"), Faults(Catalog(100)))
+	for namespace, want := range map[string]int{"": 252, "team1": 126, "team1/app001": 1, "team3": 0} {
+		got, err := newClient(t, nil).Repositories(t.Context(), reg, namespace)
+		ok(t, err)
+		if len(got.Repositories) != want || got.PublicOnly || !slices.IsSorted(got.Repositories) {
+			t.Errorf("%q: %d repositories, want %d; public only %t", namespace, len(got.Repositories), want, got.PublicOnly)
+		}
 	}
-	got, err = c.Repositories(t.Context(), server.Repo("x/y").Registry, "team1")
-	ok(t, err)
-	if len(got.Repositories) != 125 || !strings.HasPrefix(got.Repositories[0], "team1/") {
-		t.Errorf("in team1: %v", got.Repositories)
+	if n := server.Count("GET", "/api/"); n != 0 {
+		t.Errorf("looked for Harbor %d times", n)
+	}
+}
+
+// What is listed is what can be asked for: without the prefix, and without what lies outside of it.
+func TestCatalogBelowAPathPrefix(t *testing.T) {
+	server, reg := newFull(t, []string{"proxy/acme/app", "proxy/acme/tool", "proxy/other/app", "proxyacme/app", "acme/app"}, Faults(Catalog(2)))
+	for namespace, want := range map[string][]string{
+		"": {"acme/app", "acme/tool", "other/app"}, "acme": {"acme/app", "acme/tool"},
+	} {
+		c := newClient(t, hosted(server.Host(), registry.HostConfig{PathPrefix: "/proxy/"}))
+		got, err := c.Repositories(t.Context(), reg, namespace)
+		ok(t, err)
+		if !slices.Equal(got.Repositories, want) {
+			t.Errorf("%q: %v, want %v", namespace, got.Repositories, want)
+		}
+		for _, repository := range got.Repositories {
+			_, _, err := c.Manifest(t.Context(), reg.Repo(repository).Tag("1.0"))
+			ok(t, err)
+		}
 	}
 }
 
 func TestCatalogAsksForItsOwnScope(t *testing.T) {
 	login := &Login{User: user, Password: password}
-	server := New(t, Wrap(login.Guard), Wrap(func(next http.Handler) http.Handler { return Then(catalog(many()), next) }))
-	_, _ = newClient(t, withKeychain(ada)).Repositories(t.Context(), server.Repo("x/y").Registry, "")
+	server, reg := newFull(t, many(), Wrap(login.Guard))
+	_, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	ok(t, err)
 	if !slices.ContainsFunc(server.Requests(), func(r Request) bool {
 		return r.Path == "/token" && strings.Contains(r.Query, "registry%3Acatalog%3A%2A")
 	}) {
@@ -107,107 +82,192 @@ func TestCatalogAsksForItsOwnScope(t *testing.T) {
 }
 
 func TestHarborsOwnListing(t *testing.T) {
-	for namespace, want := range map[string]int{"": 250, "team1": 125, "team1/app001": 1, "team3": 0} {
-		server := New(t, Faults(harbor(many(), 0)...))
-		got, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), server.Repo("x/y").Registry, namespace)
-		ok(t, err)
-		if len(got.Repositories) != want || got.PublicOnly {
-			t.Errorf("%q: %d repositories, want %d; public only %t", namespace, len(got.Repositories), want, got.PublicOnly)
-		}
-	}
-	server := New(t, Faults(harbor(many(), 0)...))
-	got, err := newClient(t, nil).Repositories(t.Context(), server.Repo("x/y").Registry, "")
-	ok(t, err)
-	if !got.PublicOnly {
-		t.Error("without credentials it is not said that only what is public is listed")
-	}
-}
-
-// A listing that ends before its count must not read as complete.
-func TestHarborsListingIsCounted(t *testing.T) {
-	server := New(t, Faults(harbor(many(), 1)...))
-	_, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), server.Repo("x/y").Registry, "")
-	wantError(t, err, bundle.ErrFormat, "250 of 251")
-}
-
-func TestRegistriesWithoutAListing(t *testing.T) {
-	for label, test := range map[string]struct {
-		fault Fault
-		want  error
-	}{
-		"refused":          {On("GET", "/v2/_catalog", Code(401, "UNAUTHORIZED", "no")), registry.ErrUnauthorized},
-		"forbidden":        {On("GET", "/v2/_catalog", Code(403, "DENIED", "no")), registry.ErrForbidden},
-		"not there":        {On("GET", "/v2/_catalog", NotFoundText()), registry.ErrNoListing},
-		"not allowed":      {On("GET", "/v2/_catalog", Answer(405, "")), registry.ErrNoListing},
-		"out of order":     {On("GET", "/v2/_catalog", Answer(500, "")), registry.ErrUnavailable},
-		"names that lie":   {On("GET", "/v2/_catalog", Answer(200, `{"repositories":["../etc"]}`)), nil},
-		"pages in circles": {On("GET", "/v2/_catalog", Answer(200, `{"repositories":[]}`, "Link", `</v2/_catalog?n=1000>; rel="next"`)), nil},
-	} {
+	login := &Login{User: user, Password: password, BasicAfterToken: true}
+	for label, guard := range map[string]func(http.Handler) http.Handler{"no tokens": nil, "tokens": login.Guard} {
 		t.Run(label, func(t *testing.T) {
-			server := New(t, Faults(test.fault))
-			_, err := newClient(t, nil).Repositories(t.Context(), server.Repo("x/y").Registry, "")
-			wantError(t, err, test.want)
+			harbor := &Harbor{User: user, Password: password, Public: func(project string) bool { return project == "team1" }}
+			_, reg := newFull(t, many(), harbor.Before(guard))
+			for namespace, want := range map[string]int{"": 250, "team1": 125, "team1/app001": 1} {
+				got, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, namespace)
+				ok(t, err)
+				if len(got.Repositories) != want || got.PublicOnly {
+					t.Errorf("%q: %d repositories, want %d; public only %t", namespace, len(got.Repositories), want, got.PublicOnly)
+				}
+			}
+			got, err := newClient(t, nil).Repositories(t.Context(), reg, "")
+			ok(t, err)
+			if len(got.Repositories) != 125 || !got.PublicOnly {
+				t.Errorf("without credentials: %d repositories, public only %t", len(got.Repositories), got.PublicOnly)
+			}
+			_, err = newClient(t, nil).Repositories(t.Context(), reg, "team0")
+			wantError(t, err, registry.ErrUnauthorized, "airgap login")
+			_, err = newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "team3")
+			wantError(t, err, registry.ErrForbidden)
+			wrong := keychain{authn.AuthConfig{Username: user, Password: "wrong-" + password}}
+			_, err = newClient(t, withKeychain(wrong)).Repositories(t.Context(), reg, "")
+			wantError(t, err, registry.ErrUnauthorized)
 		})
 	}
 }
 
-// hub answers as Docker Hub's API does.
-func hub(t *testing.T, names []string) (host string, logins *int) {
-	t.Helper()
-	logins = new(int)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/v2/auth/token":
-			var body struct{ Identifier, Secret string }
-			if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Identifier != user || body.Secret != password {
-				w.WriteHeader(http.StatusUnauthorized)
-				return
-			}
-			*logins++
-			writeJSON(w, map[string]string{"access_token": "t0ken"})
-		case "/v2/namespaces/acme/repositories":
-			visible := names
-			if r.Header.Get("Authorization") != "Bearer t0ken" {
-				visible = names[:1]
-			}
-			var results []map[string]any
-			for _, one := range page(r, visible) {
-				results = append(results, map[string]any{"name": one, "is_private": true})
-			}
-			writeJSON(w, map[string]any{"count": len(visible), "next": nil, "results": results})
-		default:
-			w.WriteHeader(http.StatusNotFound)
+// An empty catalog may be all that an account is shown.
+func TestEmptyCatalogAtHarbor(t *testing.T) {
+	harbor := &Harbor{User: user, Password: password}
+	_, reg := newFull(t, many(), Faults(On("GET", "/v2/_catalog", Answer(200, `{"repositories":null}`))), harbor.Before(nil))
+	got, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	ok(t, err)
+	if len(got.Repositories) != 250 {
+		t.Errorf("%d repositories", len(got.Repositories))
+	}
+}
+
+// A listing that ends before its count, or moves while it is read, must not read as complete.
+func TestHarborsListingIsCounted(t *testing.T) {
+	harbor := &Harbor{User: user, Password: password, Total: func(_, total int) int { return total + 1 }}
+	_, reg := newFull(t, many(), harbor.Before(nil))
+	_, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	wantError(t, err, bundle.ErrFormat, "250 of 251")
+
+	harbor.Total = func(page, total int) int { return total - page }
+	_, err = newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	wantError(t, err, nil, "changed while it was read")
+
+	reads := 0
+	harbor.Total = func(page, total int) int {
+		if reads++; reads == 2 {
+			return total - 1
 		}
-	}))
-	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://"), logins
+		return total
+	}
+	got, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	ok(t, err)
+	if len(got.Repositories) != 250 || reads != 5 {
+		t.Errorf("%d repositories in %d pages", len(got.Repositories), reads)
+	}
+	harbor.Total = func(int, int) int { return 1 << 30 }
+	_, err = newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	wantError(t, err, bundle.ErrLimit)
+}
+
+func TestRegistriesWithoutAListing(t *testing.T) {
+	for label, test := range map[string]struct {
+		fault   Fault
+		want    error
+		message string
+	}{
+		"refused":           {On("GET", "/v2/_catalog", Code(401, "UNAUTHORIZED", "no")), registry.ErrUnauthorized, ""},
+		"forbidden":         {On("GET", "/v2/_catalog", Code(403, "DENIED", "no")), registry.ErrForbidden, ""},
+		"not there":         {On("GET", "", NotFoundText()), registry.ErrNoListing, ""},
+		"not allowed":       {On("GET", "/v2/_catalog", Answer(405, "")), registry.ErrNoListing, ""},
+		"a site for people": {On("GET", "/", Answer(403, strings.Repeat("<html>", 1000))), registry.ErrForbidden, ""},
+		"out of order":      {On("GET", "/v2/_catalog", Answer(500, "")), registry.ErrUnavailable, ""},
+		"Harbor or not": {
+			First(On("GET", "/v2/_catalog", Code(403, "DENIED", "no")), On("GET", "/api/", Answer(502, ""))), registry.ErrUnavailable, "403",
+		},
+		"names that lie":   {On("GET", "/v2/_catalog", Answer(200, `{"repositories":["../etc"]}`)), bundle.ErrFormat, "../etc"},
+		"not JSON":         {On("GET", "/v2/_catalog", Answer(200, `<html>`)), nil, ""},
+		"pages in circles": {On("GET", "/v2/_catalog", Answer(200, `{"repositories":[]}`, "Link", `</v2/_catalog?n=1000>; rel="next"`)), nil, "circle"},
+		"another host":     {On("GET", "/v2/_catalog", Answer(200, `{"repositories":[]}`, "Link", `<http://other/v2/_catalog>; rel="next"`)), nil, "another host"},
+	} {
+		t.Run(label, func(t *testing.T) {
+			server := New(t, Faults(test.fault))
+			_, err := newClient(t, nil).Repositories(t.Context(), server.Repo("x/y").Registry, "")
+			wantError(t, err, test.want, test.message)
+		})
+	}
+	server := New(t)
+	_, err := newClient(t, nil).Repositories(t.Context(), server.Repo("x/y").Registry, "../x")
+	wantError(t, err, bundle.ErrFormat)
+	if len(server.Requests()) != 0 {
+		t.Error("asked with a namespace that is none")
+	}
+}
+
+// newDockerHub starts an API with 250 repositories of acme, all but one private.
+func newDockerHub(t *testing.T, password string) (hub *Hub, reg name.Registry, at func(authn.Keychain) func(*registry.Config)) {
+	t.Helper()
+	repositories := map[string]bool{"acme/public": false, "other/app": true}
+	for i := range 249 {
+		repositories[fmt.Sprintf("acme/app%03d", i)] = true
+	}
+	hub = NewHub(t, user, password, repositories)
+	reg, err := name.NewRegistry("docker.io")
+	ok(t, err)
+	return hub, reg, func(k authn.Keychain) func(*registry.Config) {
+		return func(c *registry.Config) { c.Hub, c.Keychain = hub.Host(), k }
+	}
 }
 
 func TestDockerHubsListing(t *testing.T) {
-	var names []string
-	for i := range 250 {
-		names = append(names, fmt.Sprintf("app%03d", i))
+	_, reg, at := newDockerHub(t, password)
+	got, err := newClient(t, at(ada)).Repositories(t.Context(), reg, "acme")
+	ok(t, err)
+	if len(got.Repositories) != 250 || got.Repositories[0] != "acme/app000" || got.PublicOnly {
+		t.Errorf("%d repositories, public only %t", len(got.Repositories), got.PublicOnly)
 	}
-	dockerHub, err := name.NewRegistry("docker.io")
+	got, err = newClient(t, at(ada)).Repositories(t.Context(), reg, "acme/app007")
 	ok(t, err)
-	host, logins := hub(t, names)
-	at := func(c *registry.Config) { c.Hub = host }
-
-	got, err := newClient(t, func(c *registry.Config) { at(c); c.Keychain = ada }).Repositories(t.Context(), dockerHub, "acme")
-	ok(t, err)
-	if len(got.Repositories) != 250 || got.Repositories[0] != "acme/app000" || got.PublicOnly || *logins != 1 {
-		t.Errorf("%d repositories, public only %t, %d logins", len(got.Repositories), got.PublicOnly, *logins)
+	if !slices.Equal(got.Repositories, []string{"acme/app007"}) {
+		t.Errorf("one: %v", got.Repositories)
 	}
-	got, err = newClient(t, at).Repositories(t.Context(), dockerHub, "acme")
+	got, err = newClient(t, at(nil)).Repositories(t.Context(), reg, "acme")
 	ok(t, err)
-	if len(got.Repositories) != 1 || !got.PublicOnly {
+	if !slices.Equal(got.Repositories, []string{"acme/public"}) || !got.PublicOnly {
 		t.Errorf("without credentials: %v, public only %t", got.Repositories, got.PublicOnly)
 	}
-	wrong := ada
-	wrong.config.Password = "wrong"
-	_, err = newClient(t, func(c *registry.Config) { at(c); c.Keychain = wrong }).Repositories(t.Context(), dockerHub, "acme")
-	wantError(t, err, registry.ErrUnauthorized)
-	if _, err = newClient(t, at).Repositories(t.Context(), dockerHub, ""); err == nil || !strings.Contains(err.Error(), "docker.io/acme") {
-		t.Errorf("without a namespace: %v", err)
+	wrong := keychain{authn.AuthConfig{Username: user, Password: "wrong-" + password}}
+	_, err = newClient(t, at(wrong)).Repositories(t.Context(), reg, "acme")
+	wantError(t, err, registry.ErrUnauthorized, `"airgap login docker.io"`)
+	_, err = newClient(t, at(nil)).Repositories(t.Context(), reg, "")
+	wantError(t, err, registry.ErrNoListing, "docker.io/acme")
+}
+
+// An organization's token without the scope for it is shown the public repositories, without a word.
+func TestDockerHubHidesWhatIsPrivate(t *testing.T) {
+	const token = "dckr_oat_" + password
+	hub, reg, at := newDockerHub(t, token)
+	organization := keychain{authn.AuthConfig{Username: user, Password: token}}
+	got, err := newClient(t, at(organization)).Repositories(t.Context(), reg, "acme")
+	ok(t, err)
+	if len(got.Repositories) != 250 || got.PublicOnly {
+		t.Errorf("with the scope: %d repositories, public only %t", len(got.Repositories), got.PublicOnly)
+	}
+	hub.HidePrivate()
+	got, err = newClient(t, at(organization)).Repositories(t.Context(), reg, "acme")
+	ok(t, err)
+	if len(got.Repositories) != 1 || !got.PublicOnly {
+		t.Errorf("without the scope: %v, public only %t", got.Repositories, got.PublicOnly)
+	}
+}
+
+// The account is for Docker Hub alone: whatever its API answers, nobody else gets it, nor the token for it.
+func TestDockerHubsAccountStaysThere(t *testing.T) {
+	var got []string
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Header.Get("Authorization"))
+	}))
+	defer thief.Close()
+	realm := fmt.Sprintf(`Bearer realm="%s/token",service="x"`, thief.URL)
+	for label, fault := range map[string]Fault{
+		"login redirected":   On("POST", "/v2/auth/token", Answer(307, "", "Location", thief.URL)),
+		"listing redirected": On("GET", "/v2/namespaces/", Answer(307, "", "Location", thief.URL)),
+		"another realm":      On("GET", "/v2/namespaces/", Answer(401, "", "WWW-Authenticate", realm)),
+		"another next":       On("GET", "/v2/namespaces/", Answer(200, `{"count":2,"next":"`+thief.URL+`","results":[{"name":"a"}]}`)),
+		"no count":           On("GET", "/v2/namespaces/", Answer(200, `{"results":[{"name":"a"}]}`)),
+		"a name that lies":   On("GET", "/v2/namespaces/", Answer(200, `{"count":1,"results":[{"name":"../a"}]}`)),
+		"no token":           On("POST", "/v2/auth/token", Answer(200, `{"access_token":"a b"}`)),
+	} {
+		t.Run(label, func(t *testing.T) {
+			hub, reg, at := newDockerHub(t, password)
+			hub.Inject(fault)
+			got = nil
+			_, err := newClient(t, at(ada)).Repositories(t.Context(), reg, "acme")
+			wantError(t, err, nil)
+			for _, authorization := range got {
+				if authorization != "" {
+					t.Errorf("another host was sent %q", authorization)
+				}
+			}
+		})
 	}
 }

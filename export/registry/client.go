@@ -118,7 +118,7 @@ func New(cfg Config) *Client {
 		cfg.UserAgent = "airgap"
 	}
 	if cfg.Hub == "" {
-		cfg.Hub = "hub.docker.com"
+		cfg.Hub = defaultHub
 	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = defaultStallTimeout

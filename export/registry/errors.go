@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ var (
 	ErrThrottled = errors.New("the registry limits the rate of requests")
 	// ErrUnavailable: the registry cannot be reached, breaks off or answers 5xx, also after retries.
 	ErrUnavailable = errors.New("the registry is not available")
+	// ErrNoListing: there is no way to list the repositories of this registry.
+	ErrNoListing = errors.New("the registry does not list its repositories")
 )
 
 // Error codes of the specification that decide something here.
@@ -208,7 +211,7 @@ func (r *request) hint(e *Error, resp *http.Response) string {
 	if r.session == nil && r.realm == nil {
 		return "" // no credentials could have helped
 	}
-	registry := displayHost(r.home.name)
+	registry := displayHost(cmp.Or(r.login, r.home.name))
 	switch e.Status {
 	case http.StatusUnauthorized:
 		switch {

@@ -38,6 +38,7 @@ type request struct {
 
 	secrets []string // what was sent as credentials, to be kept out of errors
 	account bool     // it was somebody's
+	login   string   // the registry whose account it is, if not home
 }
 
 // Bounds of one exchange.

@@ -73,6 +73,9 @@ func (l *Login) Guard(next http.Handler) http.Handler {
 // need returns the scopes that a request needs; none for /v2/, which any token opens.
 func need(r *http.Request) []string {
 	path := strings.TrimPrefix(r.URL.Path, "/v2/")
+	if path == "_catalog" {
+		return []string{"registry:catalog:*"}
+	}
 	for _, part := range []string{"/manifests/", "/blobs/", "/referrers/", "/tags/"} {
 		if repo, _, ok := strings.Cut(path, part); ok {
 			scopes := []string{"repository:" + repo + ":pull"}
