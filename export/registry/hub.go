@@ -41,7 +41,9 @@ func (c *Client) hubRepositories(ctx context.Context, reg name.Registry, namespa
 	}
 	u := s.home.base
 	u.Path = "/v2/namespaces/" + owner + "/repositories"
-	r := request{op: opList, ref: displayHost(reg.RegistryStr()) + "/" + owner, home: s.home, session: s, url: &u, login: reg.RegistryStr()}
+	r := request{
+		op: opList, ref: displayHost(reg.RegistryStr()) + "/" + owner, home: s.home, session: s, url: &u, login: reg.RegistryStr(),
+	}
 	n := &names{space: namespace, seen: map[string]bool{}}
 	private := false
 	parse := func(_ *http.Response, body []byte) (numberedPage, error) {
@@ -96,9 +98,9 @@ func (c *Client) hubLogin(ctx context.Context, reg name.Registry, account *authn
 	u := s.home.base
 	u.Path = "/v2/auth/token"
 	r := &request{
-		op: "log in to", ref: displayHost(reg.RegistryStr()), home: s.home, realm: &u, method: http.MethodPost, url: &u, body: body,
-		header: http.Header{"Content-Type": {"application/json"}}, secrets: []string{account.Password}, account: true,
-		login: reg.RegistryStr(),
+		op: "log in to", ref: displayHost(reg.RegistryStr()), home: s.home, realm: &u, method: http.MethodPost, url: &u,
+		header: http.Header{"Content-Type": {"application/json"}}, body: body,
+		secrets: []string{account.Password}, account: true, login: reg.RegistryStr(),
 	}
 	_, answer, err := c.fetch(ctx, r, maxTokenBody)
 	if err != nil {
@@ -113,6 +115,7 @@ func (c *Client) hubLogin(ctx context.Context, reg name.Registry, account *authn
 	if !validToken(token.AccessToken) {
 		return nil, r.failf("its answer holds no token")
 	}
-	s.cred = &credential{header: "Bearer " + token.AccessToken, secrets: []string{token.AccessToken, account.Password}, account: true}
+	secrets := []string{token.AccessToken, account.Password}
+	s.cred = &credential{header: "Bearer " + token.AccessToken, secrets: secrets, account: true}
 	return s, nil
 }

@@ -30,7 +30,9 @@ func newLimiter(cfg HostConfig) *limiter {
 }
 
 // enter waits until r may begin. leave must be called when it is over; a second call does nothing.
-func (l *limiter) enter(ctx context.Context, r *request, now func() time.Time, sleep func(context.Context, time.Duration) error) (leave func(), err error) {
+func (l *limiter) enter(
+	ctx context.Context, r *request, now func() time.Time, sleep func(context.Context, time.Duration) error,
+) (leave func(), err error) {
 	leave = func() {}
 	if l.slots != nil && r.realm == nil { // what gets a token must not wait for the request that waits for the token
 		select {

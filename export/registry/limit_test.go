@@ -97,7 +97,7 @@ func TestHardlyAnyRequestsPerSecond(t *testing.T) {
 
 // Waiting for a turn is no stall of a connection.
 func TestWaitingForATurnIsNoStall(t *testing.T) {
-	const stall = 100 * time.Millisecond
+	const stall = 250 * time.Millisecond
 	server := New(t)
 	blob := server.AddBlob("acme/app", "application/octet-stream", content(1000))
 	c := newClient(t, func(cfg *registry.Config) {

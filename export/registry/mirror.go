@@ -28,7 +28,8 @@ func (c *Client) parseMirrors(h *host) []name.Registry {
 		mirror, err := name.NewRegistry(text)
 		switch {
 		case err != nil:
-			c.log.Warn("a mirror is passed over, as it is no registry", "of", displayHost(h.name), "mirror", sanitize(text, maxCause))
+			c.log.Warn("a mirror is passed over, as it is no registry",
+				"of", displayHost(h.name), "mirror", sanitize(text, maxCause))
 		case mirror.RegistryStr() != h.name:
 			mirrors = append(mirrors, mirror)
 		}

@@ -27,12 +27,15 @@ type numberedPage struct {
 	more  bool // the answer says that there is another page
 }
 
+// parsePage reads one page.
+type parsePage func(*http.Response, []byte) (numberedPage, error)
+
 var errListingChanged = errors.New("the listing changed while it was read, again and again; try later")
 
 // numberedPages reads a listing until it has had all names that there are, by the listing's own count, and hands each to
 // add, some more than once.
 func (c *Client) numberedPages(
-	ctx context.Context, r request, query url.Values, parse func(*http.Response, []byte) (numberedPage, error), add func(string) error,
+	ctx context.Context, r request, query url.Values, parse parsePage, add func(string) error,
 ) error {
 	var err error
 	for range maxListingTries {
@@ -46,7 +49,7 @@ func (c *Client) numberedPages(
 // countedPages reads a listing once. What comes or goes meanwhile moves the rest from one page to another, where it can be
 // missed: a total that changes is errListingChanged.
 func (c *Client) countedPages(
-	ctx context.Context, r request, query url.Values, parse func(*http.Response, []byte) (numberedPage, error), add func(string) error,
+	ctx context.Context, r request, query url.Values, parse parsePage, add func(string) error,
 ) error {
 	seen := make(map[string]bool)
 	total := 0

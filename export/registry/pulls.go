@@ -99,7 +99,8 @@ func (c *Client) awaitPulls(ctx context.Context, s *session, ref name.Reference)
 			if h.pullsLeft() {
 				return true, nil
 			}
-			c.log.WarnContext(ctx, "waiting, as few pulls are left", "registry", displayHost(h.name), "after", h.cfg.RateLimitRetry, "least", h.cfg.RateLimitMin)
+			c.log.WarnContext(ctx, "waiting, as few pulls are left",
+				"registry", displayHost(h.name), "after", h.cfg.RateLimitRetry, "least", h.cfg.RateLimitMin)
 			if err := c.retry.Sleep(ctx, h.cfg.RateLimitRetry); err != nil {
 				return false, err
 			}
