@@ -39,11 +39,11 @@ race: ## the same with the race detector, which needs a C compiler
 	go test -race -timeout 30m ./...
 
 .PHONY: interop
-interop: interop-tools ## run the round trips with cosign, regctl, crane, skopeo and a real registry
+interop: interop-tools ## run the round trips with cosign, regctl, regsync, crane, helm, skopeo and a real registry
 	cd testdata/interop && AIRGAP_TOOLS='$(TOOLS)' go test -count=1 -timeout 20m ./...
 
 .PHONY: interop-tools
-interop-tools: $(TOOLS)/.cosign-$(COSIGN_VERSION) $(TOOLS)/.regctl-$(REGCTL_VERSION) \
+interop-tools: $(TOOLS)/.cosign-$(COSIGN_VERSION) $(TOOLS)/.regctl-$(REGCTL_VERSION) $(TOOLS)/.regsync-$(REGCTL_VERSION) \
 	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) skopeo
 
 # skopeo cannot be built by Go alone, and so comes from Debian.
@@ -122,6 +122,9 @@ endef
 
 $(TOOLS)/.cosign-$(COSIGN_VERSION):
 	$(call install,cosign,github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN_VERSION))
+
+$(TOOLS)/.regsync-$(REGCTL_VERSION):
+	$(call install,regsync,github.com/regclient/regclient/cmd/regsync@$(REGCTL_VERSION))
 
 $(TOOLS)/.regctl-$(REGCTL_VERSION):
 	$(call install,regctl,github.com/regclient/regclient/cmd/regctl@$(REGCTL_VERSION))
