@@ -19,6 +19,8 @@ import (
 
 var now = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
+func nowFunc() time.Time { return now }
+
 // image adds an image that was made so long ago; "" does not say when.
 func image(t *testing.T, s *Server, repo, tag, age string) {
 	t.Helper()
