@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/export/yamltree"
 )
 
 // Chart is an entry of charts: a Helm chart in a registry, and perhaps the images that it uses.
@@ -27,31 +28,31 @@ type Chart struct {
 	versions *semver.Constraints
 }
 
-func (d *decoder) chart(v *value) {
-	c := Chart{Position: v.position}
+func (d *decoder) chart(v *yamltree.Value) {
+	c := Chart{Position: v.Position}
 	var target string
 	var images *bool
 	d.mapping(v, "an entry of charts", keys{
 		"source": d.text(&c.Source), "target": d.text(&target), "versions": d.text(&c.Versions), "latest": d.number(&c.Latest, 1),
 		"values": d.texts(&c.Values), "images": d.boolean(&images), "imagesTarget": d.text(&c.ImagesTarget),
 	})
-	if v.kind != mapping {
+	if v.Kind != yamltree.Mapping {
 		return
 	}
 	c.Images = images != nil && *images
 	if err := d.chartNames(&c, target); err != nil {
-		d.bad(v.position, "a chart: %s", err)
+		d.bad(v.Position, "a chart: %s", err)
 		return
 	}
 	var err error
 	if c.Versions != "" {
 		if c.versions, err = semver.NewConstraint(c.Versions); err != nil {
-			d.bad(v.field("versions").position, "%.100q is not a range of versions, such as \">=1.2, <2\": %s", c.Versions, err)
+			d.bad(v.Field("versions").Position, "%.100q is not a range of versions, such as \">=1.2, <2\": %s", c.Versions, err)
 			return
 		}
 	}
 	if len(c.Values) > 0 && !c.Images {
-		d.note(v.position, "values does nothing here without images: true")
+		d.note(v.Position, "values does nothing here without images: true")
 	}
 	d.file.Charts = append(d.file.Charts, c)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/export"
+	"airgap/export/yamltree"
 )
 
 // ErrConfig: something in the file is wrong. The error says what, with file, line and column.
@@ -33,14 +34,8 @@ type Environment struct {
 	Now       func() time.Time
 }
 
-// Position is a place in a file. Lines and columns count from 1.
-type Position struct {
-	File         string
-	Line, Column int
-}
-
-// String returns the position as compilers write it.
-func (p Position) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
+// Position is a place in a file.
+type Position = yamltree.Position
 
 // Note is something that a person should know about a file that is not wrong.
 type Note struct {
@@ -109,7 +104,7 @@ func Parse(fileName string, content []byte, env Environment) (*File, error) {
 	if len(content) > MaxSize {
 		return nil, fmt.Errorf("%w: %s is larger than %d bytes", ErrConfig, fileName, MaxSize)
 	}
-	root, err := parseDocument(fileName, content)
+	root, err := yamltree.Parse(content, yamltree.Options{File: fileName})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}

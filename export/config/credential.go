@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/export/yamltree"
 )
 
 // TLSMode says how a registry is reached.
@@ -81,8 +83,8 @@ func withoutText(err error) error {
 	return errors.New("the template cannot be evaluated")
 }
 
-func (d *decoder) credential(v *value) {
-	c := Credential{Position: v.position}
+func (d *decoder) credential(v *yamltree.Value) {
+	c := Credential{Position: v.Position}
 	var registry, hostname, tls string
 	known := keys{
 		"registry": d.text(&registry), "hostname": d.text(&hostname), "tls": d.text(&tls),
@@ -103,32 +105,32 @@ func (d *decoder) credential(v *value) {
 	if registry == "" {
 		registry = hostname
 	} else if hostname != "" && hostname != registry {
-		d.note(v.position, "hostname does nothing here: %.100s is contacted by its own name", registry)
+		d.note(v.Position, "hostname does nothing here: %.100s is contacted by its own name", registry)
 	}
 	// The name of the target's registry is often a variable that only the other side has: then nothing is for anybody here.
 	expanded, err := expander{env: d.env}.expand(registry, nil)
 	switch {
 	case err != nil:
-		d.bad(v.position, "registry: %s", withoutText(err))
+		d.bad(v.Position, "registry: %s", withoutText(err))
 		return
 	case registry == "":
-		d.bad(v.position, "an entry of creds without registry")
+		d.bad(v.Position, "an entry of creds without registry")
 		return
 	case expanded == "":
 		return
 	}
 	if c.Registry, err = registryName(expanded); err != nil {
-		d.bad(v.position, "%.100q is not the name of a registry", expanded)
+		d.bad(v.Position, "%.100q is not the name of a registry", expanded)
 	}
 	c.TLS = TLSMode(strings.ToLower(tls))
 	switch c.TLS {
 	case "", TLSEnabled, TLSInsecure, TLSDisabled:
 	default:
-		d.bad(v.field("tls").position, "tls is %.40q; enabled, insecure or disabled is expected", tls)
+		d.bad(v.Field("tls").Position, "tls is %.40q; enabled, insecure or disabled is expected", tls)
 	}
 	for i, mirror := range c.Mirrors {
 		if c.Mirrors[i], err = registryName(mirror); err != nil {
-			d.bad(v.field("mirrors").position, "%.100q is not the name of a registry", mirror)
+			d.bad(v.Field("mirrors").Position, "%.100q is not the name of a registry", mirror)
 		}
 	}
 	c.PathPrefix = strings.Trim(c.PathPrefix, "/")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/export/yamltree"
 )
 
 // decoder turns values into a File, and gathers everything that is wrong.
@@ -36,39 +37,39 @@ func (d *decoder) note(at Position, format string, args ...any) {
 }
 
 // keys are the known keys of a kind of mapping, and what reads them.
-type keys map[string]func(*value)
+type keys map[string]func(*yamltree.Value)
 
 // mapping reads v by its known keys. what names it in messages.
-func (d *decoder) mapping(v *value, what string, known keys) {
-	if v.kind == null {
+func (d *decoder) mapping(v *yamltree.Value, what string, known keys) {
+	if v.Kind == yamltree.Null {
 		return
 	}
-	if v.kind != mapping {
-		d.bad(v.position, "%s is %s, but a mapping is expected", what, v.kind)
+	if v.Kind != yamltree.Mapping {
+		d.bad(v.Position, "%s is %s, but a mapping is expected", what, v.Kind)
 		return
 	}
-	for _, f := range v.fields {
-		switch read, ok := known[f.key]; {
+	for _, f := range v.Fields {
+		switch read, ok := known[f.Key]; {
 		case ok:
-			read(f.value)
-		case strings.HasPrefix(f.key, "x-"): // the user's own
+			read(f.Value)
+		case strings.HasPrefix(f.Key, "x-"): // the user's own
 		default:
 			d.unknown(f, what, known)
 		}
 	}
 }
 
-func (d *decoder) unknown(f fieldValue, what string, known keys) {
-	if meant := nearest(f.key, known); meant != "" {
-		d.bad(f.position, "unknown key %.60q in %s: did you mean %q?", f.key, what, meant)
+func (d *decoder) unknown(f yamltree.Field, what string, known keys) {
+	if meant := nearest(f.Key, known); meant != "" {
+		d.bad(f.Position, "unknown key %.60q in %s: did you mean %q?", f.Key, what, meant)
 		return
 	}
 	if d.seen == nil {
 		d.seen = map[Position]bool{}
 	}
-	if !d.seen[f.position] {
-		d.seen[f.position] = true
-		d.file.Notes = append(d.file.Notes, Note{Position: f.position, Message: fmt.Sprintf("unknown key %.60q in %s; it is ignored", f.key, what), Unknown: true})
+	if !d.seen[f.Position] {
+		d.seen[f.Position] = true
+		d.file.Notes = append(d.file.Notes, Note{Position: f.Position, Message: fmt.Sprintf("unknown key %.60q in %s; it is ignored", f.Key, what), Unknown: true})
 	}
 }
 
@@ -123,11 +124,11 @@ func editDistance(a, b string) int {
 }
 
 // nothing is for keys that do nothing here. There will be one note for each key.
-func (d *decoder) nothing(key, why string) func(*value) {
-	return func(v *value) {
+func (d *decoder) nothing(key, why string) func(*yamltree.Value) {
+	return func(v *yamltree.Value) {
 		k, ok := d.idle[key]
 		if !ok {
-			k = &idleKey{first: v.position, why: why}
+			k = &idleKey{first: v.Position, why: why}
 			d.idle[key] = k
 		}
 		k.count++
@@ -160,68 +161,68 @@ func comparePositions(a, b Position) int {
 }
 
 // silent is for keys that change nothing here, and of which nobody needs to be told.
-func silent(*value) {}
+func silent(*yamltree.Value) {}
 
 // The readers of single values. Each leaves what it reads into alone where the value is wrong or null.
 
-func (d *decoder) text(into *string) func(*value) {
-	return func(v *value) {
-		switch v.kind {
-		case null:
-		case scalar:
-			*into = v.text
+func (d *decoder) text(into *string) func(*yamltree.Value) {
+	return func(v *yamltree.Value) {
+		switch v.Kind {
+		case yamltree.Null:
+		case yamltree.Scalar:
+			*into = v.Text
 		default:
-			d.bad(v.position, "this is %s, but a text is expected", v.kind)
+			d.bad(v.Position, "this is %s, but a text is expected", v.Kind)
 		}
 	}
 }
 
-func (d *decoder) boolean(into **bool) func(*value) {
-	return func(v *value) {
-		if v.kind == null {
+func (d *decoder) boolean(into **bool) func(*yamltree.Value) {
+	return func(v *yamltree.Value) {
+		if v.Kind == yamltree.Null {
 			return
 		}
-		switch strings.ToLower(v.text) {
+		switch strings.ToLower(v.Text) {
 		case "true":
 			*into = new(true)
 		case "false":
 			*into = new(false)
 		default:
-			d.bad(v.position, "%s: true or false is expected", shown(v))
+			d.bad(v.Position, "%s: true or false is expected", shown(v))
 		}
 	}
 }
 
-func shown(v *value) string {
-	if v.kind == scalar {
-		return fmt.Sprintf("%.60q", v.text)
+func shown(v *yamltree.Value) string {
+	if v.Kind == yamltree.Scalar {
+		return fmt.Sprintf("%.60q", v.Text)
 	}
-	return string(v.kind)
+	return string(v.Kind)
 }
 
 // number reads a whole number from least on.
-func (d *decoder) number(into *int, least int) func(*value) {
-	return func(v *value) {
-		if v.kind == null {
+func (d *decoder) number(into *int, least int) func(*yamltree.Value) {
+	return func(v *yamltree.Value) {
+		if v.Kind == yamltree.Null {
 			return
 		}
-		n, err := strconv.Atoi(v.text)
-		if v.kind != scalar || err != nil || n < least {
-			d.bad(v.position, "%s: a whole number from %d on is expected", shown(v), least)
+		n, err := strconv.Atoi(v.Text)
+		if v.Kind != yamltree.Scalar || err != nil || n < least {
+			d.bad(v.Position, "%s: a whole number from %d on is expected", shown(v), least)
 			return
 		}
 		*into = n
 	}
 }
 
-func (d *decoder) float(into *float64) func(*value) {
-	return func(v *value) {
-		if v.kind == null {
+func (d *decoder) float(into *float64) func(*yamltree.Value) {
+	return func(v *yamltree.Value) {
+		if v.Kind == yamltree.Null {
 			return
 		}
-		n, err := strconv.ParseFloat(v.text, 64)
-		if v.kind != scalar || err != nil || !(n >= 0 && n < 1e9) {
-			d.bad(v.position, "%s: a number from 0 on is expected", shown(v))
+		n, err := strconv.ParseFloat(v.Text, 64)
+		if v.Kind != yamltree.Scalar || err != nil || !(n >= 0 && n < 1e9) {
+			d.bad(v.Position, "%s: a number from 0 on is expected", shown(v))
 			return
 		}
 		*into = n
@@ -229,14 +230,14 @@ func (d *decoder) float(into *float64) func(*value) {
 }
 
 // duration reads Go's durations, and days, which these are often counted in: 90m, 72h, 7d.
-func (d *decoder) duration(into *time.Duration) func(*value) {
-	return func(v *value) {
-		if v.kind == null {
+func (d *decoder) duration(into *time.Duration) func(*yamltree.Value) {
+	return func(v *yamltree.Value) {
+		if v.Kind == yamltree.Null {
 			return
 		}
-		parsed, err := parseDuration(v.text)
-		if v.kind != scalar || err != nil || parsed < 0 {
-			d.bad(v.position, "%s: a time with its unit is expected, such as 90m, 72h or 7d", shown(v))
+		parsed, err := parseDuration(v.Text)
+		if v.Kind != yamltree.Scalar || err != nil || parsed < 0 {
+			d.bad(v.Position, "%s: a time with its unit is expected, such as 90m, 72h or 7d", shown(v))
 			return
 		}
 		*into = parsed
@@ -255,8 +256,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-func (d *decoder) texts(into *[]string) func(*value) {
-	return func(v *value) {
+func (d *decoder) texts(into *[]string) func(*yamltree.Value) {
+	return func(v *yamltree.Value) {
 		*into = nil
 		for _, item := range d.items(v) {
 			var text string
@@ -266,10 +267,10 @@ func (d *decoder) texts(into *[]string) func(*value) {
 	}
 }
 
-// items returns the items of a list; none for null.
-func (d *decoder) items(v *value) []*value {
-	if v.kind != sequence && v.kind != null {
-		d.bad(v.position, "this is %s, but a list is expected", v.kind)
+// items returns the items of a list; none for yamltree.Null.
+func (d *decoder) items(v *yamltree.Value) []*yamltree.Value {
+	if v.Kind != yamltree.Sequence && v.Kind != yamltree.Null {
+		d.bad(v.Position, "this is %s, but a list is expected", v.Kind)
 	}
-	return v.items
+	return v.Items
 }

@@ -12,6 +12,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export"
+	"airgap/export/yamltree"
 )
 
 // common are the keys that defaults and the entries of sync share, as written.
@@ -34,8 +35,8 @@ const (
 )
 
 func (d *decoder) common(c *common) keys {
-	at := func(p *Position, read func(*value)) func(*value) {
-		return func(v *value) { *p = v.position; read(v) }
+	at := func(p *Position, read func(*yamltree.Value)) func(*yamltree.Value) {
+		return func(v *yamltree.Value) { *p = v.Position; read(v) }
 	}
 	return keys{
 		"backup":          d.nothing("backup", "the import says which tags moved, and from where"),
@@ -46,11 +47,11 @@ func (d *decoder) common(c *common) keys {
 		"forceRecursive":  d.nothing("forceRecursive", idleAll),
 		"fastCheck":       silent,
 		"fastCopy":        silent, // in Docker's documentation; regsync calls it fastCheck
-		"ratelimit":       func(v *value) { d.rateLimit(v, &c.rateLimit) },
+		"ratelimit":       func(v *yamltree.Value) { d.rateLimit(v, &c.rateLimit) },
 		"digestTags":      d.boolean(&c.digestTags),
 		"referrers":       d.boolean(&c.referrers),
 		"includeExternal": d.boolean(&c.includeExternal),
-		"referrerFilters": func(v *value) { c.referrerFilters = d.filters(v) },
+		"referrerFilters": func(v *yamltree.Value) { c.referrerFilters = d.filters(v) },
 		"referrerSource":  at(&c.referrerSourceAt, d.text(&c.referrerSource)),
 		"referrerTarget":  at(&c.referrerTargetAt, d.text(&c.referrerTarget)),
 		"mediaTypes":      d.texts(&c.mediaTypes),
@@ -60,50 +61,50 @@ func (d *decoder) common(c *common) keys {
 	}
 }
 
-func (d *decoder) rateLimit(v *value, r *RateLimit) {
+func (d *decoder) rateLimit(v *yamltree.Value, r *RateLimit) {
 	d.mapping(v, "ratelimit", keys{"min": d.number(&r.Min, 0), "retry": d.duration(&r.Retry)})
 }
 
-func (d *decoder) filters(v *value) []export.ReferrerFilter {
+func (d *decoder) filters(v *yamltree.Value) []export.ReferrerFilter {
 	filters := []export.ReferrerFilter{} // an empty list in an entry takes those of defaults away, as in regsync
 	for _, item := range d.items(v) {
 		var f export.ReferrerFilter
 		d.mapping(item, "referrerFilters", keys{
 			"artifactType": d.text(&f.ArtifactType),
-			"annotations":  func(v *value) { f.Annotations = d.annotations(v) },
+			"annotations":  func(v *yamltree.Value) { f.Annotations = d.annotations(v) },
 		})
 		filters = append(filters, f)
 	}
 	return filters
 }
 
-func (d *decoder) annotations(v *value) map[string]string {
-	if v.kind != mapping && v.kind != null {
-		d.bad(v.position, "annotations are a mapping, not %s", v.kind)
+func (d *decoder) annotations(v *yamltree.Value) map[string]string {
+	if v.Kind != yamltree.Mapping && v.Kind != yamltree.Null {
+		d.bad(v.Position, "annotations are a mapping, not %s", v.Kind)
 	}
 	annotations := map[string]string{}
-	for _, f := range v.fields {
+	for _, f := range v.Fields {
 		var text string
-		d.text(&text)(f.value)
-		annotations[f.key] = text
+		d.text(&text)(f.Value)
+		annotations[f.Key] = text
 	}
 	return annotations
 }
 
 // document reads the whole file.
-func (d *decoder) document(root *value) {
+func (d *decoder) document(root *yamltree.Value) {
 	var defaults common
-	var sync, charts *value
+	var sync, charts *yamltree.Value
 	d.mapping(root, "the file", keys{
 		"version": d.version,
-		"creds": func(v *value) {
+		"creds": func(v *yamltree.Value) {
 			for _, item := range d.items(v) {
 				d.credential(item)
 			}
 		},
-		"defaults": func(v *value) { d.defaults(v, &defaults) },
-		"sync":     func(v *value) { sync = v },
-		"charts":   func(v *value) { charts = v },
+		"defaults": func(v *yamltree.Value) { d.defaults(v, &defaults) },
+		"sync":     func(v *yamltree.Value) { sync = v },
+		"charts":   func(v *yamltree.Value) { charts = v },
 	})
 	if sync != nil {
 		for _, item := range d.items(sync) {
@@ -117,18 +118,18 @@ func (d *decoder) document(root *value) {
 	}
 }
 
-func (d *decoder) version(v *value) {
-	n, err := strconv.Atoi(v.text)
+func (d *decoder) version(v *yamltree.Value) {
+	n, err := strconv.Atoi(v.Text)
 	switch {
-	case v.kind == null:
-	case v.kind != scalar || err != nil || n < 0:
-		d.bad(v.position, "the version is %s; 1 is expected", shown(v))
+	case v.Kind == yamltree.Null:
+	case v.Kind != yamltree.Scalar || err != nil || n < 0:
+		d.bad(v.Position, "the version is %s; 1 is expected", shown(v))
 	case n > 1:
-		d.bad(v.position, "version %d of regsync's configuration is newer than what is understood here, which is 1", n)
+		d.bad(v.Position, "version %d of regsync's configuration is newer than what is understood here, which is 1", n)
 	}
 }
 
-func (d *decoder) defaults(v *value, c *common) {
+func (d *decoder) defaults(v *yamltree.Value, c *common) {
 	known := d.common(c)
 	var skip *bool
 	for key, read := range (keys{
@@ -155,35 +156,35 @@ type rawEntry struct {
 	sourceAt, targetAt Position
 }
 
-func (d *decoder) entry(v *value, defaults *common) {
-	raw := rawEntry{sourceAt: v.position, targetAt: v.position}
+func (d *decoder) entry(v *yamltree.Value, defaults *common) {
+	raw := rawEntry{sourceAt: v.Position, targetAt: v.Position}
 	known := d.common(&raw.common)
-	at := func(p *Position, read func(*value)) func(*value) {
-		return func(v *value) { *p = v.position; read(v) }
+	at := func(p *Position, read func(*yamltree.Value)) func(*yamltree.Value) {
+		return func(v *yamltree.Value) { *p = v.Position; read(v) }
 	}
 	for key, read := range (keys{
 		"source": at(&raw.sourceAt, d.text(&raw.Source)), "target": at(&raw.targetAt, d.text(&raw.Target)), "type": d.text(&raw.Type),
-		"tags": func(v *value) { raw.tags = d.tagSet(v, "tags") },
-		"tagSets": func(v *value) {
+		"tags": func(v *yamltree.Value) { raw.tags = d.tagSet(v, "tags") },
+		"tagSets": func(v *yamltree.Value) {
 			for _, item := range d.items(v) {
 				raw.tagSets = append(raw.tagSets, d.tagSet(item, "tagSets"))
 			}
 		},
-		"repos":    func(v *value) { d.mapping(v, "repos", d.rules(&raw.repos)) },
+		"repos":    func(v *yamltree.Value) { d.mapping(v, "repos", d.rules(&raw.repos)) },
 		"platform": d.text(&raw.Platform), "platforms": d.texts(&raw.Platforms),
 	}) {
 		known[key] = read
 	}
 	before := d.problems.Err()
 	d.mapping(v, "an entry of sync", known)
-	if v.kind != mapping {
-		if v.kind == null {
-			d.bad(v.position, "an empty entry of sync")
+	if v.Kind != yamltree.Mapping {
+		if v.Kind == yamltree.Null {
+			d.bad(v.Position, "an empty entry of sync")
 		}
 		return
 	}
 	raw.apply(defaults)
-	e := Entry{Position: v.position, Kind: Kind(raw.Type), Repos: raw.repos, Latest: raw.latest, MinAge: raw.minAge, RateLimit: raw.rateLimit}
+	e := Entry{Position: v.Position, Kind: Kind(raw.Type), Repos: raw.repos, Latest: raw.latest, MinAge: raw.minAge, RateLimit: raw.rateLimit}
 	d.expandEntry(&raw)
 	d.settings(&e, &raw)
 	d.names(&e, &raw, v)
@@ -299,20 +300,20 @@ func (d *decoder) settings(e *Entry, raw *rawEntry) {
 }
 
 // names reads source and target.
-func (d *decoder) names(e *Entry, raw *rawEntry, v *value) {
+func (d *decoder) names(e *Entry, raw *rawEntry, v *yamltree.Value) {
 	e.Source = raw.Source
 	switch e.Kind {
 	case KindRegistry, KindRepository, KindImage:
 	case "":
-		d.bad(v.position, "an entry of sync without type: registry, repository or image")
+		d.bad(v.Position, "an entry of sync without type: registry, repository or image")
 		return
 	default:
-		d.bad(v.field("type").position, "type is %.40q; registry, repository or image is expected", raw.Type)
+		d.bad(v.Field("type").Position, "type is %.40q; registry, repository or image is expected", raw.Type)
 		return
 	}
 	for _, missing := range []struct{ key, text string }{{"source", raw.Source}, {"target", raw.Target}} {
 		if missing.text == "" {
-			d.bad(v.position, "an entry of sync without %s", missing.key)
+			d.bad(v.Position, "an entry of sync without %s", missing.key)
 			return
 		}
 	}

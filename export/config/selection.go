@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"airgap/export/yamltree"
 )
 
 // Rules are allow and deny expressions for names of repositories.
@@ -150,33 +152,33 @@ func (e *Entry) SelectRepository(path string) (rule string) { return e.Repos.exc
 // rules reads allow and deny.
 func (d *decoder) rules(r *Rules) keys {
 	return keys{
-		"allow": func(v *value) { r.allow = d.expressions(v) },
-		"deny":  func(v *value) { r.deny = d.expressions(v) },
+		"allow": func(v *yamltree.Value) { r.allow = d.expressions(v) },
+		"deny":  func(v *yamltree.Value) { r.deny = d.expressions(v) },
 	}
 }
 
-func (d *decoder) expressions(v *value) []expression {
+func (d *decoder) expressions(v *yamltree.Value) []expression {
 	var all []expression
 	for _, item := range d.items(v) {
 		var text string
 		d.text(&text)(item)
 		e, err := compileExpression(text)
 		if err != nil {
-			d.bad(item.position, "%.100q is not a regular expression: %s", text, err)
+			d.bad(item.Position, "%.100q is not a regular expression: %s", text, err)
 			continue
 		}
 		if hasOpenAlternative(text) {
-			d.note(item.position, "%.100q means, as in regsync, %q: write (...|...) for names that match one of them as a whole", text, e.re)
+			d.note(item.Position, "%.100q means, as in regsync, %q: write (...|...) for names that match one of them as a whole", text, e.re)
 		}
 		all = append(all, e)
 	}
 	return all
 }
 
-func (d *decoder) tagSet(v *value, what string) TagSet {
+func (d *decoder) tagSet(v *yamltree.Value, what string) TagSet {
 	var s TagSet
 	known := d.rules(&s.Rules)
-	known["semverRange"] = func(v *value) {
+	known["semverRange"] = func(v *yamltree.Value) {
 		for _, item := range d.items(v) {
 			var text string
 			d.text(&text)(item)
@@ -185,7 +187,7 @@ func (d *decoder) tagSet(v *value, what string) TagSet {
 			}
 			r, err := parseRange(text)
 			if err != nil {
-				d.bad(item.position, "%.100q is not a range of versions, such as \">=1.2 <2\": %s", text, err)
+				d.bad(item.Position, "%.100q is not a range of versions, such as \">=1.2 <2\": %s", text, err)
 				continue
 			}
 			s.ranges, s.rangeTexts = append(s.ranges, r), append(s.rangeTexts, text)

@@ -1,8 +1,11 @@
-package config
+// Package yamltree reads YAML into a tree that knows where in the file everything is, within bounds, with anchors, aliases
+// and merges resolved. It is for files whose mistakes are to be named by line and column, and for YAML from strangers.
+package yamltree
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -10,35 +13,47 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// value is a YAML value with its place in the file, anchors, aliases and merges resolved.
-type value struct {
-	position Position
-	kind     valueKind
-	text     string // of a scalar, as written: 3.10 stays 3.10
-	items    []*value
-	fields   []fieldValue // in their order, those that were merged in last
+// Position is a place in a file. Lines and columns count from 1.
+type Position struct {
+	File         string
+	Line, Column int
 }
 
-type fieldValue struct {
-	key      string
-	position Position
-	value    *value
+// String returns the position as compilers write it.
+func (p Position) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
+
+// Value is a YAML value and its place.
+type Value struct {
+	Position Position
+	Kind     Kind
+	Text     string   // of a Scalar, as written: 3.10 stays 3.10
+	Items    []*Value // of a Sequence
+	Fields   []Field  // of a Mapping, in their order, those that were merged in last
 }
 
-type valueKind string
+// Field is a key of a mapping and its value.
+type Field struct {
+	Key      string
+	Position Position // of the key
+	Value    *Value
+}
 
+// Kind says what a value is; its text is for messages.
+type Kind string
+
+// The kinds.
 const (
-	null     valueKind = "nothing"
-	scalar   valueKind = "a single value"
-	sequence valueKind = "a list"
-	mapping  valueKind = "a mapping"
+	Null     Kind = "nothing"
+	Scalar   Kind = "a single value"
+	Sequence Kind = "a list"
+	Mapping  Kind = "a mapping"
 )
 
-// field returns the value under a key, or nil.
-func (v *value) field(key string) *value {
-	for _, f := range v.fields {
-		if f.key == key {
-			return f.value
+// Field returns the value under a key, or nil.
+func (v *Value) Field(key string) *Value {
+	for _, f := range v.Fields {
+		if f.Key == key {
+			return f.Value
 		}
 	}
 	return nil
@@ -50,14 +65,27 @@ const (
 	maxValues = 200_000
 )
 
-// parseDocument reads the one document of a file; an empty one is an empty mapping.
-func parseDocument(file string, content []byte) (*value, error) {
-	parsed, err := parser.ParseBytes(content, 0)
+// Options are the settings of Parse.
+type Options struct {
+	File string // for positions
+	// Lenient takes of a key that is there twice the last one, as Kubernetes does; otherwise that is an error.
+	Lenient bool
+}
+
+// Parse reads the one document of a file; an empty one is an empty mapping. How large the content is, is for the caller to
+// bound. Errors say where.
+func Parse(content []byte, o Options) (*Value, error) {
+	file := o.File
+	var options []parser.Option
+	if o.Lenient {
+		options = append(options, parser.AllowDuplicateMapKey())
+	}
+	parsed, err := parser.ParseBytes(content, 0, options...)
 	if err != nil {
 		return nil, syntaxError(file, err)
 	}
-	r := resolver{file: file, anchors: map[string]ast.Node{}}
-	var root *value
+	r := resolver{Options: o, anchors: map[string]ast.Node{}}
+	var root *Value
 	for _, document := range parsed.Docs {
 		if document.Body == nil {
 			continue
@@ -69,8 +97,8 @@ func parseDocument(file string, content []byte) (*value, error) {
 			return nil, err
 		}
 	}
-	if root == nil || root.kind == null {
-		root = &value{position: Position{file, 1, 1}, kind: mapping}
+	if root == nil || root.Kind == Null {
+		root = &Value{Position: Position{file, 1, 1}, Kind: Mapping}
 	}
 	return root, nil
 }
@@ -86,7 +114,8 @@ func syntaxError(file string, err error) error {
 }
 
 type resolver struct {
-	file    string
+	Options
+
 	anchors map[string]ast.Node
 	inside  []string // anchors that are being resolved
 	values  int
@@ -98,35 +127,35 @@ func (r *resolver) position(n ast.Node) Position {
 		t = pair.Values[0].Key.GetToken() // and not its colon
 	}
 	if t == nil || t.Position == nil {
-		return Position{r.file, 1, 1}
+		return Position{r.File, 1, 1}
 	}
-	return Position{r.file, t.Position.Line, t.Position.Column}
+	return Position{r.File, t.Position.Line, t.Position.Column}
 }
 
-func (r *resolver) resolve(n ast.Node, depth int) (*value, error) {
+func (r *resolver) resolve(n ast.Node, depth int) (*Value, error) {
 	r.values++
 	if depth > maxDepth || r.values > maxValues {
 		return nil, fmt.Errorf("%s: nested too deep, or too much in all", r.position(n))
 	}
-	v := &value{position: r.position(n)}
+	v := &Value{Position: r.position(n)}
 	switch n := n.(type) {
 	case *ast.NullNode:
-		v.kind = null
+		v.Kind = Null
 		return v, nil
 	case *ast.MappingNode:
-		v.kind = mapping
+		v.Kind = Mapping
 		return v, r.mapping(v, n.Values, depth)
 	case *ast.MappingValueNode:
-		v.kind, v.position = mapping, r.position(n.Key)
+		v.Kind, v.Position = Mapping, r.position(n.Key)
 		return v, r.mapping(v, []*ast.MappingValueNode{n}, depth)
 	case *ast.SequenceNode:
-		v.kind = sequence
+		v.Kind = Sequence
 		for _, item := range n.Values {
 			resolved, err := r.resolve(item, depth+1)
 			if err != nil {
 				return nil, err
 			}
-			v.items = append(v.items, resolved)
+			v.Items = append(v.Items, resolved)
 		}
 		return v, nil
 	case *ast.AnchorNode:
@@ -136,13 +165,13 @@ func (r *resolver) resolve(n ast.Node, depth int) (*value, error) {
 	case *ast.TagNode:
 		return r.resolve(n.Value, depth+1)
 	case *ast.LiteralNode:
-		v.kind, v.text = scalar, n.Value.Value
+		v.Kind, v.Text = Scalar, n.Value.Value
 		return v, nil
 	case *ast.StringNode:
-		v.kind, v.text = scalar, n.Value
+		v.Kind, v.Text = Scalar, n.Value
 		return v, nil
 	case ast.ScalarNode:
-		v.kind, v.text = scalar, scalarText(n.GetToken())
+		v.Kind, v.Text = Scalar, scalarText(n.GetToken())
 		return v, nil
 	}
 	return nil, fmt.Errorf("%s: this kind of YAML is not understood here", r.position(n))
@@ -155,11 +184,11 @@ func scalarText(t *token.Token) string {
 	return t.Value
 }
 
-func (r *resolver) anchor(n *ast.AnchorNode, depth int) (*value, error) {
+func (r *resolver) anchor(n *ast.AnchorNode, depth int) (*Value, error) {
 	name := scalarText(n.Name.GetToken())
 	r.anchors[name] = n.Value
 	if n.Value == nil {
-		return &value{position: r.position(n), kind: null}, nil
+		return &Value{Position: r.position(n), Kind: Null}, nil
 	}
 	r.inside = append(r.inside, name)
 	v, err := r.resolve(n.Value, depth+1)
@@ -167,7 +196,7 @@ func (r *resolver) anchor(n *ast.AnchorNode, depth int) (*value, error) {
 	return v, err
 }
 
-func (r *resolver) alias(n *ast.AliasNode, depth int) (*value, error) {
+func (r *resolver) alias(n *ast.AliasNode, depth int) (*Value, error) {
 	name := scalarText(n.Value.GetToken())
 	target, ok := r.anchors[name]
 	if !ok {
@@ -179,7 +208,7 @@ func (r *resolver) alias(n *ast.AliasNode, depth int) (*value, error) {
 		}
 	}
 	if target == nil {
-		return &value{position: r.position(n), kind: null}, nil
+		return &Value{Position: r.position(n), Kind: Null}, nil
 	}
 	r.inside = append(r.inside, name)
 	v, err := r.resolve(target, depth+1)
@@ -189,21 +218,21 @@ func (r *resolver) alias(n *ast.AliasNode, depth int) (*value, error) {
 
 // mapping reads the pairs of a mapping. What is merged in (https://yaml.org/type/merge.html) yields to its own keys, and
 // of several merged mappings the first counts.
-func (r *resolver) mapping(v *value, pairs []*ast.MappingValueNode, depth int) error {
-	var merged []*value
+func (r *resolver) mapping(v *Value, pairs []*ast.MappingValueNode, depth int) error {
+	var merged []*Value
 	for _, pair := range pairs {
 		resolved, err := r.resolve(pair.Value, depth+1)
 		if err != nil {
 			return err
 		}
 		if _, isMerge := pair.Key.(*ast.MergeKeyNode); isMerge {
-			sources := []*value{resolved}
-			if resolved.kind == sequence {
-				sources = resolved.items
+			sources := []*Value{resolved}
+			if resolved.Kind == Sequence {
+				sources = resolved.Items
 			}
 			for _, source := range sources {
-				if source.kind != mapping {
-					return fmt.Errorf("%s: << takes a mapping, not %s", r.position(pair.Key), source.kind)
+				if source.Kind != Mapping {
+					return fmt.Errorf("%s: << takes a mapping, not %s", r.position(pair.Key), source.Kind)
 				}
 			}
 			merged = append(merged, sources...)
@@ -213,16 +242,19 @@ func (r *resolver) mapping(v *value, pairs []*ast.MappingValueNode, depth int) e
 		if inner, ok := pair.Key.(*ast.MappingKeyNode); ok {
 			key = inner.Value.GetToken()
 		}
-		f := fieldValue{key: scalarText(key), position: r.position(pair.Key), value: resolved}
-		if v.field(f.key) != nil {
-			return fmt.Errorf("%s: the key %.60q is there twice", f.position, f.key)
+		f := Field{Key: scalarText(key), Position: r.position(pair.Key), Value: resolved}
+		if i := slices.IndexFunc(v.Fields, func(other Field) bool { return other.Key == f.Key }); i < 0 {
+			v.Fields = append(v.Fields, f)
+		} else if r.Lenient {
+			v.Fields[i] = f
+		} else {
+			return fmt.Errorf("%s: the key %.60q is there twice", f.Position, f.Key)
 		}
-		v.fields = append(v.fields, f)
 	}
 	for _, source := range merged {
-		for _, f := range source.fields {
-			if v.field(f.key) == nil {
-				v.fields = append(v.fields, f)
+		for _, f := range source.Fields {
+			if v.Field(f.Key) == nil {
+				v.Fields = append(v.Fields, f)
 			}
 		}
 	}
