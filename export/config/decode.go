@@ -267,7 +267,7 @@ func (d *decoder) texts(into *[]string) func(*yamltree.Value) {
 	}
 }
 
-// items returns the items of a list; none for yamltree.Null.
+// items returns the items of a list; none for null.
 func (d *decoder) items(v *yamltree.Value) []*yamltree.Value {
 	if v.Kind != yamltree.Sequence && v.Kind != yamltree.Null {
 		d.bad(v.Position, "this is %s, but a list is expected", v.Kind)
