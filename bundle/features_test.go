@@ -38,7 +38,7 @@ func newFeatureWorld() *world {
 			row(d, bundle.ViaRoot, bundle.Digest{}), row(child, bundle.ViaChild, bundle.Digest{}), row(signed, bundle.ViaReferrersAPI, sparse.Digest),
 		}})
 	}
-	add("acme/rewritten", rewritten, func(r *bundle.Root) { r.Original = sparse.Digest })
+	add("acme/rewritten", rewritten, func(r *bundle.Root) { r.Original, r.UsedBy = sparse.Digest, []string{"docker.io/acme/chart:1"} })
 	add("acme/sparse", sparse, func(r *bundle.Root) { r.ReferrerPath = "acme/proofs" })
 	w.missing = []bundle.Missing{{Source: "docker.io/acme/gone:1", Path: "acme/gone", Tag: "1", Reason: "not found"}, {Source: "docker.io/acme/all", Path: "acme/all", Reason: "denied"}}
 	return w
@@ -58,7 +58,7 @@ func TestFeaturesGoThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := r.Contents()
-	if want := []string{"missing", "platforms", "referrer-path"}; !slices.Equal(c.Header.Requires, want) {
+	if want := []string{"missing", "platforms", "referrer-path", "used-by"}; !slices.Equal(c.Header.Requires, want) {
 		t.Errorf("requires %q, want %q", c.Header.Requires, want)
 	}
 	if len(c.Missing) != 2 || c.Missing[0].Destination() != "acme/all" || c.Missing[1].Destination() != "acme/gone:1" {
@@ -86,6 +86,7 @@ func TestFeaturesAreHeldToTheirRoots(t *testing.T) {
 		"platforms out of order":             {func(w *world) { w.images[0].Root.Platforms = []string{"linux/b", "linux/a"} }, "out of order"},
 		"referrers to the image's own place": {func(w *world) { w.images[1].Root.ReferrerPath = "acme/sparse" }, "own"},
 		"a bad path for referrers":           {func(w *world) { w.images[1].Root.ReferrerPath = "../etc" }, "repository for referrers"},
+		"charts out of order":                {func(w *world) { w.images[0].Root.UsedBy = []string{"b", "a"} }, "out of order"},
 		"missing for no reason":              {func(w *world) { w.missing[0].Reason = "" }, "no reason"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,11 +105,11 @@ func TestRequiredFeaturesAreThoseThatAreUsed(t *testing.T) {
 	content := func(place int) []byte { return entries[place-1].Raw[512 : 512+entries[place-1].Size] } // places as in FORMAT.md
 	for name, requires := range map[string]string{
 		"one too few":  `["missing","platforms"]`,
-		"unknown":      `["missing","platforms","referrer-path","teleport"]`,
-		"twice":        `["missing","missing","platforms","referrer-path"]`,
-		"out of order": `["platforms","missing","referrer-path"]`,
+		"unknown":      `["missing","platforms","referrer-path","teleport","used-by"]`,
+		"twice":        `["missing","missing","platforms","referrer-path","used-by"]`,
+		"out of order": `["platforms","missing","referrer-path","used-by"]`,
 	} {
-		header := bytes.Replace(content(3), []byte(`["missing","platforms","referrer-path"]`), []byte(requires), 1)
+		header := bytes.Replace(content(3), []byte(`["missing","platforms","referrer-path","used-by"]`), []byte(requires), 1)
 		if _, err := bundle.ReadTables(header, content(4), content(5), content(6), content(7)); !errors.Is(err, bundle.ErrFormat) && !errors.Is(err, bundle.ErrUnsupported) {
 			t.Errorf("%s: %v", name, err)
 		}

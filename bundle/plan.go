@@ -96,6 +96,9 @@ func mergeImages(sorted []Image) []Image {
 		}
 		merged[last].Manifests = slices.Concat(merged[last].Manifests, image.Manifests)
 		merged[last].IncludeNondistributable = merged[last].IncludeNondistributable || image.IncludeNondistributable
+		usedBy := slices.Concat(merged[last].Root.UsedBy, image.Root.UsedBy)
+		slices.Sort(usedBy)
+		merged[last].Root.UsedBy = slices.Compact(usedBy)
 	}
 	return merged
 }

@@ -63,6 +63,8 @@ type Root struct {
 	Original  Digest   `json:"original,omitzero"` // of the index at the source
 	// ReferrerPath is the repository at the destination for what refers to the root, where that is another one.
 	ReferrerPath string `json:"referrerPath,omitempty"`
+	// UsedBy are the sources of the charts that use this image, sorted.
+	UsedBy []string `json:"usedBy,omitempty"`
 }
 
 // IsSparse tells whether the root is an index that lists manifests which the bundle need not hold.
@@ -227,10 +229,11 @@ const (
 	featureMissing      = "missing"       // there is a missing table
 	featurePlatforms    = "platforms"     // roots have platforms and originals
 	featureReferrerPath = "referrer-path" // roots have a repository for referrers
+	featureUsedBy       = "used-by"       // roots name the charts that use them
 )
 
 // features are all of them, sorted.
-var features = []string{featureMissing, featurePlatforms, featureReferrerPath}
+var features = []string{featureMissing, featurePlatforms, featureReferrerPath, featureUsedBy}
 
 // features returns those that the tables use, sorted: never nil, since the header has an array.
 func (c *Contents) features() []string {
@@ -242,6 +245,7 @@ func (c *Contents) features() []string {
 		{featureMissing, len(c.Missing) > 0},
 		{featurePlatforms, slices.ContainsFunc(c.Roots, func(r Root) bool { return len(r.Platforms) > 0 })},
 		{featureReferrerPath, slices.ContainsFunc(c.Roots, func(r Root) bool { return r.ReferrerPath != "" })},
+		{featureUsedBy, slices.ContainsFunc(c.Roots, func(r Root) bool { return len(r.UsedBy) > 0 })},
 	} {
 		if feature.uses {
 			used = append(used, feature.name)
@@ -396,13 +400,11 @@ func (r *Root) checkSelection() error {
 			return errors.New("the repository for referrers is the image's own")
 		}
 	}
-	for i, platform := range r.Platforms {
-		if err := checkText("platform", platform); err != nil {
-			return err
-		}
-		if i > 0 && r.Platforms[i-1] >= platform {
-			return fmt.Errorf("the platforms are out of order at %.40q", platform)
-		}
+	if err := checkSorted("platform", r.Platforms); err != nil {
+		return err
+	}
+	if err := checkSorted("chart", r.UsedBy); err != nil {
+		return err
 	}
 	switch {
 	case len(r.Platforms) == 0 && !r.Original.IsZero():
@@ -411,6 +413,18 @@ func (r *Root) checkSelection() error {
 		return errors.New("platforms of what is no index")
 	case r.Original == r.Digest:
 		return errors.New("it is its own original")
+	}
+	return nil
+}
+
+func checkSorted(what string, texts []string) error {
+	for i, text := range texts {
+		if err := checkText(what, text); err != nil {
+			return err
+		}
+		if i > 0 && texts[i-1] >= text {
+			return fmt.Errorf("%ss are out of order at %.60q", what, text)
+		}
 	}
 	return nil
 }
