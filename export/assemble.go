@@ -46,7 +46,7 @@ func (a *assembly) image(request *Request) (bundle.Image, error) {
 	root := bundle.Root{
 		Source: request.Source, Path: request.Path, Tag: request.Tag,
 		MediaType: n.mediaType, Digest: n.digest, Size: n.size, ArtifactType: n.artifactType, Private: a.state.private,
-		Platforms: n.platforms,
+		Platforms: n.platforms, UsedBy: request.UsedBy,
 	}
 	slices.Sort(root.Platforms)
 	root.Platforms = slices.Compact(root.Platforms)

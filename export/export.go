@@ -57,6 +57,8 @@ type Options struct {
 	// Failures and Excluded are what choosing the requests has come to already: see package catalogue.
 	Failures  []Failure
 	Excluded  []Excluded
+	Found     []FoundImage
+	Unparsed  []UnparsedImage
 	KeepGoing bool            // go on without the images that fail, and record them as missing
 	Created   time.Time       // recorded as the time of the bundle
 	Jobs      int             // 0: DefaultJobs

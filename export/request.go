@@ -18,6 +18,7 @@ type Request struct {
 	Tag    string         // destination tag; "" where only a digest was given
 	// Entry says where the request comes from, as in "regsync.yaml:12:5"; "" for the command line.
 	Entry    string
+	UsedBy   []string // sources of the charts that use it
 	Settings Settings
 }
 

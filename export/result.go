@@ -18,6 +18,8 @@ type Result struct {
 	Missing       []MissingResult `json:"missing"`
 	Excluded      []Excluded      `json:"excluded"`
 	LeftOut       []LeftOutLayer  `json:"leftOut"`
+	Found         []FoundImage    `json:"found,omitempty"`    // in charts and manifests
+	Unparsed      []UnparsedImage `json:"unparsed,omitempty"` // there
 	Warnings      []string        `json:"warnings"`
 }
 
@@ -38,6 +40,24 @@ type ImageResult struct {
 	NewBytes    int64             `json:"newBytes"`        // of content that no image before it needs
 	SharedBytes int64             `json:"sharedBytes"`     // of content that one before it needs, too
 	LeftOut     []LeftOutReferrer `json:"leftOutReferrers"`
+	UsedBy      []string          `json:"usedBy,omitempty"` // charts
+}
+
+// FoundImage is an image that a chart, or a rendered manifest, uses.
+type FoundImage struct {
+	Source string `json:"source"` // of the image that is carried
+	Ref    string `json:"ref"`    // as written
+	Where  string `json:"where"`
+	More   int    `json:"more,omitempty"`  // how many more places there name it
+	Chart  string `json:"chart,omitempty"` // source of the chart
+}
+
+// UnparsedImage is what looks like an image there, and cannot be read as one.
+type UnparsedImage struct {
+	Ref    string `json:"ref"`
+	Where  string `json:"where"`
+	Reason string `json:"reason"`
+	Chart  string `json:"chart,omitempty"`
 }
 
 // MissingResult is something that was asked for and could not be had.
@@ -93,6 +113,7 @@ func (p *Plan) Result() (*Result, error) {
 	r := &Result{
 		Created: p.options.Created.UTC().Format("2006-01-02T15:04:05Z"),
 		Images:  []ImageResult{}, Missing: []MissingResult{}, LeftOut: []LeftOutLayer{},
+		Found: p.options.Found, Unparsed: p.options.Unparsed,
 		Excluded: append([]Excluded{}, w.Excluded...), Warnings: append([]string{}, w.Warnings...),
 	}
 	for _, f := range w.Failures {
@@ -144,7 +165,7 @@ func (s *summary) image(i int) (ImageResult, error) {
 	notes := s.walk.notes[rootKey{root.Path, root.Tag, root.Digest}]
 	image := ImageResult{
 		Source: root.Source, Destination: root.Destination(), Entry: notes.entry, Digest: root.Digest, Original: root.Original, Sparse: root.IsSparse(),
-		Private: root.Private, Platforms: []string{}, ByType: map[string]int{}, FoundIn: map[string]int{}, LeftOut: []LeftOutReferrer{},
+		Private: root.Private, UsedBy: root.UsedBy, Platforms: []string{}, ByType: map[string]int{}, FoundIn: map[string]int{}, LeftOut: []LeftOutReferrer{},
 	}
 	manifests, referrers := map[bundle.Digest]bool{}, map[bundle.Digest]bool{}
 	for _, m := range s.contents.RootManifests(i) {

@@ -76,6 +76,7 @@ type ImageRow struct {
 	Selected    []string      `json:"selected,omitempty"` // platforms that were asked for at export, where not all were
 	Original    bundle.Digest `json:"original,omitzero"`  // of the source's index, where this one is a part of it
 	Referrers   int           `json:"referrers"`          // rows of Report.Referrers
+	UsedBy      []string      `json:"usedBy,omitempty"`   // sources of the charts that use it
 	Private     bool          `json:"private"`            // an anonymous request was refused at the source
 	Status      Status        `json:"status"`             // of the image with everything that hangs from it
 }
@@ -131,7 +132,7 @@ func (r *Report) addImage(p *plan, image placement) {
 	name := p.repos[image.repo]
 	row := ImageRow{
 		Source: root.Source, Destination: name.Digest(root.Digest.String()).Name(), Digest: root.Digest,
-		Original: root.Original, Selected: root.Platforms,
+		Original: root.Original, Selected: root.Platforms, UsedBy: root.UsedBy,
 		MediaType: root.MediaType, Private: root.Private, Status: StatusPresent,
 	}
 	if image.tag != "" {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/docker/docker-credential-helpers/client"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -69,52 +70,86 @@ func showNotes(a *app, f *config.File) {
 	}
 }
 
-// addFiles adds what configurations say of the registries in play, and of their mirrors, to what flags say, which counts
-// more. Credentials of other registries are not looked at: the target's are not on this side.
+// addFiles adds what configurations say of registries to what flags say, which counts more. The credentials of the
+// registries in play and of their mirrors must be there; those of others are looked at when they are contacted, which
+// never happens to the target's, as those are not on this side.
 func (access *access) addFiles(a *app, files []*config.File, hosts []string) error {
-	access.files = map[string]registry.HostConfig{}
-	access.accounts = map[string]config.Login{}
+	access.files = &fileAccess{environment: a.configEnvironment(), limits: map[string]registry.HostConfig{}, known: map[string]*fileRegistry{}}
 	var problems []error
 	for _, f := range files {
 		access.skipDockerConfig = access.skipDockerConfig || f.SkipDockerConfig
 		if f.UserAgent != "" {
 			access.userAgent = f.UserAgent
 		}
-		wanted := slices.Clone(hosts)
-		for _, c := range f.Creds {
-			if slices.Contains(hosts, c.Registry) {
-				wanted = append(wanted, c.Mirrors...)
-			}
-		}
 		for i := range f.Creds {
-			if c := &f.Creds[i]; slices.Contains(wanted, c.Registry) {
-				problems = append(problems, access.addCredential(a, f, c))
-			}
+			access.files.known[f.Creds[i].Registry] = &fileRegistry{file: f, credential: &f.Creds[i]}
 		}
-		for _, e := range f.Entries {
-			access.addRateLimit(&e)
+		for i := range f.Entries {
+			access.files.addRateLimit(&f.Entries[i])
+		}
+	}
+	for _, host := range hosts {
+		r := access.files.of(host)
+		if r == nil {
+			continue
+		}
+		problems = append(problems, r.err)
+		for _, mirror := range r.host.Mirrors {
+			if m := access.files.of(mirror); m != nil {
+				problems = append(problems, m.err)
+			}
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (access *access) addCredential(a *app, f *config.File, c *config.Credential) error {
-	login, err := c.Evaluate(a.configEnvironment())
-	if err != nil {
+// fileAccess is what configurations say of registries, evaluated when it is first asked for.
+type fileAccess struct {
+	environment config.Environment
+	limits      map[string]registry.HostConfig // of pulls
+
+	mu    sync.Mutex
+	known map[string]*fileRegistry
+}
+
+type fileRegistry struct {
+	file       *config.File
+	credential *config.Credential
+
+	evaluated bool
+	login     config.Login
+	host      registry.HostConfig
+	err       error
+}
+
+// of returns what is known of a registry; nil for nothing.
+func (f *fileAccess) of(host string) *fileRegistry {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.known[host]
+	if r != nil && !r.evaluated {
+		r.evaluated = true
+		r.err = r.evaluate(f.environment)
+	}
+	return r
+}
+
+func (r *fileRegistry) evaluate(env config.Environment) (err error) {
+	c := r.credential
+	r.host = registry.HostConfig{
+		ReqPerSec: c.ReqPerSec, ReqConcurrent: c.ReqConcurrent, PathPrefix: c.PathPrefix,
+		Mirrors: sortedMirrors(r.file, c.Mirrors), PlainHTTP: c.TLS == config.TLSDisabled,
+	}
+	if r.login, err = c.Evaluate(env); err != nil {
 		return usageError{err}
 	}
-	host := access.files[c.Registry]
-	host.ReqPerSec, host.ReqConcurrent, host.PathPrefix = c.ReqPerSec, c.ReqConcurrent, c.PathPrefix
-	host.Mirrors = sortedMirrors(f, c.Mirrors)
-	host.PlainHTTP = c.TLS == config.TLSDisabled
-	if c.TLS != "" && c.TLS != config.TLSDisabled || login.RegCert != "" || login.ClientCert != "" {
-		if host.TLS, err = tlsFromLogin(&login, c.TLS == config.TLSInsecure); err != nil {
+	if c.TLS != "" && c.TLS != config.TLSDisabled || r.login.RegCert != "" || r.login.ClientCert != "" {
+		if r.host.TLS, err = tlsFromLogin(&r.login, c.TLS == config.TLSInsecure); err != nil {
 			return usageError{fmt.Errorf("%s: %s: %w", c.Position, shown(c.Registry), err)}
 		}
-	}
-	access.files[c.Registry] = host
-	if !login.NeedsNothing() {
-		access.accounts[c.Registry] = login
 	}
 	return nil
 }
@@ -134,7 +169,7 @@ func sortedMirrors(f *config.File, mirrors []string) []string {
 	return mirrors
 }
 
-func (access *access) addRateLimit(e *config.Entry) {
+func (f *fileAccess) addRateLimit(e *config.Entry) {
 	if e.RateLimit.Min == 0 {
 		return
 	}
@@ -147,11 +182,9 @@ func (access *access) addRateLimit(e *config.Entry) {
 	case config.KindImage:
 		source = e.Image.Ref.Context().RegistryStr()
 	}
-	host := access.files[source]
-	if e.RateLimit.Min > host.RateLimitMin {
-		host.RateLimitMin, host.RateLimitRetry = e.RateLimit.Min, e.RateLimit.Retry
+	if e.RateLimit.Min > f.limits[source].RateLimitMin {
+		f.limits[source] = registry.HostConfig{RateLimitMin: e.RateLimit.Min, RateLimitRetry: e.RateLimit.Retry}
 	}
-	access.files[source] = host
 }
 
 func tlsFromLogin(l *config.Login, insecure bool) (*tls.Config, error) {
@@ -178,8 +211,8 @@ func tlsFromLogin(l *config.Login, insecure bool) (*tls.Config, error) {
 
 // fileKeychain has the credentials of configurations.
 type fileKeychain struct {
-	accounts map[string]config.Login
-	next     authn.Keychain
+	files *fileAccess
+	next  authn.Keychain
 }
 
 // Resolve implements authn.Keychain.
@@ -189,14 +222,17 @@ func (k fileKeychain) Resolve(r authn.Resource) (authn.Authenticator, error) {
 
 // ResolveContext implements authn.ContextKeychain.
 func (k fileKeychain) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authenticator, error) {
-	login, ok := k.accounts[r.RegistryStr()]
+	known := k.files.of(r.RegistryStr())
 	switch {
-	case !ok:
+	case known != nil && known.err != nil:
+		return nil, known.err
+	case known == nil || known.login.NeedsNothing():
 		return authn.Resolve(ctx, k.next, r)
-	case login.CredHelper != "":
-		return fromHelper(&login, r.RegistryStr())
+	case known.login.CredHelper != "":
+		return fromHelper(&known.login, r.RegistryStr())
 	}
-	return authn.FromConfig(authn.AuthConfig{Username: login.Username, Password: login.Password, IdentityToken: login.IdentityToken}), nil
+	l := &known.login
+	return authn.FromConfig(authn.AuthConfig{Username: l.Username, Password: l.Password, IdentityToken: l.IdentityToken}), nil
 }
 
 // identityUser is the user name with which a helper says that the secret is an identity token.
@@ -228,7 +264,7 @@ func newConfig(a *app) *cobra.Command {
 		Long: `airgap reads the regsync.yaml that people already have, with a few keys of its own: latest, minAge and
 platformMode for entries and defaults, and charts. "airgap export -c FILE" exports what it says.`,
 		Example: "  airgap config check regsync.yaml",
-		RunE: func(cmd *cobra.Command, args []string) error { return noCommand(a, cmd, args) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return noCommand(a, cmd, args) },
 	}
 	cmd.AddCommand(newConfigCheck(a))
 	return cmd

@@ -137,6 +137,7 @@ func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration
 			a.say("  %s from %s", terminal.Count(image.FoundIn[repository], "referrer"), repository)
 		}
 	}
+	showFound(a.say, r)
 	showLeftOut(a, r)
 	if n := len(r.LeftOut); n > 0 {
 		var size int64

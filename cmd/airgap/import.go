@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,6 +138,7 @@ func (f *importFlags) showImport(a *app, r *importer.Report, failed bool) error 
 		return nil
 	}
 	showTags(a, r)
+	showCharts(a, r)
 	showWork(a, r)
 	return nil
 }
@@ -151,6 +154,22 @@ func showTags(a *app, r *importer.Report) {
 			a.print("%s:%s  %s  new", tag.Repository, tag.Tag, tag.New)
 		default:
 			a.print("%s:%s  %s  was %s", tag.Repository, tag.Tag, tag.New, tag.Old)
+		}
+	}
+}
+
+// showCharts prints for each chart where the images are now that it uses: what its values have to say on this side.
+func showCharts(a *app, r *importer.Report) {
+	images := map[string][]importer.ImageRow{}
+	for _, image := range r.Images {
+		for _, chart := range image.UsedBy {
+			images[chart] = append(images[chart], image)
+		}
+	}
+	for _, chart := range slices.Sorted(maps.Keys(images)) {
+		a.print("chart %s uses", chart)
+		for _, image := range images[chart] {
+			a.print("  %s -> %s", image.Source, image.Destination)
 		}
 	}
 }

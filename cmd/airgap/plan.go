@@ -119,6 +119,7 @@ func showPlan(a *app, r *planReport) {
 	for i := range r.Images {
 		showPlannedImage(a, &r.Images[i])
 	}
+	showFound(a.print, r.Result)
 	showExcluded(a, r.Excluded)
 	for _, m := range r.Missing {
 		a.print("missing: %s: %s", m.Source, m.Reason)
@@ -182,6 +183,27 @@ func showLeftOutReferrers(say func(string, ...any), image *export.ImageResult) {
 	for _, left := range image.LeftOut {
 		say("  left out (%s): %s %s from %s", left.Rule, left.ArtifactType, left.Digest, left.From)
 	}
+}
+
+// showFound prints the images that charts and manifests use, and what there cannot be read as an image.
+func showFound(say func(string, ...any), r *export.Result) {
+	for _, f := range r.Found {
+		more := ""
+		if f.More > 0 {
+			more = fmt.Sprintf(" and %d more", f.More)
+		}
+		say("found: %s in %s%s%s", f.Ref, ofChart(f.Chart), f.Where, more)
+	}
+	for _, u := range r.Unparsed {
+		say("not an image: %q in %s%s: %s", u.Ref, ofChart(u.Chart), u.Where, u.Reason)
+	}
+}
+
+func ofChart(source string) string {
+	if source == "" {
+		return ""
+	}
+	return source + ", "
 }
 
 // maxExcludedShown bounds how many names are shown for a rule; --json has all.

@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/cmd/airgap/terminal"
-	"airgap/export/config"
 	"airgap/export/registry"
 )
 
@@ -88,8 +87,7 @@ type access struct {
 	settings    hostSettings
 
 	// What configurations add (see addFiles).
-	files            map[string]registry.HostConfig
-	accounts         map[string]config.Login
+	files            *fileAccess
 	skipDockerConfig bool
 	userAgent        string
 }
@@ -115,7 +113,7 @@ func (access access) client(a *app) *registry.Client {
 		next = authn.NewMultiKeychain() // anonymous
 	}
 	return registry.New(registry.Config{
-		Keychain:  keychain{access.credentials, fileKeychain{access.accounts, next}},
+		Keychain:  keychain{access.credentials, fileKeychain{access.files, next}},
 		Host:      access.host,
 		UserAgent: access.userAgent,
 		Logger:    a.log,
@@ -126,10 +124,17 @@ func (access access) client(a *app) *registry.Client {
 // host implements registry.Config.Host: flags count more than configurations.
 func (access access) host(host string) registry.HostConfig {
 	config := access.settings.host(host)
-	file, ok := access.files[host]
-	if !ok {
+	if access.files == nil {
 		return config
 	}
+	limits := access.files.limits[host]
+	config.RateLimitMin, config.RateLimitRetry = limits.RateLimitMin, limits.RateLimitRetry
+	known := access.files.of(host)
+	if known == nil {
+		return config
+	}
+	file := known.host
+	file.RateLimitMin, file.RateLimitRetry = limits.RateLimitMin, limits.RateLimitRetry
 	if _, byFlag := access.settings.tls[host]; !byFlag && !access.settings.plainHTTP[host] && (file.TLS != nil || file.PlainHTTP) {
 		config.PlainHTTP, config.TLS = file.PlainHTTP, file.TLS
 	}

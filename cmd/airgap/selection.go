@@ -21,6 +21,7 @@ import (
 	"airgap/export"
 	"airgap/export/cache"
 	"airgap/export/catalogue"
+	"airgap/export/chart"
 	"airgap/export/config"
 	"airgap/export/registry"
 )
@@ -38,6 +39,8 @@ type selectionFlags struct {
 	platforms               []string
 	platformMode            string
 	originalReferrers       bool
+	imagesFrom              []string
+	chartImages             bool
 	keepGoing               bool
 	cacheDir                string
 	jobs                    int
@@ -60,6 +63,8 @@ func (s *selectionFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&s.platforms, "platform", nil, "`OS/ARCH[/VARIANT]`: carry only these platforms of each image (default: all)")
 	f.StringVar(&s.platformMode, "platform-mode", "", "with --platform: `rewrite` makes a new index of those platforms (default), sparse keeps the index and leaves its other manifests out")
 	f.BoolVar(&s.originalReferrers, "original-referrers", false, "with a rewritten index, carry also what refers to the original one")
+	f.StringArrayVar(&s.imagesFrom, "images-from", nil, "`FILE` of rendered manifests (\"helm template\"), or - for standard input: carry the images that they use")
+	f.BoolVar(&s.chartImages, "chart-images", false, "carry also the images that charts name in their annotation artifacthub.io/images")
 	f.BoolVar(&s.keepGoing, "keep-going", false, "export what can be had when some images cannot, and record the others as missing")
 	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
 	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "requests under way at once")
@@ -75,9 +80,12 @@ type chosen struct {
 	files    []*config.File
 	options  export.Options
 	client   *registry.Client
-	source   export.Source // the client, with the cache in front of it
-	cache    *cache.Source // nil for none
-	hosts    []string
+
+	manifests     []chart.Found   // of --images-from
+	imageSettings export.Settings // of images that charts and manifests bring
+	source        export.Source   // the client, with the cache in front of it
+	cache         *cache.Source   // nil for none
+	hosts         []string
 }
 
 // choose reads arguments and files. It contacts nobody.
@@ -95,7 +103,14 @@ func (s *selectionFlags) choose(ctx context.Context, a *app, args []string) (*ch
 		showNotes(a, parsed)
 		c.files = append(c.files, parsed)
 	}
-	if len(c.requests) == 0 && len(c.files) == 0 {
+	for _, file := range s.imagesFrom {
+		found, err := readManifests(a, file)
+		if err != nil {
+			return nil, err
+		}
+		c.manifests = append(c.manifests, found)
+	}
+	if len(c.requests) == 0 && len(c.files) == 0 && len(c.manifests) == 0 {
 		return nil, usagef("no image is given: name one, as in docker.io/library/alpine:3.22, a list with -f FILE, or a regsync.yaml with -c FILE")
 	}
 	if err := c.applySettings(); err != nil {
@@ -116,7 +131,7 @@ func (s *selectionFlags) choose(ctx context.Context, a *app, args []string) (*ch
 	if c.options.Jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
-	if c.hosts, err = hostsInPlay(c.requests, c.entries(), attestations); err != nil {
+	if c.hosts, err = hostsInPlay(c.named(), c.entries(), attestations); err != nil {
 		return nil, err
 	}
 	if err := c.connect(ctx); err != nil {
@@ -151,6 +166,9 @@ func (c *chosen) applySettings() error {
 	if err != nil {
 		return usageError{err}
 	}
+	if len(platforms) == 0 && c.flags.originalReferrers {
+		c.a.warn("--original-referrers does nothing without --platform, unless the file names platforms")
+	}
 	for s := range c.settings() {
 		if len(s.Platforms) == 0 {
 			s.Platforms = platforms
@@ -172,6 +190,9 @@ func (c *chosen) settings() func(yield func(*export.Settings) bool) {
 				return
 			}
 		}
+		if !yield(&c.imageSettings) {
+			return
+		}
 		for _, f := range c.files {
 			for i := range f.Entries {
 				if e := &f.Entries[i]; !yield(&e.Settings) {
@@ -192,6 +213,24 @@ func (c *chosen) entries() []config.Entry {
 		}
 	}
 	return entries
+}
+
+// named returns the requests, and others for everything else of which the registry is known already.
+func (c *chosen) named() []export.Request {
+	named := slices.Clone(c.requests)
+	for _, f := range c.files {
+		for i := range f.Charts {
+			named = append(named, export.Request{Ref: f.Charts[i].Repo.Tag(name.DefaultTag)})
+		}
+	}
+	for _, found := range c.manifests {
+		for _, image := range found.Images {
+			if request, err := export.ParseRequest(image.Ref); err == nil {
+				named = append(named, request)
+			}
+		}
+	}
+	return named
 }
 
 // hostsInPlay returns the registries that will be talked to.
@@ -271,17 +310,16 @@ func (s *selectionFlags) cacheDirectory(a *app) string {
 func (c *chosen) plan(ctx context.Context, o bundle.Observer) (*export.Plan, error) {
 	options, requests := c.options, c.requests
 	options.Observer = o
-	if entries := c.entries(); len(entries) > 0 {
-		selection, err := catalogue.Select(ctx, c.client, c.source, entries, catalogue.Options{Jobs: options.Jobs, Now: c.a.now(), Observer: o})
-		if err != nil {
-			return nil, err
-		}
-		for _, warning := range selection.Warnings {
-			o.Warn(warning)
-		}
-		requests = slices.Concat(requests, selection.Requests)
-		options.Failures, options.Excluded, options.Walk.Tags = selection.Failures, selection.Excluded, selection.Tags
+	selection, err := c.selection(ctx, o)
+	if err != nil {
+		return nil, err
 	}
+	for _, warning := range selection.Warnings {
+		o.Warn(warning)
+	}
+	requests = slices.Concat(requests, selection.Requests)
+	options.Failures, options.Excluded, options.Walk.Tags = selection.Failures, selection.Excluded, selection.Tags
+	options.Found, options.Unparsed = selection.Found, selection.Unparsed
 	plan, err := export.MakePlan(ctx, c.source, requests, options)
 	if err == nil && c.cache != nil {
 		if pruned := c.cache.Prune(); pruned != nil {
@@ -289,6 +327,40 @@ func (c *chosen) plan(ctx context.Context, o bundle.Observer) (*export.Plan, err
 		}
 	}
 	return plan, err
+}
+
+// selection is what the files and the charts come to.
+func (c *chosen) selection(ctx context.Context, o bundle.Observer) (*catalogue.Selection, error) {
+	all := &catalogue.Selection{}
+	if entries := c.entries(); len(entries) > 0 {
+		selection, err := catalogue.Select(ctx, c.client, c.source, entries, catalogue.Options{Jobs: c.options.Jobs, Now: c.a.now(), Observer: o})
+		if err != nil {
+			return nil, err
+		}
+		all.Add(selection)
+	}
+	charts := catalogue.ChartOptions{Renderer: chart.Helm{Env: os.Environ()}, Settings: c.imageSettings, Observer: o}
+	for _, f := range c.files {
+		if len(f.Charts) == 0 {
+			continue
+		}
+		selection, err := catalogue.SelectCharts(ctx, c.client, c.source, f.Charts, charts)
+		if err != nil {
+			return nil, err
+		}
+		all.Add(selection)
+	}
+	if c.flags.chartImages {
+		selection, err := catalogue.ChartImages(ctx, c.source, slices.Concat(c.requests, all.Requests), charts)
+		if err != nil {
+			return nil, err
+		}
+		all.Add(selection)
+	}
+	for i := range c.manifests {
+		all.Add(catalogue.FromManifests(c.manifests[i], "", charts))
+	}
+	return all, nil
 }
 
 // requests reads the arguments and the files that list more of them.
@@ -309,6 +381,23 @@ func (s *selectionFlags) requests(a *app, args []string) ([]export.Request, erro
 		requests = append(requests, more...)
 	}
 	return requests, nil
+}
+
+// readManifests finds the images in rendered manifests.
+func readManifests(a *app, file string) (chart.Found, error) {
+	in, closeInput, err := openInput(a, file, "the rendered manifests")
+	if err != nil {
+		return chart.Found{}, err
+	}
+	defer closeInput()
+	if file == "-" {
+		file = "standard input"
+	}
+	found, err := chart.FromManifests(file, in)
+	if err == nil && len(found.Images) == 0 {
+		a.warn("%s names no image", file)
+	}
+	return found, err
 }
 
 // maxListLine bounds a line of a list of images, in bytes.

@@ -44,6 +44,8 @@ type Selection struct {
 	Failures []export.Failure
 	Warnings []string
 	Tags     map[string]export.DigestTags // of the repositories that were listed
+	Found    []export.FoundImage          // what of the requests charts and manifests have brought
+	Unparsed []export.UnparsedImage       // what looks like an image there, and is none
 }
 
 // Select chooses the images of all entries. What fails for one entry is among the failures; the error is about the

@@ -3,9 +3,7 @@ package catalogue
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -60,16 +58,9 @@ func (s *selector) imageCreated(ctx context.Context, repo name.Repository, m *bu
 	if m.Config.Size > maxConfig {
 		return time.Time{}, fmt.Errorf("%w: a config of %d bytes", bundle.ErrLimit, m.Config.Size)
 	}
-	body, err := s.source.Blob(ctx, repo.Digest(m.Config.Digest.String()), m.Config.Size)
+	content, err := readBlob(ctx, s.source, repo, *m.Config)
 	if err != nil {
 		return time.Time{}, err
-	}
-	content, err := io.ReadAll(body)
-	if err = errors.Join(err, body.Close()); err != nil {
-		return time.Time{}, err
-	}
-	if got := bundle.DigestOf(content); got != m.Config.Digest {
-		return time.Time{}, fmt.Errorf("%w: the config is %s, not %s", bundle.ErrDigest, got, m.Config.Digest)
 	}
 	var config struct {
 		Created string `json:"created"`
