@@ -5,6 +5,7 @@ COSIGN_VERSION       := v3.1.3
 REGCTL_VERSION       := v0.11.7
 CRANE_VERSION        := v0.22.1
 DISTRIBUTION_VERSION := v3.1.2
+HELM_VERSION         := v4.3.1
 GOLANGCI_VERSION     := v2.15.0
 
 # How long make fuzz spends on each target.
@@ -41,10 +42,11 @@ race: ## the same with the race detector, which needs a C compiler
 .PHONY: interop
 interop: interop-tools ## run the round trips with cosign, regctl, regsync, crane, helm, skopeo and a real registry
 	cd testdata/interop && AIRGAP_TOOLS='$(TOOLS)' go test -count=1 -timeout 20m ./...
+	AIRGAP_TOOLS='$(TOOLS)' go test -count=1 -run '^TestRealHelm$$' ./export/chart
 
 .PHONY: interop-tools
 interop-tools: $(TOOLS)/.cosign-$(COSIGN_VERSION) $(TOOLS)/.regctl-$(REGCTL_VERSION) $(TOOLS)/.regsync-$(REGCTL_VERSION) \
-	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) skopeo
+	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) $(TOOLS)/.helm-$(HELM_VERSION) skopeo
 
 # skopeo cannot be built by Go alone, and so comes from Debian.
 .PHONY: skopeo
@@ -134,6 +136,9 @@ $(TOOLS)/.crane-$(CRANE_VERSION):
 
 $(TOOLS)/.registry-$(DISTRIBUTION_VERSION):
 	$(call install,registry,github.com/distribution/distribution/v3/cmd/registry@$(DISTRIBUTION_VERSION))
+
+$(TOOLS)/.helm-$(HELM_VERSION):
+	$(call install,helm,helm.sh/helm/v4/cmd/helm@$(HELM_VERSION))
 
 $(TOOLS)/.golangci-lint-$(GOLANGCI_VERSION):
 	$(call install,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))

@@ -33,15 +33,23 @@ const distributionConfig = `version: 0.1
 log: {level: error, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: %q}}
 http: {addr: %q}
-validation: {manifests: {urls: {allow: ['^https://foreign\.acme\.example/']}}}
 `
+
+// allowForeign is the validation that the fixture needs.
+const allowForeign = "validation: {manifests: {urls: {allow: ['^https://foreign\\.acme\\.example/']}}}\n"
 
 // startDistribution runs the distribution registry until the test ends.
 func startDistribution(t testing.TB) string {
 	t.Helper()
+	return startDistributionWith(t, allowForeign)
+}
+
+// startDistributionWith adds lines to its configuration.
+func startDistributionWith(t testing.TB, more string) string {
+	t.Helper()
 	address := freeAddress(t)
 	config := filepath.Join(t.TempDir(), "config.yml")
-	content := fmt.Sprintf(distributionConfig, t.TempDir(), address)
+	content := fmt.Sprintf(distributionConfig, t.TempDir(), address) + more
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

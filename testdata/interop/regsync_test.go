@@ -195,7 +195,9 @@ func TestMatchingAgainstRegsync(t *testing.T) {
 	}
 	config := b.writeConfig(t, "matching.yaml", text, source, target)
 	b.run(t, "regsync", "once", "-c", config)
-	plan := struct{ Images []struct{ Destination string } }{}
+	plan := struct {
+		Images []struct{ Destination string }
+	}{}
 	if err := json.Unmarshal([]byte(b.run(t, "airgap", "plan", "-c", config, "--json")), &plan); err != nil {
 		t.Fatal(err)
 	}
