@@ -112,6 +112,7 @@ func MakePlan(ctx context.Context, source Source, requests []Request, o Options)
 	if err != nil {
 		return nil, errors.Join(err, walk.Close())
 	}
+	walk.Images = nil // the tables have all of it
 	return p, nil
 }
 

@@ -340,3 +340,15 @@ func (c *carried) guarded(t *testing.T, user, password string) string {
 	server.AddManifest("acme/app", "1", bundle.MediaTypeOCIManifest, content)
 	return server.Host()
 }
+
+// In a pipe blobs wait for those before them. A registry that is asked one thing at a time must not make that a wait for
+// ever.
+func TestOneRequestAtATimeIntoAPipe(t *testing.T) {
+	c := newSource(t)
+	config := c.config(t, "regsync.yaml", strings.Replace(dhi, "creds:\n", "creds:\n  - {registry: \"IMAGES\", reqConcurrent: 1}\n  - {registry: \"ATTESTATIONS\", reqConcurrent: 1}\n", 1))
+	if code := c.run("export", "-c", config, "--key", filepath.Join(c.home, "airgap.key"), "-o", "-"); code != exitOK {
+		t.Fatalf("exit code %d\n%s", code, c.err.String())
+	}
+	c.file = c.write(t, "piped.tar", c.out.String())
+	c.expect(t, exitOK, "all digests are right", "verify", c.file, "--key", c.public)
+}

@@ -30,7 +30,7 @@ type exportFlags struct {
 func newExport(a *app) *cobra.Command {
 	var flags exportFlags
 	cmd := &cobra.Command{
-		Use:     "export REF[=PATH[:TAG]]... --key FILE -o FILE",
+		Use:     "export [REF[=PATH[:TAG]]...] [-c FILE] --key FILE -o FILE",
 		Short:   "Write images and everything that refers to them into one signed file",
 		GroupID: groupCarry,
 		Long: `Fetch images, with all platforms, SBOMs, attestations and signatures at any depth, and write them into one
@@ -43,6 +43,10 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 ` + registryHelp,
 		Example: `  # A hardened image, with the attestations that Docker keeps in a registry of its own
   airgap export docker.io/acme/dhi-python:3.13 --key airgap.key -o python.tar
+
+  # What a regsync.yaml says; first look at what that would be
+  airgap plan -c regsync.yaml
+  airgap export -c regsync.yaml --key airgap.key -o monday.tar
 
   # Many images, one per line of a file
   airgap export -f images.txt --key airgap.key -o monday.tar
@@ -73,6 +77,9 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	chosen, err := flags.choose(ctx, a, args)
 	if err != nil {
 		return err
+	}
+	if flags.output == "-" {
+		chosen.readInOrder()
 	}
 	key, err := loadPrivateKey(ctx, a, flags.key)
 	if err != nil {

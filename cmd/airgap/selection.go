@@ -61,7 +61,7 @@ func (s *selectionFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&s.allowNoReferrers, "allow-no-referrers", false, "go on where an attestation repository holds nothing for an image")
 	f.BoolVar(&s.includeNondistributable, "include-nondistributable", false, "carry layers that are marked as not to be distributed")
 	f.StringArrayVar(&s.platforms, "platform", nil, "`OS/ARCH[/VARIANT]`: carry only these platforms of each image (default: all)")
-	f.StringVar(&s.platformMode, "platform-mode", "", "with --platform: `rewrite` makes a new index of those platforms (default), sparse keeps the index and leaves its other manifests out")
+	f.StringVar(&s.platformMode, "platform-mode", "", "`MODE` of --platform: rewrite makes a new index of those platforms (default), sparse keeps the index and leaves its other manifests out")
 	f.BoolVar(&s.originalReferrers, "original-referrers", false, "with a rewritten index, carry also what refers to the original one")
 	f.StringArrayVar(&s.imagesFrom, "images-from", nil, "`FILE` of rendered manifests (\"helm template\"), or - for standard input: carry the images that they use")
 	f.BoolVar(&s.chartImages, "chart-images", false, "carry also the images that charts name in their annotation artifacthub.io/images")
@@ -79,6 +79,7 @@ type chosen struct {
 	requests []export.Request
 	files    []*config.File
 	options  export.Options
+	access   access
 	client   *registry.Client
 
 	manifests     []chart.Found   // of --images-from
@@ -277,6 +278,7 @@ func (c *chosen) connect(ctx context.Context) error {
 	if err := access.addFiles(c.a, c.files, c.hosts); err != nil {
 		return err
 	}
+	c.access = access
 	c.client = access.client(c.a)
 	c.source = c.client
 	dir := c.flags.cacheDirectory(c.a)
@@ -304,6 +306,16 @@ func (s *selectionFlags) cacheDirectory(a *app) string {
 		return filepath.Join(dir, "airgap", "manifests")
 	}
 	return s.cacheDir
+}
+
+// readInOrder bounds the requests under way by what a configuration allows at any one registry. In a pipe blobs wait for
+// those before them: were there more of them than a registry is asked at once, the first might wait for the others.
+func (c *chosen) readInOrder() {
+	for _, host := range c.hosts {
+		if r := c.access.files.of(host); r != nil && r.host.ReqConcurrent > 0 {
+			c.options.Jobs = min(c.options.Jobs, r.host.ReqConcurrent)
+		}
+	}
 }
 
 // plan lists, chooses and walks.
