@@ -22,6 +22,21 @@ func createPartial(path string) (*os.File, error) {
 	if err := claim(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// openPartial opens what createPartial has made in an earlier run, with its content.
+func openPartial(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := claim(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
 	return f, nil
 }
 
@@ -36,10 +51,7 @@ func claim(f *os.File) error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return ErrBusy
 	}
-	if err := f.Chmod(0o600); err != nil {
-		return err
-	}
-	return f.Truncate(0)
+	return f.Chmod(0o600)
 }
 
 // freeSpace returns how many bytes the user may still write to the file system of dir.

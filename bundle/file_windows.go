@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/windows"
@@ -14,6 +15,18 @@ func createPartial(path string) (*os.File, error) {
 		}
 	}
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// openPartial opens what createPartial has made in an earlier run, with its content.
+func openPartial(path string) (*os.File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file; remove it", path)
+	}
+	return os.OpenFile(path, os.O_RDWR, 0o600)
 }
 
 // freeSpace returns how many bytes the user may still write to the volume of dir.

@@ -29,6 +29,8 @@ type Writer struct {
 	open   func(offset int64) (io.Writer, error) // where an entry goes that begins at offset
 	commit func() error
 	abort  func() error
+	sync   func() error
+	leave  func() error
 
 	mu      sync.Mutex
 	written []bool // by row: content complete and its digest right
@@ -45,7 +47,15 @@ func Create(path string, l *Layout) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{
+	w := newFileWriter(f, path, l)
+	if err := w.begin(f); err != nil {
+		return nil, errors.Join(err, w.abort())
+	}
+	return w, nil
+}
+
+func newFileWriter(f *os.File, path string, l *Layout) *Writer {
+	return &Writer{
 		layout:  l,
 		written: make([]bool, len(l.offsets)),
 		open: func(offset int64) (io.Writer, error) {
@@ -55,11 +65,9 @@ func Create(path string, l *Layout) (*Writer, error) {
 		abort: func() error {
 			return errors.Join(f.Close(), os.Remove(f.Name()))
 		},
+		sync:  f.Sync,
+		leave: f.Close,
 	}
-	if err := w.begin(f); err != nil {
-		return nil, errors.Join(err, w.abort())
-	}
-	return w, nil
 }
 
 func (w *Writer) begin(f *os.File) error {
@@ -117,7 +125,8 @@ func readAgain(f *os.File) error {
 // notices.
 func NewStream(w io.Writer, l *Layout) (*Writer, error) {
 	buffered := bufio.NewWriterSize(w, writeBuffer)
-	s := &Writer{layout: l, written: make([]bool, len(l.offsets)), abort: func() error { return nil }}
+	nothing := func() error { return nil }
+	s := &Writer{layout: l, written: make([]bool, len(l.offsets)), abort: nothing, sync: nothing, leave: nothing}
 	position := l.headSize
 	s.open = func(offset int64) (io.Writer, error) {
 		if offset != position {
@@ -216,3 +225,16 @@ func (w *Writer) Commit() error {
 
 // Abort gives up, and removes what was written to a file.
 func (w *Writer) Abort() error { return w.abort() }
+
+// Leave gives up for now: what was written to a file stays, to be continued (see OpenPartial).
+func (w *Writer) Leave() error { return w.leave() }
+
+// Sync makes what has been written to a file survive the loss of power.
+func (w *Writer) Sync() error { return w.sync() }
+
+// Has tells whether a row of the blobs table is complete, or needs no entry of its own.
+func (w *Writer) Has(row int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.written[row] || !w.layout.HasEntry(row)
+}

@@ -8,7 +8,6 @@ package export
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -65,23 +64,29 @@ type Options struct {
 	Observer  bundle.Observer // nil: silence
 }
 
-// Output makes the writer for a planned bundle: bundle.Create for a file, bundle.NewStream for a pipe.
-type Output func(*bundle.Layout) (*bundle.Writer, bool, error)
-
-// ToFile writes to a file at path, blobs in parallel to their final place.
-func ToFile(path string) Output {
-	return func(l *bundle.Layout) (*bundle.Writer, bool, error) {
-		w, err := bundle.Create(path, l)
-		return w, true, err
-	}
+// Output is where a bundle goes.
+type Output struct {
+	path   string
+	stream io.Writer
+	// command stands for everything that the bundle is a function of but what registries answer; "" where an interrupted
+	// export is not to be continued.
+	command string
 }
 
+// ToFile writes to a file at path, blobs in parallel to their final place. What fails leaves nothing.
+func ToFile(path string) Output { return Output{path: path} }
+
+// ToResumableFile is ToFile, but what fails once the plan is signed can be continued by the same command: see Continue.
+func ToResumableFile(path, command string) Output { return Output{path: path, command: command} }
+
 // ToStream writes to w, in order.
-func ToStream(w io.Writer) Output {
-	return func(l *bundle.Layout) (*bundle.Writer, bool, error) {
-		s, err := bundle.NewStream(w, l)
-		return s, false, err
+func ToStream(w io.Writer) Output { return Output{stream: w} }
+
+func (o Output) create(l *bundle.Layout) (*bundle.Writer, error) {
+	if o.stream != nil {
+		return bundle.NewStream(o.stream, l)
 	}
+	return bundle.Create(o.path, l)
 }
 
 // Plan is what an export would carry. Nothing but manifests has been fetched for it. Close it when done.
@@ -140,24 +145,23 @@ func (p *Plan) Write(ctx context.Context, source Source, sign bundle.Signer, out
 	if err != nil {
 		return nil, err
 	}
-	writer, parallel, err := output(layout)
-	if err != nil {
-		return nil, err
-	}
-	f := fetcher{source: source, walk: p.walk, layout: layout, writer: writer, jobs: p.options.Jobs, observer: p.options.Observer}
-	p.options.Observer.Phase("fetch", f.total())
-	if err := f.fetch(ctx, parallel); err != nil {
-		return nil, errors.Join(fmt.Errorf("nothing was exported: %w", err), writer.Abort())
-	}
-	if err := writer.Commit(); err != nil {
-		return nil, err
-	}
 	result, err := p.Result()
 	if err != nil {
 		return nil, err
 	}
 	result.ManifestIndex, result.Size = layout.ManifestIndex(), layout.Size()
-	return result, nil
+	writer, err := output.create(layout)
+	if err != nil {
+		return nil, err
+	}
+	if err := output.note(result); err != nil {
+		return nil, errors.Join(err, writer.Abort())
+	}
+	f := fetcher{
+		source: source, manifest: p.walk.Manifest, open: p.walk.store.open,
+		layout: layout, writer: writer, jobs: p.options.Jobs, observer: p.options.Observer,
+	}
+	return result, output.finish(ctx, &f)
 }
 
 // Run makes a plan and writes it. Problems of several images are reported together.

@@ -18,7 +18,8 @@ import (
 // fetcher brings the planned blobs from the source into the writer.
 type fetcher struct {
 	source   Source
-	walk     *Walked
+	manifest func(bundle.Digest) (*bundle.Manifest, error)
+	open     func(bundle.Digest) (io.ReadCloser, error) // of manifests; nil where all are written
 	layout   *bundle.Layout
 	writer   *bundle.Writer
 	jobs     int
@@ -36,29 +37,40 @@ func (f *fetcher) fetch(ctx context.Context, parallel bool) error {
 	if err := f.findOrigins(); err != nil {
 		return err
 	}
+	f.observer.Phase("fetch", f.total())
 	if parallel {
 		return f.toFile(ctx)
 	}
 	return f.toStream(ctx)
 }
 
-// findOrigins notes for each blob a repository with a manifest that lists it.
+// findOrigins notes for each blob a repository with a manifest that lists it. The tables say where manifests were found.
 func (f *fetcher) findOrigins() error {
 	contents := f.layout.Contents()
 	f.origins = make([]origin, len(contents.Blobs))
-	for _, n := range f.walk.graph.nodes {
-		row, ok := contents.Find(n.digest)
-		if !ok || n.err != nil { // of an image that is missing
+	repositories, seen := map[string]name.Repository{}, make([]bool, len(contents.Blobs))
+	for i := range contents.Manifests {
+		m := &contents.Manifests[i]
+		row, _ := contents.Find(m.Digest)
+		if seen[row] {
 			continue
 		}
-		f.origins[row] = origin{repository: n.from}
-		manifest, err := f.walk.Manifest(n.digest)
+		seen[row] = true
+		repository, known := repositories[m.From]
+		if !known {
+			var err error
+			if repository, err = name.NewRepository(m.From); err != nil {
+				return err
+			}
+			repositories[m.From] = repository
+		}
+		manifest, err := f.manifest(m.Digest)
 		if err != nil {
 			return err
 		}
-		for _, d := range manifest.Blobs() {
+		for _, d := range append(manifest.Blobs(), bundle.Descriptor{Digest: m.Digest}) {
 			if row, ok := contents.Find(d.Digest); ok {
-				f.origins[row].repository = n.from
+				f.origins[row].repository = repository
 				f.origins[row].urls = append(f.origins[row].urls, d.URLs...)
 			}
 		}
@@ -66,11 +78,11 @@ func (f *fetcher) findOrigins() error {
 	return nil
 }
 
-// rows yields the rows that have to be written, in file order.
+// rows returns the rows that have to be written, in file order.
 func (f *fetcher) rows() []int {
 	var rows []int
 	for row := range f.layout.Contents().Blobs {
-		if f.layout.HasEntry(row) {
+		if !f.writer.Has(row) {
 			rows = append(rows, row)
 		}
 	}
@@ -86,10 +98,26 @@ func (f *fetcher) total() int64 {
 	return total
 }
 
-// toFile fetches side by side, the largest first, so that no large one is left over at the end.
+// toFile writes the manifests, so that from then on the file says by itself what it lacks. It fetches the rest side by
+// side, the largest first, so that no large one is left over at the end.
 func (f *fetcher) toFile(ctx context.Context) error {
 	blobs := f.layout.Contents().Blobs
 	rows := f.rows()
+	manifests := slices.IndexFunc(rows, func(row int) bool { return blobs[row].Role != bundle.RoleManifest })
+	if manifests < 0 {
+		manifests = len(rows)
+	}
+	for _, row := range rows[:manifests] {
+		if err := f.attempt(ctx, row); err != nil {
+			return err
+		}
+	}
+	if manifests > 0 {
+		if err := f.writer.Sync(); err != nil {
+			return err
+		}
+	}
+	rows = rows[manifests:]
 	slices.SortStableFunc(rows, func(a, b int) int { return int(blobs[b].Size - blobs[a].Size) })
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(f.jobs)
@@ -139,7 +167,7 @@ const chunkSize = 256 << 10 // bytes
 func (f *fetcher) copyBlob(ctx context.Context, row int, w io.Writer) error {
 	blob := f.layout.Contents().Blobs[row]
 	f.observer.Item(blob.Digest.String())
-	body, err := f.open(ctx, row)
+	body, err := f.openBlob(ctx, row)
 	if err != nil {
 		return err
 	}
@@ -160,11 +188,11 @@ func (c *countedWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// open begins to read a blob, or a manifest that the walk has already.
-func (f *fetcher) open(ctx context.Context, row int) (io.ReadCloser, error) {
+// openBlob begins to read a blob, or a manifest that the walk has already.
+func (f *fetcher) openBlob(ctx context.Context, row int) (io.ReadCloser, error) {
 	blob, from := f.layout.Contents().Blobs[row], f.origins[row]
-	if blob.Role == bundle.RoleManifest {
-		return f.walk.store.open(blob.Digest)
+	if blob.Role == bundle.RoleManifest && f.open != nil {
+		return f.open(blob.Digest)
 	}
 	body, err := f.source.Blob(ctx, from.repository.Digest(blob.Digest.String()), blob.Size)
 	if !errors.Is(err, registry.ErrNotFound) {

@@ -333,10 +333,7 @@ func (c *carried) guarded(t *testing.T, user, password string) string {
 	login := &registrytest.Login{User: user, Password: password}
 	server := registrytest.New(t, registrytest.Wrap(login.Guard))
 	config := server.AddBlob("acme/app", "application/vnd.oci.image.config.v1+json", []byte("{}"))
-	content, err := json.Marshal(bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config})
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := jsonOf(t, bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config})
 	server.AddManifest("acme/app", "1", bundle.MediaTypeOCIManifest, content)
 	return server.Host()
 }

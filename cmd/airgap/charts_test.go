@@ -51,11 +51,16 @@ func newChartSource(t *testing.T) *chartSource {
 func (c *chartSource) add(t *testing.T, repo, tag string, m bundle.Manifest) {
 	t.Helper()
 	m.SchemaVersion, m.MediaType = 2, bundle.MediaTypeOCIManifest
-	content, err := json.Marshal(m)
+	c.server.AddManifest(repo, tag, m.MediaType, jsonOf(t, m))
+}
+
+func jsonOf(t *testing.T, v any) []byte {
+	t.Helper()
+	content, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.server.AddManifest(repo, tag, m.MediaType, content)
+	return content
 }
 
 // tgz packs names and contents, as helm package does.

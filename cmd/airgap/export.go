@@ -25,6 +25,7 @@ type exportFlags struct {
 	key    string
 	output string
 	dryRun bool
+	replan bool
 }
 
 func newExport(a *app) *cobra.Command {
@@ -63,6 +64,7 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs (make one with \"airgap keygen\")")
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
+	f.BoolVar(&flags.replan, "replan", false, "begin anew where the same command was interrupted before, instead of finishing what was found then")
 	flags.add(f)
 	return cmd
 }
@@ -88,13 +90,17 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	sign := func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }
 	began := a.now()
 	var result *export.Result
+	output := flags.destination(a, chosen.fingerprint(key.Public()))
 	err = a.withProgress(func(o bundle.Observer) (err error) {
+		if result, err = flags.resume(ctx, chosen, key.Public(), output, o); !errors.Is(err, bundle.ErrNoPartial) {
+			return err
+		}
 		plan, err := chosen.plan(ctx, o)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, plan.Close()) }()
-		result, err = plan.Write(ctx, chosen.source, sign, flags.destination(a))
+		result, err = plan.Write(ctx, chosen.source, sign, output)
 		return err
 	})
 	if err != nil {
@@ -104,6 +110,23 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 		return err
 	}
 	return missingImages(result)
+}
+
+// resume continues what an earlier run of the same command has left; bundle.ErrNoPartial where there is nothing.
+func (f *exportFlags) resume(ctx context.Context, c *chosen, key signature.PublicKey, output export.Output, o bundle.Observer) (*export.Result, error) {
+	if f.replan || f.output == "-" {
+		return nil, bundle.ErrNoPartial
+	}
+	trusted := func(index bundle.Digest, sigstore []byte) error {
+		_, err := signature.Verify(sigstore, index, []signature.PublicKey{key})
+		if err == nil {
+			c.a.say("continuing %s: what was found when it was begun, even where tags have moved since (--replan looks again)", f.output)
+		}
+		return err
+	}
+	options := c.options
+	options.Observer = o
+	return export.Continue(ctx, c.source, output, trusted, options)
 }
 
 func (f *exportFlags) check(a *app) error {
@@ -130,11 +153,11 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }
 
-func (f *exportFlags) destination(a *app) export.Output {
+func (f *exportFlags) destination(a *app, command string) export.Output {
 	if f.output == "-" {
 		return export.ToStream(a.stdout)
 	}
-	return export.ToFile(f.output)
+	return export.ToResumableFile(f.output, command)
 }
 
 func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration) error {

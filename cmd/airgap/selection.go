@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/bundle"
+	"airgap/bundle/signature"
 	"airgap/export"
 	"airgap/export/cache"
 	"airgap/export/catalogue"
@@ -78,6 +81,7 @@ type chosen struct {
 	flags    *selectionFlags
 	requests []export.Request
 	files    []*config.File
+	contents [][]byte // of the files
 	options  export.Options
 	access   access
 	client   *registry.Client
@@ -103,6 +107,7 @@ func (s *selectionFlags) choose(ctx context.Context, a *app, args []string) (*ch
 		}
 		showNotes(a, parsed)
 		c.files = append(c.files, parsed)
+		c.contents = append(c.contents, parsed.Content)
 	}
 	for _, file := range s.imagesFrom {
 		found, err := readManifests(a, file)
@@ -308,6 +313,19 @@ func (s *selectionFlags) cacheDirectory(a *app) string {
 	return s.cacheDir
 }
 
+// fingerprint stands for everything that the command line and its files ask for, so that an export that was interrupted is
+// continued by the same command only. Registries' answers are no part of it.
+func (c *chosen) fingerprint(key signature.PublicKey) string {
+	h := sha256.New()
+	f := c.flags
+	fmt.Fprintf(h, "%s\n%+v\n%q\n%+v\n", key.Fingerprint(), c.requests, c.contents, c.manifests)
+	fmt.Fprintf(h, "%q %t %t %t %+v %t %q\n", f.referrersFrom, f.noDefaultReferrers, f.allowNoReferrers, f.keepGoing, c.imageSettings, f.chartImages, c.a.getenv("SOURCE_DATE_EPOCH"))
+	for _, e := range c.entries() { // what templates have made of the files is in here
+		fmt.Fprintf(h, "%q\n", e.Describe())
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
 // readInOrder bounds the requests under way by what a configuration allows at any one registry. In a pipe blobs wait for
 // those before them: were there more of them than a registry is asked at once, the first might wait for the others.
 func (c *chosen) readInOrder() {
@@ -344,8 +362,12 @@ func (c *chosen) plan(ctx context.Context, o bundle.Observer) (*export.Plan, err
 // selection is what the files and the charts come to.
 func (c *chosen) selection(ctx context.Context, o bundle.Observer) (*catalogue.Selection, error) {
 	all := &catalogue.Selection{}
+	source := c.source
+	if c.cache != nil {
+		source = c.cache.WithBlobs()
+	}
 	if entries := c.entries(); len(entries) > 0 {
-		selection, err := catalogue.Select(ctx, c.client, c.source, entries, catalogue.Options{Jobs: c.options.Jobs, Now: c.a.now(), Observer: o})
+		selection, err := catalogue.Select(ctx, c.client, source, entries, catalogue.Options{Jobs: c.options.Jobs, Now: c.a.now(), Observer: o})
 		if err != nil {
 			return nil, err
 		}
@@ -356,14 +378,14 @@ func (c *chosen) selection(ctx context.Context, o bundle.Observer) (*catalogue.S
 		if len(f.Charts) == 0 {
 			continue
 		}
-		selection, err := catalogue.SelectCharts(ctx, c.client, c.source, f.Charts, charts)
+		selection, err := catalogue.SelectCharts(ctx, c.client, source, f.Charts, charts)
 		if err != nil {
 			return nil, err
 		}
 		all.Add(selection)
 	}
 	if c.flags.chartImages {
-		selection, err := catalogue.ChartImages(ctx, c.source, slices.Concat(c.requests, all.Requests), charts)
+		selection, err := catalogue.ChartImages(ctx, source, slices.Concat(c.requests, all.Requests), charts)
 		if err != nil {
 			return nil, err
 		}

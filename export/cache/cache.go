@@ -2,8 +2,8 @@
 //
 // Manifests are kept by digest, and a digest is checked whenever one is read: whatever happens to the files, the worst
 // is that something is fetched again. Tags are asked for each time, with HEAD, which registries do not count as a pull.
-// What refers to an image is never kept, as it can change at any time. Small blobs are kept as well, since configs say
-// when an image was made. The directory is safe to delete.
+// What refers to an image is never kept, as it can change at any time. For choosing images, configs are kept as well,
+// which say when an image was made. The directory is safe to delete.
 package cache
 
 import (
@@ -80,16 +80,21 @@ const maxBlob = 64 << 10
 // blobType stands for the media type of a blob, which it does not have.
 const blobType = "application/octet-stream"
 
+// WithBlobs returns s for choosing images: it keeps small blobs as well. What is exported is not to be kept twice.
+func (s *Source) WithBlobs() export.Source { return withBlobs{s} }
+
+type withBlobs struct{ *Source }
+
 // Blob implements export.Source.
-func (s *Source) Blob(ctx context.Context, ref name.Digest, size int64) (io.ReadCloser, error) {
+func (s withBlobs) Blob(ctx context.Context, ref name.Digest, size int64) (io.ReadCloser, error) {
 	digest, err := bundle.ParseDigest(ref.DigestStr())
 	if err != nil || size > maxBlob {
-		return s.Source.Blob(ctx, ref, size)
+		return s.Source.Source.Blob(ctx, ref, size)
 	}
 	if mediaType, content, ok := s.get(digest); ok && mediaType == blobType && int64(len(content)) == size {
 		return io.NopCloser(bytes.NewReader(content)), nil
 	}
-	body, err := s.Source.Blob(ctx, ref, size)
+	body, err := s.Source.Source.Blob(ctx, ref, size)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -145,5 +146,34 @@ func TestPruneRemovesWhatIsOldAndItsOwn(t *testing.T) {
 	}
 	if _, err := os.Stat(precious); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestConfigsAreKeptForChoosingOnly(t *testing.T) {
+	w := newWorld(t)
+	config := w.server.AddBlob("acme/app", "application/vnd.oci.image.config.v1+json", []byte(`{"created":"2026-01-01T00:00:00Z"}`))
+	ref := w.server.Repo("acme/app").Digest(config.Digest.String())
+	read := func(s interface {
+		Blob(context.Context, name.Digest, int64) (io.ReadCloser, error)
+	}) {
+		t.Helper()
+		body, err := s.Blob(t.Context(), ref, config.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(body)
+		if err != nil || bundle.DigestOf(content) != config.Digest {
+			t.Fatalf("%q, %v", content, err)
+		}
+	}
+	read(w.open(t))
+	if files := w.files(t); len(files) != 0 {
+		t.Errorf("what is exported is kept: %q", files)
+	}
+	for range 3 {
+		read(w.open(t).WithBlobs())
+	}
+	if gets := w.server.Count("GET", "/blobs/"); gets != 2 {
+		t.Errorf("fetched %d times, want once for the export and once for choosing", gets)
 	}
 }

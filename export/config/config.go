@@ -47,6 +47,7 @@ type Note struct {
 // File is what a file says.
 type File struct {
 	Name             string
+	Content          []byte // as it was parsed
 	Creds            []Credential
 	Parallel         int // 0 where the file does not say
 	UserAgent        string
@@ -108,7 +109,7 @@ func Parse(fileName string, content []byte, env Environment) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	d := &decoder{env: env, file: &File{Name: fileName}, idle: map[string]*idleKey{}}
+	d := &decoder{env: env, file: &File{Name: fileName, Content: content}, idle: map[string]*idleKey{}}
 	d.document(root)
 	d.noteIdleKeys()
 	if err := d.problems.Err(); err != nil {

@@ -1,0 +1,103 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// ErrNoPartial: there is nothing that could be continued.
+var ErrNoPartial = errors.New("nothing is there to be continued")
+
+// Partial is what an interrupted export has left: a file whose head is complete, and of whose blobs some are there.
+type Partial struct {
+	*Sealed
+
+	path string
+	file *os.File
+}
+
+// OpenPartial opens what Create has begun for the file at path, and was not completed. Whether its head is one that the
+// user's own key has signed is for the caller to check, over ManifestIndex and Signature. Close leaves it as it is. Errors
+// wrap ErrNoPartial where there is nothing that could be continued, and ErrBusy.
+func OpenPartial(path string) (*Partial, error) {
+	f, err := openPartial(path + PartialSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoPartial
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	sealed, err := Open(f, info.Size())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoPartial, err), f.Close())
+	}
+	sealed.closers = append(sealed.closers, f)
+	return &Partial{Sealed: sealed, path: path, file: f}, nil
+}
+
+// Continue reads the head, checks every blob that is there, on all processors, and returns a Writer that knows them. The
+// Partial must not be closed then; the Writer does that. All manifests must be there (ErrNoPartial).
+func (p *Partial) Continue(ctx context.Context, o Observer) (*Writer, *Reader, error) {
+	reader, err := p.Reader(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", ErrNoPartial, err)
+		}
+		return nil, nil, err
+	}
+	w := newFileWriter(p.file, p.path, reader.layout)
+	if err := w.check(ctx, reader, Observe(o)); err != nil {
+		return nil, nil, err
+	}
+	for row, b := range reader.Contents().Blobs {
+		if b.Role == RoleManifest && !w.Has(row) {
+			return nil, nil, fmt.Errorf("%w: the manifest %s was not written", ErrNoPartial, b.Digest)
+		}
+	}
+	return w, reader, nil
+}
+
+// check notes which rows are right. What is wrong, or was never written, is written again.
+func (w *Writer) check(ctx context.Context, r *Reader, o Observer) error {
+	o.Phase("check what is there", w.layout.size)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.NumCPU())
+	for row := range w.written {
+		if groupCtx.Err() != nil {
+			break
+		}
+		if !w.layout.HasEntry(row) {
+			continue
+		}
+		group.Go(func() error {
+			blob, err := r.Open(row)
+			if err != nil {
+				return err
+			}
+			_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{&contextReader{groupCtx, blob}}, make([]byte, min(w.layout.contents.Blobs[row].Size+1, writeBuffer)))
+			o.Add(w.layout.contents.Blobs[row].Size)
+			switch {
+			case err == nil:
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.written[row] = true
+			case errors.Is(err, ErrDigest), errors.Is(err, ErrFormat):
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	return errors.Join(ctx.Err(), group.Wait())
+}

@@ -1,0 +1,148 @@
+package bundle_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"airgap/bundle"
+)
+
+// left begins the world's bundle at a path, writes the rows that wanted allows, and leaves it.
+func (w *world) left(t *testing.T, wanted func(row int, b bundle.Blob) bool) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "bundle.tar")
+	layout := w.plan(t)
+	writer, err := bundle.Create(path, layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for row, b := range layout.Contents().Blobs {
+		if !layout.HasEntry(row) || !wanted(row, b) {
+			continue
+		}
+		w.writeRow(t, writer, layout, row)
+	}
+	if err := writer.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (w *world) writeRow(t *testing.T, writer *bundle.Writer, layout *bundle.Layout, row int) {
+	t.Helper()
+	out, err := writer.Blob(row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write(w.blobs[layout.Contents().Blobs[row].Digest]); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever is there of the blobs, the finished file is the one that a single run makes; what was spoilt meanwhile is
+// written again.
+func TestContinue(t *testing.T) {
+	w := newWorld()
+	want := w.stream(t)
+	blobs := w.plan(t).Contents().Blobs
+	for upTo := range len(blobs) + 1 {
+		path := w.left(t, func(row int, b bundle.Blob) bool { return row < upTo || b.Role == bundle.RoleManifest })
+		spoilt := upTo == len(blobs)
+		if spoilt {
+			content, err := os.ReadFile(path + bundle.PartialSuffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := bytes.Index(content, []byte("layer layer"))
+			content[at] ^= 1
+			if err := os.WriteFile(path+bundle.PartialSuffix, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		partial, err := bundle.OpenPartial(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(partial.Signature()) != "signature of "+partial.ManifestIndex().String() {
+			t.Error("the signature is not there to be checked")
+		}
+		writer, reader, err := partial.Continue(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrote := 0
+		for row := range blobs {
+			if !writer.Has(row) {
+				wrote++
+				w.writeRow(t, writer, reader.Layout(), row)
+			}
+		}
+		if spoilt && wrote != 1 {
+			t.Errorf("%d rows were written again, want the one that was spoilt", wrote)
+		}
+		if err := writer.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("with the first %d rows: the finished file is another one (%v)", upTo, err)
+		}
+	}
+}
+
+func TestWhatCannotBeContinued(t *testing.T) {
+	w := newWorld()
+	if _, err := bundle.OpenPartial(filepath.Join(t.TempDir(), "nothing.tar")); !errors.Is(err, bundle.ErrNoPartial) {
+		t.Errorf("nothing there: %v", err)
+	}
+	path := w.left(t, func(int, bundle.Blob) bool { return false })
+	partial, err := bundle.OpenPartial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.OpenPartial(path); !errors.Is(err, bundle.ErrBusy) {
+		t.Errorf("twice at once: %v", err)
+	}
+	if _, _, err := partial.Continue(t.Context(), nil); !errors.Is(err, bundle.ErrNoPartial) {
+		t.Errorf("without its manifests: %v", err)
+	}
+	if err := partial.Close(); err != nil {
+		t.Error(err)
+	}
+	for name, damage := range map[string]func([]byte) []byte{
+		"empty":           func([]byte) []byte { return nil },
+		"cut in the head": func(b []byte) []byte { return b[:3000] },
+		"another size":    func(b []byte) []byte { return b[:len(b)-512] },
+		"a table changed": func(b []byte) []byte { return bytes.Replace(b, []byte(`"path":"acme/app"`), []byte(`"path":"acme/ape"`), 1) },
+	} {
+		path := w.left(t, func(_ int, b bundle.Blob) bool { return b.Role == bundle.RoleManifest })
+		content, err := os.ReadFile(path + bundle.PartialSuffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path+bundle.PartialSuffix, damage(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		partial, err := bundle.OpenPartial(path)
+		if err == nil {
+			_, _, err = partial.Continue(t.Context(), nil)
+			_ = partial.Close()
+		}
+		if !errors.Is(err, bundle.ErrNoPartial) {
+			t.Errorf("%s: %v", name, err)
+		}
+		// What cannot be continued is in nobody's way.
+		writer, err := bundle.Create(path, w.plan(t))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := writer.Abort(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/export/registry/registrytest"
+)
+
+// asAirgap makes the test binary behave as airgap itself, so that tests have a process to kill.
+const asAirgap = "AIRGAP_TEST_AS_AIRGAP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asAirgap) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// killable is a registry that kills whoever exports from it.
+type killable struct {
+	*carried
+	server *registrytest.Server
+
+	mu      sync.Mutex
+	after   int // blobs that are served before; -1 kills nobody
+	process *os.Process
+}
+
+func newKillable(t *testing.T) *killable {
+	t.Helper()
+	k := &killable{carried: &carried{world: newWorld(t)}, after: -1}
+	k.server = registrytest.New(t, registrytest.Faults(registrytest.On("GET", "/blobs/", k.kill)))
+	t.Setenv("AIRGAP_PASSWORD", "secret")
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	k.file, k.public = filepath.Join(k.home, "bundle.tar"), filepath.Join(k.home, "airgap.pub")
+	k.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(k.home, "airgap"))
+	k.image(t, "1", "first")
+	return k
+}
+
+const killableLayers = 12
+
+// image gives a tag an image of its own layers.
+func (k *killable) image(t *testing.T, tag, seed string) {
+	t.Helper()
+	config := k.server.AddBlob("acme/app", "application/vnd.oci.image.config.v1+json", fmt.Appendf(nil, `{"of":%q}`, seed))
+	m := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config}
+	for i := range killableLayers {
+		content := bytes.Repeat(fmt.Appendf(nil, "%s layer %d\n", seed, i), 1000*(i+1))
+		m.Layers = append(m.Layers, k.server.AddBlob("acme/app", "application/vnd.oci.image.layer.v1.tar", content))
+	}
+	k.server.AddManifest("acme/app", tag, m.MediaType, jsonOf(t, m))
+}
+
+// kill kills the process in the middle of its last blob.
+func (k *killable) kill(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.after != 0 {
+		k.after--
+		return false
+	}
+	k.after = -1
+	_ = k.process.Kill()
+	return registrytest.DropAfter(500)(w, r, next)
+}
+
+// start runs an export in a process of its own, which the registry kills after so many blobs. It returns whether it was.
+func (k *killable) start(t *testing.T, after int) (killed bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, os.Args[0], "export", k.server.Host()+"/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file)
+	command.Env = append(os.Environ(), asAirgap+"=1")
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	k.mu.Lock()
+	k.after = after
+	err := command.Start()
+	k.process = command.Process
+	k.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = command.Wait()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != -1) {
+		t.Fatalf("the export failed: %v\n%s", err, stderr.String())
+	}
+	return err != nil
+}
+
+// Killed after any number of blobs, once or again and again, the export that is run again makes the file that one run
+// makes; and what is there is not fetched again.
+func TestKilledExportIsContinued(t *testing.T) {
+	k := newKillable(t)
+	if k.start(t, -1) {
+		t.Fatal("killed without being asked for")
+	}
+	want, err := os.ReadFile(k.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for after := range killableLayers + 1 {
+		if err := os.Remove(k.file); err != nil {
+			t.Fatal(err)
+		}
+		if !k.start(t, after) {
+			t.Fatalf("not killed after %d blobs", after)
+		}
+		if _, err := os.Stat(k.file); err == nil {
+			t.Fatal("something looks finished")
+		}
+		again := k.start(t, after/2)
+		k.server.Forget()
+		if again && k.start(t, -1) {
+			t.Fatal("killed without being asked for")
+		}
+		got, err := os.ReadFile(k.file)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("after %d blobs: the finished file is another one (%v)", after, err)
+		}
+		// The blobs that were under way when it was killed are the most that is fetched twice.
+		if fetched := k.server.Count("GET", "/blobs/"); again && fetched > killableLayers+1 {
+			t.Errorf("after %d blobs: %d more were fetched", after, fetched)
+		}
+		if left := k.matches(t, "bundle.tar.*"); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+// The images are those that were found when the export was begun, unless it is told to look again.
+func TestContinuedExportKeepsItsSnapshot(t *testing.T) {
+	k := newKillable(t)
+	if !k.start(t, 3) {
+		t.Fatal("not killed")
+	}
+	first := bundle.DigestOf(k.server.StoredManifest("acme/app", "1"))
+	k.image(t, "1", "second")
+	args := []string{"export", k.server.Host() + "/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file}
+	k.expect(t, exitOK, "even where tags have moved since", args...)
+	if !strings.Contains(k.err.String(), first.String()) || len(k.inspected(t)) != 1 || k.inspected(t)["acme/app:1"].Digest != first {
+		t.Errorf("not the image that was found first:\n%s", k.err.String())
+	}
+	if !k.start(t, 3) {
+		t.Fatal("not killed")
+	}
+	k.image(t, "1", "third")
+	k.expect(t, exitOK, "", append(args, "--replan")...)
+	if want := bundle.DigestOf(k.server.StoredManifest("acme/app", "1")); k.inspected(t)["acme/app:1"].Digest != want {
+		t.Error("--replan did not look again")
+	}
+	// Another command does not take it up, and neither does another key.
+	if !k.start(t, 3) {
+		t.Fatal("not killed")
+	}
+	k.expect(t, exitOK, "2 images", append(args, k.server.Host()+"/acme/app:1=other:1")...)
+}
+
+// A layer that fails after the plan was signed fails the export, and running it again continues.
+func TestFailedLayerIsContinued(t *testing.T) {
+	k := newKillable(t)
+	k.server.Inject(registrytest.On("GET", "/blobs/", registrytest.Times(1, registrytest.Code(404, "BLOB_UNKNOWN", "gone"))))
+	args := []string{"export", k.server.Host() + "/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file}
+	k.expect(t, exitMissing, "run the same command again to continue", args...)
+	if _, err := os.Stat(k.file); err == nil {
+		t.Fatal("something looks finished")
+	}
+	k.expect(t, exitOK, "continuing", args...)
+	k.expect(t, exitOK, "all digests are right", "verify", k.file, "--key", k.public)
+	if left := k.matches(t, "bundle.tar.*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
