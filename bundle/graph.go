@@ -214,8 +214,8 @@ func (w *walker) find(parent Digest, d Descriptor) int32 {
 func (w *walker) checkRoot(root int) {
 	c := newRootCheck(w, root)
 	r := &w.contents.Roots[root]
-	start, _ := w.contents.Find(r.Digest)
-	if !c.reach(int32(start), func(m *ManifestRow) bool {
+	start, found := w.contents.Find(r.Digest)
+	if !found || !c.reach(int32(start), func(m *ManifestRow) bool {
 		return m.Via == ViaRoot && m.MediaType == r.MediaType && m.Size == r.Size && m.ArtifactType == r.ArtifactType
 	}) {
 		w.bad("%s: no row of the manifests table is the root", r.Source)

@@ -202,6 +202,9 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 	if err := header.check(); err != nil {
 		return nil, err
 	}
+	if header.Requires == nil || header.Bases == nil || !bytes.Equal(compact(header), headerBytes) {
+		return nil, fmt.Errorf("%w: the header is not spelled as FORMAT.md says", ErrFormat)
+	}
 	for i, table := range s.tables {
 		if err := s.checkDigest(ctx, s.tablesAt[i], table); err != nil {
 			return nil, fmt.Errorf("%s: %w", tableNames[i].title, err)

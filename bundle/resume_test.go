@@ -118,7 +118,9 @@ func TestWhatCannotBeContinued(t *testing.T) {
 		"empty":           func([]byte) []byte { return nil },
 		"cut in the head": func(b []byte) []byte { return b[:3000] },
 		"another size":    func(b []byte) []byte { return b[:len(b)-512] },
-		"a table changed": func(b []byte) []byte { return bytes.Replace(b, []byte(`"path":"acme/app"`), []byte(`"path":"acme/ape"`), 1) },
+		"a table changed": func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"path":"acme/app"`), []byte(`"path":"acme/ape"`), 1)
+		},
 	} {
 		path := w.left(t, func(_ int, b bundle.Blob) bool { return b.Role == bundle.RoleManifest })
 		content, err := os.ReadFile(path + bundle.PartialSuffix)
