@@ -24,8 +24,9 @@ type Source interface {
 	Manifest(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error)
 	// Resolve returns the descriptor of a manifest without its bytes; registry.ErrNotFound where there is none.
 	Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error)
-	// Referrers lists what refers to a manifest, whole, or fails.
-	Referrers(ctx context.Context, subject name.Digest) (registry.Referrers, error)
+	// ReferrersAmong lists what refers to a manifest, whole, or fails. hasTag says which tags the repository has; nil is not
+	// known.
+	ReferrersAmong(ctx context.Context, subject name.Digest, hasTag func(tag string) bool) (registry.Referrers, error)
 	// AnonymousRefused tells whether ref cannot be seen without credentials.
 	AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error)
 	// Blob streams exactly size bytes; whether they are the right ones is for the caller to check.

@@ -251,7 +251,7 @@ func (g *graph) findReferrers(ctx context.Context, v *view, n *node) error {
 
 // listReferrers lists the referrers of n in one repository.
 func (g *graph) listReferrers(ctx context.Context, v *view, n *node, repository name.Repository) error {
-	referrers, err := g.source.Referrers(ctx, repository.Digest(n.digest.String()))
+	referrers, err := g.source.ReferrersAmong(ctx, repository.Digest(n.digest.String()), g.options.hasTag(repository))
 	if err != nil {
 		return err
 	}
@@ -305,10 +305,10 @@ func (n *node) leave(desc bundle.Descriptor, from name.Repository, artifactType,
 
 // findCosignTags looks for the tags under which cosign 2 keeps what belongs to n.
 func (g *graph) findCosignTags(ctx context.Context, v *view, n *node, repository name.Repository) error {
-	listed, isListed := g.options.Tags[repository.Name()]
+	hasTag := g.options.hasTag(repository)
 	for _, suffix := range bundle.CosignSuffixes {
 		tag := n.digest.FallbackTag() + suffix
-		if _, ok := listed[tag]; isListed && !ok {
+		if hasTag != nil && !hasTag(tag) {
 			continue
 		}
 		desc, err := g.source.Resolve(ctx, repository.Tag(tag))

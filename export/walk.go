@@ -21,6 +21,18 @@ type WalkOptions struct {
 	Tags map[string]DigestTags
 }
 
+// hasTag returns whether a digest tag is in the list of a repository; nil where that has not been listed.
+func (o *WalkOptions) hasTag(repository name.Repository) func(tag string) bool {
+	tags, isListed := o.Tags[repository.Name()]
+	if !isListed {
+		return nil
+	}
+	return func(tag string) bool {
+		_, ok := tags[tag]
+		return ok
+	}
+}
+
 // DigestTags are the tags of a repository that begin with sha256-.
 type DigestTags map[string]struct{}
 
@@ -86,6 +98,9 @@ func (w *Walked) Err() error {
 	return problems.Err()
 }
 
+// maxWarningsShown bounds the warnings that an observer gets: a catalogue may have thousands of images without proofs.
+const maxWarningsShown = 20
+
 // Walk resolves the requests and finds everything that hangs from them, at any depth (DESIGN.md, "What is carried
 // for each image"). Images are walked side by side, jobs requests at a time, and what they share is looked up once.
 // One image that fails does not end the walk: see Walked.Failures. The error is about the walk itself.
@@ -113,7 +128,11 @@ func Walk(ctx context.Context, source Source, requests []Request, jobs int, o Wa
 		w.assemble(&requests[i], &roots[i])
 	}
 	slices.SortStableFunc(w.Failures, func(a, b Failure) int { return compareStrings(a.Source, b.Source) })
-	for _, warning := range w.Warnings {
+	for i, warning := range w.Warnings {
+		if i == maxWarningsShown {
+			observer.Warn(fmt.Sprintf("and %d more warnings like these (--json has all)", len(w.Warnings)-i))
+			break
+		}
 		observer.Warn(warning)
 	}
 	return w, nil

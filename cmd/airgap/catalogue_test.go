@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -348,4 +349,21 @@ func TestOneRequestAtATimeIntoAPipe(t *testing.T) {
 	}
 	c.file = c.write(t, "piped.tar", c.out.String())
 	c.expect(t, exitOK, "all digests are right", "verify", c.file, "--key", c.public)
+}
+
+// A credential helper is asked for the registry, or for the name that the file gives it.
+func TestCredentialHelperOfAConfiguration(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a shell script cannot stand in for a credential helper here")
+	}
+	c := newSource(t)
+	host := c.guarded(t, "ada", "from-the-helper")
+	dir := t.TempDir()
+	script := "#!/bin/sh\nread server\n[ \"$1 $server\" = \"get mirror.example.com\" ] || exit 1\necho '{\"ServerURL\":\"x\",\"Username\":\"ada\",\"Secret\":\"from-the-helper\"}'\n"
+	if err := os.WriteFile(filepath.Join(dir, "docker-credential-acme"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	config := c.write(t, "regsync.yaml", fmt.Sprintf("creds: [{registry: %q, credHelper: docker-credential-acme, credHost: mirror.example.com}]\nsync: [{source: '%s/acme/app:1', target: mirror/app, type: image}]\n", host, host))
+	c.export(t, exitOK, "1 image", "-c", config)
 }

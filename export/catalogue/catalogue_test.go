@@ -204,3 +204,40 @@ func TestListsAreSharedWithTheWalk(t *testing.T) {
 		t.Errorf("%d requests for tags that are not in the list", n)
 	}
 }
+
+// At a registry without the referrers API the fallback tags are in the list, too: those that are there are read, and no
+// other is asked for.
+func TestFallbackTagsAreTakenFromTheList(t *testing.T) {
+	s := New(t, NoReferrersAPI())
+	image(t, s, "acme/app", "1", "1h")
+	index := bundle.DigestOf(s.StoredManifest("acme/app", "1"))
+	empty := s.AddBlob("acme/app", bundle.MediaTypeEmptyJSON, []byte("{}"))
+	content, err := json.Marshal(bundle.Manifest{
+		SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, ArtifactType: "application/spdx+json", Config: &empty, Layers: []bundle.Descriptor{empty},
+		Subject: &bundle.Descriptor{MediaType: bundle.MediaTypeOCIIndex, Digest: index, Size: int64(len(s.StoredManifest("acme/app", "1")))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sbom := s.AddManifest("acme/app", "", bundle.MediaTypeOCIManifest, content)
+	list, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": bundle.MediaTypeOCIIndex, "manifests": []bundle.Descriptor{sbom}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.AddManifest("acme/app", index.FallbackTag(), bundle.MediaTypeOCIIndex, list)
+
+	got := choose(t, fmt.Sprintf("sync: [{source: %s/acme/app, target: x, type: repository, tags: {allow: ['1']}}]", s.Host()))
+	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
+	s.Forget()
+	plan, err := export.MakePlan(t.Context(), client, got.Requests, export.Options{Walk: export.WalkOptions{Tags: got.Tags}, Created: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plan.Close()
+	if _, found := plan.Contents.Find(sbom.Digest); !found {
+		t.Error("the SBOM under the fallback tag is not carried")
+	}
+	if n := s.Count(http.MethodGet, "/manifests/sha256-"); n != 1 {
+		t.Errorf("%d fallback tags were read, want the one that there is", n)
+	}
+}

@@ -47,6 +47,12 @@ var errBothWays = errors.New("the registry answers both ways, with a referrers A
 // another time has none is an error too.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers, error) {
+	return c.ReferrersAmong(ctx, subject, nil)
+}
+
+// ReferrersAmong is Referrers where the tags of the repository have just been listed: without the API, a fallback tag that
+// is not among them, by hasTag, is not asked for. nil is not known.
+func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag func(tag string) bool) (Referrers, error) {
 	s := c.session(subject.Context(), pull)
 	r := &request{
 		op: "list referrers of", ref: displayRef(subject.Name()), home: s.home, session: s, method: http.MethodGet,
@@ -72,6 +78,9 @@ func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers,
 	}
 	if err := s.home.noteReferrers(apiAbsent); err != nil {
 		return Referrers{}, r.fail(err)
+	}
+	if hasTag != nil && !hasTag(digest.FallbackTag()) {
+		return Referrers{}, nil
 	}
 	descriptors, err := c.fallbackReferrers(ctx, s, r, subject.Context().Tag(digest.FallbackTag()))
 	return Referrers{Descriptors: descriptors}, err
