@@ -15,7 +15,7 @@ import (
 	"airgap/export/registry/registrytest"
 )
 
-// source is the fixture in two registries, and keys.
+// newSource has the fixture in two registries, and keys.
 func newSource(t *testing.T) *carried {
 	t.Helper()
 	c := &carried{world: newWorld(t), fixture: bundletest.LoadFixture(t)}
@@ -285,7 +285,7 @@ func TestConfigCheck(t *testing.T) {
 	w := newWorld(t)
 	dhi := strings.NewReplacer("IMAGES", "docker.io", "ATTESTATIONS", "registry.scout.docker.com").Replace(dhi)
 	good := w.write(t, "good.yaml", dhi)
-	w.expect(t, exitOK, "is fine: 1 entry", "config", "check", good)
+	w.expect(t, exitOK, "is fine; entries: 1", "config", "check", good)
 	if out := w.out.String(); !strings.Contains(out, "deny .*alpine.*, .*debian12.*") || !strings.Contains(out, ":7:5: repository docker.io/acme/dhi-python -> mirror/dhi-python") {
 		t.Error(out)
 	}

@@ -337,6 +337,6 @@ func checkConfig(a *app, file string, strict, asJSON bool) error {
 			a.print("  %s", line)
 		}
 	}
-	a.say("%s is fine: %s", file, terminal.Count(len(s.Entries), "entry"))
+	a.say("%s is fine; entries: %d", file, len(s.Entries))
 	return nil
 }

@@ -23,14 +23,8 @@ type carried struct {
 // exportFixture exports every root of the fixture with the command line.
 func exportFixture(t *testing.T) *carried {
 	t.Helper()
-	c := &carried{world: newWorld(t), fixture: bundletest.LoadFixture(t)}
-	c.images, c.attestations = bundletest.StartRegistry(t, true), bundletest.StartRegistry(t, false)
-	c.fixture.Push(t, map[string]string{bundletest.Images: c.images, bundletest.Attestations: c.attestations})
-	t.Setenv("AIRGAP_PASSWORD", "secret")
-	prefix := filepath.Join(c.home, "airgap")
-	c.file, c.public = filepath.Join(c.home, "bundle.tar"), prefix+".pub"
-	c.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", prefix)
-	args := []string{"export", "--key", prefix + ".key", "-o", c.file, "--referrers-from", c.images + "/acme/dhi-python=" + c.attestations + "/acme/dhi-python"}
+	c := newSource(t)
+	args := []string{"export", "--key", filepath.Join(c.home, "airgap.key"), "-o", c.file, "--referrers-from", c.images + "/acme/dhi-python=" + c.attestations + "/acme/dhi-python"}
 	for _, root := range c.fixture.Roots() {
 		args = append(args, c.images+"/"+root.Reference())
 	}

@@ -262,9 +262,9 @@ func (s *selector) tooYoung(ctx context.Context, minAge time.Duration, ref name.
 	case err != nil:
 		return "", err
 	case made.IsZero():
-		return fmt.Sprintf("minAge %s: it does not say when it was made", minAge), nil
+		return fmt.Sprintf("minAge %s: it does not say when it was made", config.Span(minAge)), nil
 	case s.options.Now.Sub(made) < minAge:
-		return fmt.Sprintf("minAge %s: made %s, waits until %s", minAge, made.UTC().Format(time.RFC3339), made.Add(minAge).UTC().Format(time.RFC3339)), nil
+		return fmt.Sprintf("minAge %s: made %s, waits until %s", config.Span(minAge), made.UTC().Format(time.RFC3339), made.Add(minAge).UTC().Format(time.RFC3339)), nil
 	}
 	return "", nil
 }

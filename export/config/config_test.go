@@ -141,26 +141,26 @@ func TestEveryKey(t *testing.T) {
 repositories: allow library/.*; deny .*test
 tags: allow latest
 the newest 3 of these
-not younger than 72h0m0s
+not younger than 72h
 referrers: only application/spdx+json, org.example.kind=proof, with what refers to these
 nondistributable layers: carried
 only of media type application/vnd.oci.image.index.v1+json
-waits 15m0s whenever fewer than 100 pulls are left`,
+waits 15m whenever fewer than 100 pulls are left`,
 		`repository docker.io/acme/app -> docker.io/acme/app
 tags: semverRange >=1
-not younger than 168h0m0s
+not younger than 168h
 referrers: all
 platforms: linux/amd64, linux/arm64
 nondistributable layers: carried
 only of media type application/vnd.oci.image.index.v1+json
-waits 5m0s whenever fewer than 5 pulls are left`,
+waits 5m whenever fewer than 5 pulls are left`,
 		`image docker.io/library/busybox:1@` + bundle.EmptyJSON.String() + ` -> busybox:latest
-not younger than 72h0m0s
+not younger than 72h
 referrers: left out, also from proofs.example.com/busybox, to proofs; cosign tags: left out
 platforms: linux/arm/v7
 nondistributable layers: carried
 only of media type application/vnd.oci.image.index.v1+json
-waits 15m0s whenever fewer than 100 pulls are left`,
+waits 15m whenever fewer than 100 pulls are left`,
 	} {
 		got := strings.Join(file.Entries[i].Describe(), "\n")
 		if got != want {

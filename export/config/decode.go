@@ -274,3 +274,15 @@ func (d *decoder) items(v *yamltree.Value) []*yamltree.Value {
 	}
 	return v.Items
 }
+
+// Span writes a time as people do: 72h, and not 72h0m0s.
+func Span(d time.Duration) string {
+	s := d.String()
+	if rest, ok := strings.CutSuffix(s, "m0s"); ok {
+		s = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(s, "h0m"); ok {
+		s = rest + "h"
+	}
+	return s
+}

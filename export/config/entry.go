@@ -454,7 +454,7 @@ func (e *Entry) Describe() []string {
 		add("the newest %d of these", e.Latest)
 	}
 	if e.MinAge > 0 {
-		add("not younger than %s", e.MinAge)
+		add("not younger than %s", Span(e.MinAge))
 	}
 	add("%s", e.describeReferrers())
 	if len(e.Settings.Platforms) > 0 {
@@ -471,7 +471,7 @@ func (e *Entry) Describe() []string {
 		add("only of media type %s", strings.Join(e.Settings.MediaTypes, ", "))
 	}
 	if e.RateLimit.Min > 0 {
-		add("waits %s whenever fewer than %d pulls are left", e.RateLimit.Retry, e.RateLimit.Min)
+		add("waits %s whenever fewer than %d pulls are left", Span(e.RateLimit.Retry), e.RateLimit.Min)
 	}
 	return lines
 }
