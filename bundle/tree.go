@@ -37,7 +37,18 @@ func NewTree(image Image, manifest func(Digest, string) (*Manifest, error)) (*Tr
 	if i := slices.IndexFunc(t.rows[root.Digest], func(r ManifestRow) bool { return r.Via == ViaRoot }); i >= 0 {
 		start = t.rows[root.Digest][i]
 	}
-	return t.branch(start, "")
+	tree, err := t.branch(start, "")
+	if err != nil || root.Original.IsZero() {
+		return tree, err
+	}
+	for _, referrer := range t.attached[root.Original] { // of the index of which the root is a part
+		branch, err := t.branch(referrer, "")
+		if err != nil {
+			return nil, err
+		}
+		tree.Referrers = append(tree.Referrers, branch)
+	}
+	return tree, nil
 }
 
 type treeMaker struct {

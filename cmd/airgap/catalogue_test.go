@@ -201,6 +201,13 @@ func TestKeepGoing(t *testing.T) {
 		t.Fatalf("exit code %d\n%s", code, c.err.String())
 	}
 	c.expect(t, exitOK, "all digests are right", "verify", c.file, "--key", c.public)
+	if !strings.Contains(c.err.String(), "acme/docker:gone") {
+		t.Errorf("verify does not say what is missing:\n%s", c.err.String())
+	}
+	c.expect(t, exitOK, "", "inspect", c.file)
+	if !strings.Contains(c.out.String(), "missing: "+c.images+"/acme/gone: ") {
+		t.Errorf("inspect does not say what is missing:\n%s", c.out.String())
+	}
 	target := bundletest.StartRegistry(t, true)
 	c.expect(t, exitOK, "acme/docker:gone", "import", c.file, target, "--key", c.public)
 }
@@ -218,6 +225,10 @@ func TestPlatforms(t *testing.T) {
 	}
 	if len(tree.Children) != 2 || len(tree.FindPlatform("linux/arm64").Referrers) == 0 {
 		t.Errorf("%d manifests, want the image with its referrers and what BuildKit attests of it", len(tree.Children))
+	}
+	c.expect(t, exitOK, "", "inspect", c.file)
+	if !strings.Contains(c.out.String(), "(only linux/arm64 of "+original+")") {
+		t.Errorf("inspect does not say what was left out:\n%s", c.out.String())
 	}
 	rewritten := tree.Digest
 	for name, api := range map[string]bool{"with the referrers API": true, "without": false} {

@@ -60,6 +60,8 @@ type inspection struct {
 	Bundle *bundleFacts  `json:"bundle,omitempty"`
 	Images []imageFacts  `json:"images"`
 	Totals bundle.Counts `json:"totals"`
+	// Missing are images that were asked for at export and could not be had.
+	Missing []bundle.Missing `json:"missing,omitempty"`
 }
 
 type bundleFacts struct {
@@ -74,6 +76,11 @@ type imageFacts struct {
 	Destination string       `json:"destination,omitempty"`
 	Private     bool         `json:"private"`
 	Tree        *bundle.Tree `json:"tree"`
+
+	Platforms    []string      `json:"platforms,omitempty"` // those that were asked for, where not all were
+	Original     bundle.Digest `json:"original,omitzero"`   // index of which this one is a part
+	ReferrerPath string        `json:"referrerPath,omitempty"`
+	UsedBy       []string      `json:"usedBy,omitempty"` // charts
 }
 
 func runInspect(ctx context.Context, a *app, flags *inspectFlags, arg string) error {
@@ -132,13 +139,16 @@ func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, file string
 	}
 	contents := reader.Contents()
 	facts.Created = contents.Header.Created
-	found = &inspection{Bundle: facts, Totals: contents.Header.Counts}
+	found = &inspection{Bundle: facts, Totals: contents.Header.Counts, Missing: contents.Missing}
 	for i, root := range contents.Roots {
 		tree, err := bundle.NewTree(contents.Image(i), reader.ParseManifest)
 		if err != nil {
 			return nil, err
 		}
-		found.Images = append(found.Images, imageFacts{root.Source, root.Destination(), root.Private, tree})
+		found.Images = append(found.Images, imageFacts{
+			Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: tree,
+			Platforms: root.Platforms, Original: root.Original, ReferrerPath: root.ReferrerPath, UsedBy: root.UsedBy,
+		})
 	}
 	return found, nil
 }
@@ -220,6 +230,10 @@ func (i *inspection) show(a *app) {
 		a.print("%s", image.heading())
 		showTree(a, image.Tree, "", "")
 	}
+	for _, m := range i.Missing {
+		a.print("")
+		a.print("missing: %s: %s", m.Source, m.Reason)
+	}
 	a.print("")
 	a.print("%s, %s, %s", terminal.Count(i.Totals.Roots, "image"), terminal.Count(i.Totals.Blobs, "blob"), terminal.Bytes(i.Totals.StoredBytes))
 }
@@ -231,6 +245,16 @@ func (f *imageFacts) heading() string {
 	}
 	if f.Private {
 		heading += " (private)"
+	}
+	if len(f.Platforms) > 0 {
+		heading += " (only " + strings.Join(f.Platforms, ", ")
+		if !f.Original.IsZero() {
+			heading += " of " + f.Original.String()
+		}
+		heading += ")"
+	}
+	if f.ReferrerPath != "" {
+		heading += ", referrers to " + f.ReferrerPath
 	}
 	return heading
 }

@@ -348,6 +348,11 @@ func (c *chosen) plan(ctx context.Context, o bundle.Observer) (*export.Plan, err
 		o.Warn(warning)
 	}
 	requests = slices.Concat(requests, selection.Requests)
+	for _, r := range selection.Requests { // registries that nobody has named, of the images of charts
+		if host := r.Ref.Context().RegistryStr(); !slices.Contains(c.hosts, host) {
+			c.hosts = append(c.hosts, host)
+		}
+	}
 	options.Failures, options.Excluded, options.Walk.Tags = selection.Failures, selection.Excluded, selection.Tags
 	options.Found, options.Unparsed = selection.Found, selection.Unparsed
 	plan, err := export.MakePlan(ctx, c.source, requests, options)

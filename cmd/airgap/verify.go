@@ -76,6 +76,9 @@ func showVerified(a *app, flags *verifyFlags, b *verify.Bundle, took time.Durati
 	a.say("signed by %s", b.Key().Fingerprint())
 	a.say("%s, %s, %s, made %s: all digests are right (%s)",
 		terminal.Count(header.Counts.Roots, "image"), terminal.Count(header.Counts.Stored, "blob"), terminal.Bytes(header.Counts.StoredBytes), header.Created, terminal.Duration(took))
+	for _, m := range b.Contents().Missing {
+		a.warn("not in the bundle, since it could not be had at export: %s: %s", m.Source, m.Reason)
+	}
 	if flags.json {
 		return a.printJSON(verifyResult{b.ManifestIndex(), b.Key().Fingerprint(), header.Created, header.Counts})
 	}

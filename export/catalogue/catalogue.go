@@ -54,7 +54,7 @@ func Select(ctx context.Context, lister Lister, source export.Source, entries []
 	if o.Jobs <= 0 {
 		o.Jobs = export.DefaultJobs
 	}
-	s := &selector{lister: lister, source: source, options: o, observer: bundle.Observe(o.Observer), lists: map[string]*tagList{}}
+	s := &selector{lister: lister, source: limited{source, make(chan struct{}, o.Jobs)}, options: o, observer: bundle.Observe(o.Observer), lists: map[string]*tagList{}}
 	s.observer.Phase("list", 0)
 	parts := make([]*part, 0, len(entries))
 	for i := range entries {
@@ -82,12 +82,31 @@ type selector struct {
 	source   export.Source
 	options  Options
 	observer bundle.Observer
+	times    sync.Map // when images were made, by reference
 
 	mu       sync.Mutex
 	lists    map[string]*tagList // by repository
 	excluded []export.Excluded   // repositories
 	warnings []string
 	failures []export.Failure
+}
+
+// limited keeps to a number of requests at once, whoever makes them.
+type limited struct {
+	export.Source
+
+	slots chan struct{}
+}
+
+// Manifest implements export.Source.
+func (l limited) Manifest(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error) {
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+		return l.Source.Manifest(ctx, ref)
+	case <-ctx.Done():
+		return bundle.Descriptor{}, nil, ctx.Err()
+	}
 }
 
 // part is a repository, or an image, of one entry.
@@ -220,11 +239,18 @@ func (s *selector) newestFirst(ctx context.Context, p *part, tags []string) ([]s
 	if newest, ok := config.NewestVersions(tags); ok {
 		return newest, nil
 	}
-	made := map[string]time.Time{}
+	var requests []export.Request
 	for _, tag := range tags {
-		at, err := s.created(ctx, p.repo.Tag(tag))
+		requests = append(requests, p.request(tag))
+	}
+	if err := s.lookAhead(ctx, requests); err != nil {
+		return nil, err
+	}
+	made := map[string]time.Time{}
+	for i, tag := range tags {
+		at, err := s.made(ctx, requests[i].Ref)
 		if err != nil {
-			return nil, fmt.Errorf("when %s was made: %w", tag, err)
+			return nil, err
 		}
 		made[tag] = at
 	}
@@ -233,8 +259,39 @@ func (s *selector) newestFirst(ctx context.Context, p *part, tags []string) ([]s
 	return tags, nil
 }
 
+// lookAhead finds out side by side when images were made, where one after the other would take long.
+func (s *selector) lookAhead(ctx context.Context, requests []export.Request) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(s.options.Jobs)
+	for _, r := range requests {
+		group.Go(func() error {
+			_, err := s.made(groupCtx, r.Ref)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// made returns when an image was made, and asks for that once.
+func (s *selector) made(ctx context.Context, ref name.Reference) (time.Time, error) {
+	if at, known := s.times.Load(ref.Name()); known {
+		return at.(time.Time), nil //nolint:forcetypeassert // nothing else is stored
+	}
+	at, err := s.created(ctx, ref)
+	if err != nil {
+		return at, fmt.Errorf("when %s was made: %w", ref, err)
+	}
+	s.times.Store(ref.Name(), at)
+	return at, nil
+}
+
 // chooseOld takes the first Latest requests of images that are old enough.
 func (s *selector) chooseOld(ctx context.Context, p *part, requests []export.Request) error {
+	if p.entry.MinAge > 0 && p.entry.Latest == 0 { // otherwise the first few are enough
+		if err := s.lookAhead(ctx, requests); err != nil {
+			return err
+		}
+	}
 	for _, r := range requests {
 		if p.entry.Latest > 0 && len(p.requests) == p.entry.Latest {
 			p.exclude(r.Source, fmt.Sprintf("latest %d", p.entry.Latest))
@@ -243,7 +300,7 @@ func (s *selector) chooseOld(ctx context.Context, p *part, requests []export.Req
 		if p.entry.MinAge > 0 {
 			rule, err := s.tooYoung(ctx, p.entry.MinAge, r.Ref)
 			if err != nil {
-				return fmt.Errorf("when %s was made: %w", r.Source, err)
+				return err
 			}
 			if rule != "" {
 				p.exclude(r.Source, rule)
@@ -257,7 +314,7 @@ func (s *selector) chooseOld(ctx context.Context, p *part, requests []export.Req
 }
 
 func (s *selector) tooYoung(ctx context.Context, minAge time.Duration, ref name.Reference) (rule string, err error) {
-	made, err := s.created(ctx, ref)
+	made, err := s.made(ctx, ref)
 	switch {
 	case err != nil:
 		return "", err
