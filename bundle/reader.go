@@ -45,6 +45,9 @@ func (s *Sealed) Close() error {
 	return errors.Join(errs...)
 }
 
+// Own makes Close close c as well: what the bundle is read from.
+func (s *Sealed) Own(c io.Closer) { s.closers = append(s.closers, c) }
+
 // OpenFile opens the bundle at path. The file stays open until Close, so that what was checked is what is read.
 func OpenFile(path string) (*Sealed, error) {
 	f, err := os.Open(path)

@@ -32,7 +32,7 @@ type importFlags struct {
 func newImport(a *app) *cobra.Command {
 	var flags importFlags
 	cmd := &cobra.Command{
-		Use:     "import FILE|- REGISTRY[/PREFIX] --key FILE",
+		Use:     "import FILE|-|VOLUMES... REGISTRY[/PREFIX] --key FILE",
 		Short:   "Check a bundle, and push what it holds into a registry",
 		GroupID: groupCarry,
 		Long: `Check a bundle and push everything in it into a registry. Nothing is written before the signature has been
@@ -53,11 +53,15 @@ another path; PREFIX is not applied to those.
   airgap import monday.tar harbor.example.com --key airgap.pub \
     --only 'docker.io/acme/*' --map 'docker.io/acme/*=hardened/*'
 
+  # In volumes, read where they lie
+  airgap import /media/disk1 /media/disk2 harbor.example.com/mirror --key airgap.pub
+
   # From a data diode, in one pass
   receive-from-diode | airgap import - harbor.example.com/mirror --key airgap.pub --report report.json`,
-		Args: exactArgs("FILE", "REGISTRY[/PREFIX]"),
+		Args: atLeast("FILE", "REGISTRY[/PREFIX]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runImport(cmd.Context(), a, &flags, args[0], args[1])
+			last := len(args) - 1
+			return runImport(cmd.Context(), a, &flags, args[:last], args[last])
 		},
 	}
 	f := cmd.Flags()
@@ -92,7 +96,7 @@ func (f *importFlags) options(destination string) (importer.Options, error) {
 	return o, nil
 }
 
-func runImport(ctx context.Context, a *app, flags *importFlags, file, destination string) (err error) {
+func runImport(ctx context.Context, a *app, flags *importFlags, files []string, destination string) (err error) {
 	options, err := flags.options(destination)
 	if err != nil {
 		return err
@@ -102,7 +106,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, file, destinatio
 	if err != nil {
 		return err
 	}
-	sealed, checked, err := openVerified(ctx, a, file, flags.keys)
+	sealed, _, checked, err := openVerified(ctx, a, files, flags.keys)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, arg string) er
 }
 
 func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, file string) (found *inspection, err error) {
-	sealed, err := openSealed(a, file)
+	sealed, _, err := openSealed(a, file)
 	if err != nil {
 		return nil, err
 	}

@@ -89,6 +89,8 @@ internet.`,
 		newVerify(a),
 		newImport(a),
 		newInspect(a),
+		newSplit(a),
+		newJoin(a),
 		newDemo(a),
 		newKeygen(a),
 		newLogin(a),
@@ -149,6 +151,16 @@ func exactArgs(what ...string) cobra.PositionalArgs {
 			return fmt.Errorf("what is %q for? After %s nothing else is expected", args[len(what)], strings.Join(what, " and "))
 		}
 		return nil
+	}
+}
+
+// atLeast is exactArgs where the first argument may be given several times.
+func atLeast(what ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > len(what) {
+			return nil
+		}
+		return exactArgs(what...)(cmd, args)
 	}
 }
 

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
 )
@@ -22,12 +26,15 @@ type verifyFlags struct {
 func newVerify(a *app) *cobra.Command {
 	var flags verifyFlags
 	cmd := &cobra.Command{
-		Use:     "verify FILE|- --key FILE",
+		Use:     "verify FILE|-|VOLUMES... --key FILE",
 		Short:   "Check a bundle: signature, structure and every digest",
 		GroupID: groupCarry,
 		Long: `Check a bundle without touching any registry. The signature comes first, before anything else in the file is
 believed; then the tables, the manifests and how they hang together; then the length and digest of every
 blob, on all cores. All problems are reported together, each with the image that it concerns.
+
+A bundle in volumes is read where they lie: name their directory, or any one of them, or several directories or
+volumes. Volumes that are missing, cut short or exchanged are named at once.
 
 Standard output gets the digest of the manifest index, which stands for the whole file.`,
 		Example: `  airgap verify python.tar --key airgap.pub
@@ -35,10 +42,13 @@ Standard output gets the digest of the manifest index, which stands for the whol
   # Also unpack the layers, and compare them with the images' configs
   airgap verify python.tar --key airgap.pub --deep
 
+  # In volumes, on two disks
+  airgap verify /media/disk1 /media/disk2 --key airgap.pub
+
   # From a pipe, and with either of two keys
   receive-from-diode | airgap verify - --key airgap.pub --key second.pub`,
-		Args: exactArgs("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, &flags, args[0]) },
+		Args: atLeast("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, &flags, args) },
 	}
 	cmd.Flags().StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also unpack every layer, and compare it with the image's config")
@@ -54,9 +64,9 @@ type verifyResult struct {
 	Counts        bundle.Counts `json:"counts"`
 }
 
-func runVerify(ctx context.Context, a *app, flags *verifyFlags, file string) (err error) {
+func runVerify(ctx context.Context, a *app, flags *verifyFlags, files []string) (err error) {
 	began := a.now()
-	sealed, checked, err := openVerified(ctx, a, file, flags.keys)
+	sealed, set, checked, err := openVerified(ctx, a, files, flags.keys)
 	if err != nil {
 		return err
 	}
@@ -66,9 +76,27 @@ func runVerify(ctx context.Context, a *app, flags *verifyFlags, file string) (er
 		check = checked.CheckBlobsDeep
 	}
 	if err := a.withProgress(func(o bundle.Observer) error { return check(ctx, o) }); err != nil {
-		return err
+		return withDamage(ctx, a, set, err)
 	}
 	return showVerified(a, flags, checked, a.now().Sub(began))
+}
+
+// withDamage says of a bundle in volumes where it is damaged, so that the right one can be brought again.
+func withDamage(ctx context.Context, a *app, set *volume.Set, err error) error {
+	if set == nil || ctx.Err() != nil {
+		return err
+	}
+	var damage []volume.Damage
+	if checkErr := a.withProgress(func(o bundle.Observer) (err error) {
+		damage, err = set.Check(ctx, o)
+		return err
+	}); checkErr != nil {
+		return errors.Join(err, checkErr)
+	}
+	for _, d := range damage {
+		err = errors.Join(err, errors.New(d.String()))
+	}
+	return err
 }
 
 func showVerified(a *app, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {
@@ -86,32 +114,53 @@ func showVerified(a *app, flags *verifyFlags, b *verify.Bundle, took time.Durati
 	return nil
 }
 
-// openSealed opens a bundle from a file or, for "-", from standard input.
-func openSealed(a *app, file string) (*bundle.Sealed, error) {
-	if file != "-" {
-		return bundle.OpenFile(file)
+// openSealed opens a bundle from a file, from volumes, or, for "-", from standard input. set is nil but for volumes.
+func openSealed(a *app, files ...string) (sealed *bundle.Sealed, set *volume.Set, err error) {
+	switch {
+	case len(files) == 1 && files[0] == "-":
+		in, err := a.takeStdin("the bundle")
+		if err != nil {
+			return nil, nil, err
+		}
+		sealed, err = bundle.OpenStream(in, "")
+		return sealed, nil, err
+	case len(files) == 1 && !isVolumes(files[0]):
+		sealed, err = bundle.OpenFile(files[0])
+		return sealed, nil, err
 	}
-	in, err := a.takeStdin("the bundle")
+	if set, err = volume.Open(files...); err != nil {
+		return nil, nil, err
+	}
+	if sealed, err = bundle.Open(set, set.Size()); err == nil && sealed.ManifestIndex() != set.ManifestIndex() {
+		err = fmt.Errorf("%w: the table is of the bundle %s, and the volumes are of %s", volume.ErrVolumes, set.ManifestIndex(), sealed.ManifestIndex())
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, errors.Join(err, set.Close())
 	}
-	return bundle.OpenStream(in, "")
+	sealed.Own(set)
+	return sealed, set, nil
+}
+
+// isVolumes tells whether an argument stands for volumes, and not for a file that is a whole bundle.
+func isVolumes(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && (info.IsDir() || volume.IsPart(filepath.Base(file)))
 }
 
 // openVerified opens a bundle and checks all of it but the content of the blobs. sealed is for the caller to close.
-func openVerified(ctx context.Context, a *app, file string, keys []string) (sealed *bundle.Sealed, checked *verify.Bundle, err error) {
+func openVerified(ctx context.Context, a *app, files, keys []string) (sealed *bundle.Sealed, set *volume.Set, checked *verify.Bundle, err error) {
 	if len(keys) == 0 {
-		return nil, nil, usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
+		return nil, nil, nil, usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
 	}
 	trusted, err := loadPublicKeys(a, keys)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	if sealed, err = openSealed(a, file); err != nil {
-		return nil, nil, err
+	if sealed, set, err = openSealed(a, files...); err != nil {
+		return nil, nil, nil, err
 	}
 	if checked, err = verify.Open(ctx, sealed, verify.Policy{Keys: trusted}); err != nil {
-		return nil, nil, errors.Join(err, sealed.Close())
+		return nil, nil, nil, errors.Join(err, sealed.Close())
 	}
-	return sealed, checked, nil
+	return sealed, set, checked, nil
 }

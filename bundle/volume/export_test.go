@@ -1,0 +1,4 @@
+package volume
+
+// ParseTable is parseTable.
+var ParseTable = parseTable

@@ -1,0 +1,65 @@
+package volume
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Sizes that have names: what fits on a medium, with some room for its file system.
+var Sizes = map[string]int64{
+	"fat32":  4<<30 - 64<<10, // the largest file
+	"dvd":    4_700_000_000 - 16<<20,
+	"dvd-dl": 8_540_000_000 - 16<<20,
+	"bd":     25_025_314_816 - 64<<20,
+	"bd-dl":  50_050_629_632 - 64<<20,
+}
+
+var units = map[string]int64{"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30, "kb": 1e3, "mb": 1e6, "gb": 1e9}
+
+var sizePattern = regexp.MustCompile(`^([0-9]{1,15})([a-z]*)$`)
+
+// ParseSize reads a size of volumes: one of Sizes, or a number with a unit, as in 4000MiB or 4GB.
+func ParseSize(s string) (int64, error) {
+	lower := strings.ToLower(strings.TrimSpace(s))
+	if n, ok := Sizes[lower]; ok {
+		return n, nil
+	}
+	m := sizePattern.FindStringSubmatch(lower)
+	if m == nil || units[m[2]] == 0 {
+		return 0, fmt.Errorf("%w: %.40q is no size; 4000MiB, 4GB, fat32, dvd, dvd-dl, bd or bd-dl is expected", ErrVolumes, s)
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil || n > 1<<56/units[m[2]] {
+		return 0, fmt.Errorf("%w: %.40q is too large", ErrVolumes, s)
+	}
+	if n *= units[m[2]]; n < MinSize {
+		return 0, fmt.Errorf("%w: %.40q is too small; at least %d bytes are needed", ErrVolumes, s, MinSize)
+	}
+	return n, nil
+}
+
+// volumeName and tableName name volume i, from 0, of the bundle that would be PATH.tar: PATH.tar.0001, PATH.volumes.0001.
+func volumeName(path string, i int) string { return fmt.Sprintf("%s.tar.%04d", base(path), i+1) }
+func tableName(path string, i int) string  { return fmt.Sprintf("%s.volumes.%04d", base(path), i+1) }
+
+func base(path string) string { return strings.TrimSuffix(path, ".tar") }
+
+var namePattern = regexp.MustCompile(`^(.+)\.(tar|volumes)\.([0-9]{4})$`)
+
+// parseName takes the name of a volume or of a table apart.
+func parseName(name string) (set string, isTable bool, number int, ok bool) {
+	m := namePattern.FindStringSubmatch(name)
+	if m == nil {
+		return "", false, 0, false
+	}
+	number, err := strconv.Atoi(m[3])
+	return m[1], m[2] == "volumes", number, err == nil && number >= 1
+}
+
+// IsPart tells whether a file is, by its name, a volume or a table.
+func IsPart(name string) bool {
+	_, _, _, ok := parseName(name)
+	return ok
+}

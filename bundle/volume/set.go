@@ -1,0 +1,270 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"airgap/bundle"
+)
+
+// Set is all volumes of a bundle, read where they lie: an io.ReaderAt over the whole. Close closes the files.
+type Set struct {
+	table   *Table
+	files   []*os.File // by volume
+	closers []io.Closer
+}
+
+// Size returns the size of the bundle, in bytes.
+func (s *Set) Size() int64 { return s.table.Size }
+
+// ManifestIndex returns the digest of the signed object of which these are the volumes, by the word of the table.
+func (s *Set) ManifestIndex() bundle.Digest { return s.table.ManifestIndex }
+
+// ReadAt implements io.ReaderAt.
+func (s *Set) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, errors.New("a negative offset")
+	}
+	done := 0
+	for done < len(p) {
+		if offset >= s.table.Size {
+			return done, io.EOF
+		}
+		i := int(offset / s.table.VolumeSize)
+		within := offset - int64(i)*s.table.VolumeSize
+		part := p[done:min(int64(len(p)), int64(done)+s.table.volumeSize(i)-within)]
+		n, err := s.files[i].ReadAt(part, within)
+		done, offset = done+n, offset+int64(n)
+		if err != nil && (n < len(part) || !errors.Is(err, io.EOF)) {
+			return done, fmt.Errorf("%s: %w", s.files[i].Name(), err)
+		}
+	}
+	return done, nil
+}
+
+// Close closes the volumes.
+func (s *Set) Close() error {
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c.Close())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// Open finds the volumes of one bundle: each path is a directory that has some of them, a table, or a volume, beside which
+// the others are looked for. All must be there, with their sizes and their beginnings as the table says (ErrVolumes, which
+// names each that is not); nothing else is read.
+func Open(paths ...string) (*Set, error) {
+	f := finder{sets: map[string]bool{}}
+	for _, path := range paths {
+		if err := f.look(path); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.onlyOne(); err != nil {
+		return nil, err
+	}
+	table, err := f.readTables()
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{table: table, files: make([]*os.File, table.Volumes())}
+	if err := f.assign(s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// finder gathers files by their names.
+type finder struct {
+	sets    map[string]bool // the NAMEs of NAME.tar.0001
+	volumes []part
+	tables  []part
+	seen    []string
+}
+
+type part struct {
+	path   string
+	set    string
+	number int
+}
+
+func (f *finder) look(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return f.directory(path, "")
+	}
+	set, _, _, ok := parseName(filepath.Base(path))
+	if !ok {
+		return fmt.Errorf("%w: %s is neither a directory nor named like a volume (NAME.tar.0001) or a table (NAME.volumes.0001)", ErrVolumes, path)
+	}
+	return f.directory(filepath.Dir(path), set)
+}
+
+// directory takes what is in a directory, of one set only where that is given.
+func (f *finder) directory(dir, only string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		set, isTable, number, ok := parseName(e.Name())
+		path := filepath.Join(dir, e.Name())
+		if !ok || only != "" && set != only || slices.Contains(f.seen, path) {
+			continue
+		}
+		f.seen = append(f.seen, path)
+		f.sets[set] = true
+		if isTable {
+			f.tables = append(f.tables, part{path, set, number})
+		} else {
+			f.volumes = append(f.volumes, part{path, set, number})
+		}
+	}
+	return nil
+}
+
+func (f *finder) onlyOne() error {
+	var names []string
+	for set := range f.sets {
+		names = append(names, set)
+	}
+	slices.Sort(names)
+	switch len(names) {
+	case 0:
+		return fmt.Errorf("%w: there are none: volumes are named NAME.tar.0001, NAME.tar.0002 and so on", ErrVolumes)
+	case 1:
+		return nil
+	}
+	return fmt.Errorf("%w: there are volumes of several bundles, %q: name one of the volumes", ErrVolumes, names)
+}
+
+// readTables returns the one table; copies that differ are of different bundles, or damaged.
+func (f *finder) readTables() (*Table, error) {
+	if len(f.tables) == 0 {
+		return nil, fmt.Errorf("%w: no table (NAME.volumes.0001) lies beside them", ErrVolumes)
+	}
+	var table *Table
+	var from string
+	var problems []error
+	for _, p := range f.tables {
+		t, err := readTable(p.path)
+		switch {
+		case err != nil:
+			problems = append(problems, err) // one good copy is enough
+		case table == nil:
+			table, from = t, p.path
+		case t.Root != table.Root:
+			return nil, fmt.Errorf("%w: the tables %s and %s are of different bundles", ErrVolumes, from, p.path)
+		}
+	}
+	if table == nil {
+		return nil, errors.Join(problems...)
+	}
+	return table, nil
+}
+
+func readTable(path string) (*Table, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = in.Close() }()
+	t, err := parseTable(in)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+// assign opens the volumes. All that is wrong with them is in one error; of several copies of a volume one is enough.
+func (f *finder) assign(s *Set) error {
+	var problems bundle.Problems
+	wrong := make([]error, len(s.files))
+	for _, p := range f.volumes {
+		i := p.number - 1
+		if i >= len(s.files) {
+			problems.Add(fmt.Errorf("%w: %s: the bundle has only %d volumes", ErrVolumes, p.path, len(s.files)))
+			continue
+		}
+		if s.files[i] != nil {
+			continue
+		}
+		file, err := os.Open(p.path)
+		if err != nil {
+			return err
+		}
+		s.closers = append(s.closers, file)
+		if err := s.check(i, file); err != nil {
+			wrong[i] = fmt.Errorf("%w: %w", ErrVolumes, err)
+			continue
+		}
+		s.files[i] = file
+	}
+	for i, file := range s.files {
+		switch {
+		case file != nil:
+		case wrong[i] != nil:
+			problems.Add(wrong[i])
+		default:
+			problems.Add(fmt.Errorf("%w: volume %d of %d is missing", ErrVolumes, i+1, len(s.files)))
+		}
+	}
+	return problems.Err()
+}
+
+// check says what is wrong with a file that is volume i by its name, as far as its size and its first chunk tell.
+func (s *Set) check(i int, file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if want := s.table.volumeSize(i); info.Size() != want {
+		return fmt.Errorf("%s has %d bytes; volume %d of this bundle has %d", file.Name(), info.Size(), i+1, want)
+	}
+	first, err := s.digest(file, 0, min(s.table.ChunkSize, info.Size()))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", file.Name(), err)
+	case first == s.table.chunkDigest(i, 0):
+		return nil
+	}
+	if other := s.beginning(first); other >= 0 {
+		return fmt.Errorf("%s is volume %d, not %d: the names of volumes were exchanged", file.Name(), other+1, i+1)
+	}
+	return fmt.Errorf("%s is damaged at its beginning, or a volume of another bundle", file.Name())
+}
+
+// beginning returns the volume that begins with a chunk, or -1.
+func (s *Set) beginning(first bundle.Digest) int {
+	for i := range s.files {
+		if s.table.chunkDigest(i, 0) == first {
+			return i
+		}
+	}
+	return -1
+}
+
+func (s *Set) digest(r io.ReaderAt, at, size int64) (bundle.Digest, error) {
+	return digestOf(io.NewSectionReader(r, at, size), size)
+}
+
+// Damage is a range of bytes of a volume that is not what the table says.
+type Damage struct {
+	Volume   int    // from 1
+	Path     string // of the volume
+	From, To int64  // bytes of the volume; To is the first that is fine again
+}
+
+// String describes the damage for a person.
+func (d Damage) String() string {
+	return fmt.Sprintf("%s: bytes %d to %d are damaged", d.Path, d.From, d.To-1)
+}

@@ -1,0 +1,211 @@
+package volume
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"airgap/bundle"
+)
+
+const copyBuffer = 1 << 20 // bytes
+
+// digestOf hashes exactly size bytes.
+func digestOf(r io.Reader, size int64) (bundle.Digest, error) {
+	h := sha256.New()
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{r}, make([]byte, min(size+1, copyBuffer)))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	return bundle.Digest(h.Sum(nil)), err
+}
+
+// Split cuts the bundle of the given size, whose signed object is index, into volumes PATH.tar.0001 and so on, with a table
+// beside each. No file of these names may be there. The volumes are written one after the other, and then the tables; what
+// fails leaves nothing.
+func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, path string, volumeSize int64, o bundle.Observer) (t *Table, err error) {
+	if t, err = newTable(index, size, volumeSize); err != nil {
+		return nil, err
+	}
+	observer := bundle.Observe(o)
+	observer.Phase("split", size)
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, name := range made {
+				err = errors.Join(err, os.Remove(name))
+			}
+		}
+	}()
+	for i := range t.Volumes() {
+		observer.Item(volumeName(path, i))
+		if err := t.cut(ctx, r, i, volumeName(path, i), &made, observer); err != nil {
+			return nil, err
+		}
+	}
+	content := t.encode()
+	for i := range t.Volumes() {
+		if err := writeNew(tableName(path, i), &made, func(w io.Writer) error {
+			_, err := w.Write(content)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return t, syncDir(filepath.Dir(path))
+}
+
+// cut writes volume i, hashing its chunks on the way.
+func (t *Table) cut(ctx context.Context, r io.ReaderAt, i int, name string, made *[]string, o bundle.Observer) error {
+	return writeNew(name, made, func(w io.Writer) error {
+		start, left := int64(i)*t.VolumeSize, t.volumeSize(i)
+		for at := int64(0); at < left; at += t.ChunkSize {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			size := min(t.ChunkSize, left-at)
+			h := sha256.New()
+			n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, h)}, struct{ io.Reader }{io.NewSectionReader(r, start+at, size)}, make([]byte, copyBuffer))
+			if err == nil && n != size {
+				err = fmt.Errorf("%w: it ended after %d bytes", bundle.ErrFormat, start+at+n)
+			}
+			if err != nil {
+				return err
+			}
+			t.Chunks = append(t.Chunks, bundle.Digest(h.Sum(nil)))
+			o.Add(size)
+		}
+		return nil
+	})
+}
+
+// writeNew writes a file that must not be there yet, and syncs it.
+func writeNew(name string, made *[]string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	*made = append(*made, name)
+	out := bufio.NewWriterSize(f, copyBuffer)
+	err = write(out)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// syncDir makes new names durable, where the system can.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	_ = d.Sync() // not every system and file system can
+	return d.Close()
+}
+
+// Join writes the whole bundle to a new file, and checks every chunk on the way.
+func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err error) {
+	observer := bundle.Observe(o)
+	observer.Phase("join", s.Size())
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, name := range made {
+				err = errors.Join(err, os.Remove(name))
+			}
+		}
+	}()
+	partial := path + bundle.PartialSuffix
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s: %w", path, os.ErrExist)
+	}
+	err = writeNew(partial, &made, func(w io.Writer) error {
+		for i, file := range s.files {
+			for j := range s.table.chunks(i) {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				at := j * s.table.ChunkSize
+				size := min(s.table.ChunkSize, s.table.volumeSize(i)-at)
+				got, err := digestOf(io.TeeReader(io.NewSectionReader(file, at, size), w), size)
+				if err != nil {
+					return fmt.Errorf("%s: %w", file.Name(), err)
+				}
+				if got != s.table.chunkDigest(i, j) {
+					return fmt.Errorf("%w: %s", bundle.ErrDigest, Damage{i + 1, file.Name(), at, at + size})
+				}
+				observer.Add(size)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(partial, path); err != nil {
+		return err
+	}
+	made = nil
+	return syncDir(filepath.Dir(path))
+}
+
+// isFine tells whether a chunk is what the table says. A sector that cannot be read is damage like any other.
+func (s *Set) isFine(i int, j, at, size int64) bool {
+	got, err := s.digest(s.files[i], at, size)
+	return err == nil && got == s.table.chunkDigest(i, j)
+}
+
+// Check compares every chunk with the table, on all processors, and returns what is damaged, in order.
+func (s *Set) Check(ctx context.Context, o bundle.Observer) ([]Damage, error) {
+	observer := bundle.Observe(o)
+	observer.Phase("check volumes", s.Size())
+	damaged := make([][]bool, len(s.files))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.NumCPU())
+	for i := range s.files {
+		damaged[i] = make([]bool, s.table.chunks(i))
+		for j := range damaged[i] {
+			group.Go(func() error {
+				if err := groupCtx.Err(); err != nil {
+					return err
+				}
+				at := int64(j) * s.table.ChunkSize
+				size := min(s.table.ChunkSize, s.table.volumeSize(i)-at)
+				damaged[i][j] = !s.isFine(i, int64(j), at, size)
+				observer.Add(size)
+				return nil
+			})
+		}
+	}
+	if err := errors.Join(group.Wait(), ctx.Err()); err != nil {
+		return nil, err
+	}
+	var all []Damage
+	for i, chunks := range damaged {
+		for j, is := range chunks {
+			if !is {
+				continue
+			}
+			at := int64(j) * s.table.ChunkSize
+			to := min(at+s.table.ChunkSize, s.table.volumeSize(i))
+			if last := len(all) - 1; last >= 0 && all[last].Volume == i+1 && all[last].To == at {
+				all[last].To = to
+			} else {
+				all = append(all, Damage{i + 1, s.files[i].Name(), at, to})
+			}
+		}
+	}
+	return all, nil
+}
