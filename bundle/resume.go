@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -19,31 +17,32 @@ var ErrNoPartial = errors.New("nothing is there to be continued")
 type Partial struct {
 	*Sealed
 
-	path string
-	file *os.File
+	file File
 }
 
 // OpenPartial opens what Create has begun for the file at path, and was not completed. Whether its head is one that the
 // user's own key has signed is for the caller to check, over ManifestIndex and Signature. Close leaves it as it is. Errors
 // wrap ErrNoPartial where there is nothing that could be continued, and ErrBusy.
 func OpenPartial(path string) (*Partial, error) {
-	f, err := openPartial(path + PartialSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoPartial
-	}
+	f, err := ReopenPartial(path + PartialSuffix)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
+	return OpenPartialOn(&single{f, path})
+}
+
+// OpenPartialOn is OpenPartial on any File. An error closes it.
+func OpenPartialOn(f File) (*Partial, error) {
+	size, err := f.Size()
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	sealed, err := Open(f, info.Size())
+	sealed, err := Open(f, size)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoPartial, err), f.Close())
 	}
-	sealed.closers = append(sealed.closers, f)
-	return &Partial{Sealed: sealed, path: path, file: f}, nil
+	sealed.Own(f)
+	return &Partial{Sealed: sealed, file: f}, nil
 }
 
 // Continue reads the head, checks every blob that is there, on all processors, and returns a Writer that knows them. The
@@ -56,7 +55,7 @@ func (p *Partial) Continue(ctx context.Context, o Observer) (*Writer, *Reader, e
 		}
 		return nil, nil, err
 	}
-	w := newFileWriter(p.file, p.path, reader.layout)
+	w := newFileWriter(p.file, reader.layout)
 	if err := w.check(ctx, reader, Observe(o)); err != nil {
 		return nil, nil, err
 	}

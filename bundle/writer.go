@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
-	"path/filepath"
 	"sync"
 )
 
@@ -40,73 +38,63 @@ type Writer struct {
 // by its owner only; an older .partial is overwritten, symbolic links are not followed. The disk must have room for
 // all of it (ErrNoSpace). The head is written at once.
 func Create(path string, l *Layout) (*Writer, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file; to write to a device or a pipe use -o - and redirect", path)
-	}
-	f, err := createPartial(path + PartialSuffix)
+	f, err := createSingle(path)
 	if err != nil {
 		return nil, err
 	}
-	w := newFileWriter(f, path, l)
+	return CreateOn(f, l)
+}
+
+// CreateOn is Create on any File, which must be empty. An error removes it.
+func CreateOn(f File, l *Layout) (*Writer, error) {
+	w := newFileWriter(f, l)
 	if err := w.begin(f); err != nil {
-		return nil, errors.Join(err, w.abort())
+		return nil, errors.Join(err, f.Remove())
 	}
 	return w, nil
 }
 
-func newFileWriter(f *os.File, path string, l *Layout) *Writer {
+func newFileWriter(f File, l *Layout) *Writer {
 	return &Writer{
 		layout:  l,
 		written: make([]bool, len(l.offsets)),
 		open: func(offset int64) (io.Writer, error) {
 			return io.NewOffsetWriter(f, offset), nil
 		},
-		commit: func() error { return commitFile(f, path) },
-		abort: func() error {
-			return errors.Join(f.Close(), os.Remove(f.Name()))
-		},
-		sync:  f.Sync,
-		leave: f.Close,
+		commit: func() error { return commitFile(f, l.size) },
+		abort:  f.Remove,
+		sync:   f.Sync,
+		leave:  f.Close,
 	}
 }
 
-func (w *Writer) begin(f *os.File) error {
-	if free, err := freeSpace(filepath.Dir(f.Name())); err == nil && free < w.layout.size {
-		return fmt.Errorf("%w: the bundle needs %d bytes, %s has %d", ErrNoSpace, w.layout.size, filepath.Dir(f.Name()), free)
+// begin makes room for all, whose end is zeros as an archive's has to be, and writes the head.
+func (w *Writer) begin(f File) error {
+	if err := f.Reserve(w.layout.size); err != nil {
+		return err
 	}
-	head := bufio.NewWriterSize(f, writeBuffer)
+	head := bufio.NewWriterSize(io.NewOffsetWriter(f, 0), writeBuffer)
 	if err := w.layout.writeHead(head); err != nil {
 		return err
 	}
-	if err := head.Flush(); err != nil {
-		return err
-	}
-	// The end of the archive is zeros, which a file that is made longer reads as.
-	return f.Truncate(w.layout.size)
+	return head.Flush()
 }
 
-func commitFile(f *os.File, path string) error {
-	err := readAgain(f)
+func commitFile(f File, size int64) error {
+	err := readAgain(f, size)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if err != nil {
+		return errors.Join(err, f.Remove())
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return f.Complete()
 }
 
 // readAgain reads the head and the manifests as every reader will: what would be refused on the other side must not
 // leave this one.
-func readAgain(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	sealed, err := Open(f, info.Size())
+func readAgain(f io.ReaderAt, size int64) error {
+	sealed, err := Open(f, size)
 	if err != nil {
 		return fmt.Errorf("the written file: %w", err)
 	}

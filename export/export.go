@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/bundle/volume"
 	"airgap/export/registry"
 )
 
@@ -42,7 +43,7 @@ var (
 	// ErrNoReferrers: an attestation repository was configured for an image and holds nothing for it.
 	ErrNoReferrers = errors.New("no attestations found")
 	// ErrNothing: no image is left to export.
-	ErrNothing = errors.New("no image was selected")
+	ErrNothing = errors.New("no image was selected; \"airgap plan\" shows what the rules leave out")
 	// ErrSubject: a registry listed as a referrer what does not refer to the subject.
 	ErrSubject = errors.New("listed as a referrer, but refers to something else")
 )
@@ -67,8 +68,9 @@ type Options struct {
 
 // Output is where a bundle goes.
 type Output struct {
-	path   string
-	stream io.Writer
+	path       string
+	volumeSize int64 // 0: one file
+	stream     io.Writer
 	// command stands for everything that the bundle is a function of but what registries answer; "" where an interrupted
 	// export is not to be continued.
 	command string
@@ -80,6 +82,12 @@ func ToFile(path string) Output { return Output{path: path} }
 // ToResumableFile is ToFile, but what fails once the plan is signed can be continued by the same command: see Continue.
 func ToResumableFile(path, command string) Output { return Output{path: path, command: command} }
 
+// InVolumes makes of an output to a file one to volumes of the given size, in bytes (package volume).
+func (o Output) InVolumes(size int64) Output {
+	o.volumeSize = size
+	return o
+}
+
 // ToStream writes to w, in order.
 func ToStream(w io.Writer) Output { return Output{stream: w} }
 
@@ -87,7 +95,26 @@ func (o Output) create(l *bundle.Layout) (*bundle.Writer, error) {
 	if o.stream != nil {
 		return bundle.NewStream(o.stream, l)
 	}
-	return bundle.Create(o.path, l)
+	if o.volumeSize == 0 {
+		return bundle.Create(o.path, l)
+	}
+	f, err := volume.Create(o.path, o.volumeSize)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.CreateOn(f, l)
+}
+
+// reopen opens what an earlier run has left.
+func (o Output) reopen() (*bundle.Partial, error) {
+	if o.volumeSize == 0 {
+		return bundle.OpenPartial(o.path)
+	}
+	f, err := volume.Reopen(o.path, o.volumeSize)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.OpenPartialOn(f)
 }
 
 // Plan is what an export would carry. Nothing but manifests has been fetched for it. Close it when done.

@@ -86,7 +86,7 @@ func Continue(ctx context.Context, source Source, output Output, trusted func(ma
 	if err != nil {
 		return nil, err
 	}
-	partial, err := bundle.OpenPartial(output.path)
+	partial, err := output.reopen()
 	if err != nil {
 		return nil, err
 	}

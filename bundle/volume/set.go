@@ -26,24 +26,13 @@ func (s *Set) ManifestIndex() bundle.Digest { return s.table.ManifestIndex }
 
 // ReadAt implements io.ReaderAt.
 func (s *Set) ReadAt(p []byte, offset int64) (int, error) {
-	if offset < 0 {
-		return 0, errors.New("a negative offset")
-	}
-	done := 0
-	for done < len(p) {
-		if offset >= s.table.Size {
-			return done, io.EOF
+	return s.table.each(p, offset, func(i int, part []byte, at int64) (int, error) {
+		n, err := s.files[i].ReadAt(part, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%s: %w", s.files[i].Name(), err)
 		}
-		i := int(offset / s.table.VolumeSize)
-		within := offset - int64(i)*s.table.VolumeSize
-		part := p[done:min(int64(len(p)), int64(done)+s.table.volumeSize(i)-within)]
-		n, err := s.files[i].ReadAt(part, within)
-		done, offset = done+n, offset+int64(n)
-		if err != nil && (n < len(part) || !errors.Is(err, io.EOF)) {
-			return done, fmt.Errorf("%s: %w", s.files[i].Name(), err)
-		}
-	}
-	return done, nil
+		return n, err
+	})
 }
 
 // Close closes the volumes.

@@ -60,7 +60,7 @@ func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, 
 			return nil, err
 		}
 	}
-	return t, syncDir(filepath.Dir(path))
+	return t, bundle.SyncDir(filepath.Dir(path))
 }
 
 // cut writes volume i, hashing its chunks on the way.
@@ -103,16 +103,6 @@ func writeNew(name string, made *[]string, write func(io.Writer) error) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-// syncDir makes new names durable, where the system can.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	_ = d.Sync() // not every system and file system can
-	return d.Close()
 }
 
 // Join writes the whole bundle to a new file, and checks every chunk on the way.
@@ -158,7 +148,7 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err erro
 		return err
 	}
 	made = nil
-	return syncDir(filepath.Dir(path))
+	return bundle.SyncDir(filepath.Dir(path))
 }
 
 // isFine tells whether a chunk is what the table says. A sector that cannot be read is damage like any other.

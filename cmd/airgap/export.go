@@ -14,6 +14,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/signature"
+	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
 )
@@ -26,6 +27,9 @@ type exportFlags struct {
 	output string
 	dryRun bool
 	replan bool
+
+	volumeSize  string
+	volumeBytes int64
 }
 
 func newExport(a *app) *cobra.Command {
@@ -64,6 +68,7 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs (make one with \"airgap keygen\")")
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
+	f.StringVar(&flags.volumeSize, "volume-size", "", "`SIZE` of volumes to write, instead of one file: as in 4000MiB, or fat32, dvd, dvd-dl, bd, bd-dl")
 	f.BoolVar(&flags.replan, "replan", false, "begin anew where the same command was interrupted before, instead of finishing what was found then")
 	flags.add(f)
 	return cmd
@@ -75,6 +80,13 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	}
 	if err := flags.check(a); err != nil {
 		return err
+	}
+	if flags.volumeSize != "" {
+		size, err := volume.ParseSize(flags.volumeSize)
+		if err != nil {
+			return usageError{err}
+		}
+		flags.volumeBytes = size
 	}
 	chosen, err := flags.choose(ctx, a, args)
 	if err != nil {
@@ -137,6 +149,8 @@ func (f *exportFlags) check(a *app) error {
 		return usagef("--output is missing: -o FILE, or -o - for standard output")
 	case f.output == "-" && isTerminal(a.stdout):
 		return usagef("a bundle is not for a terminal: redirect standard output, or use -o FILE")
+	case f.output == "-" && f.volumeSize != "":
+		return usagef("volumes are files: use -o FILE, or cut the stream on the other side of the pipe")
 	}
 	return nil
 }
@@ -157,7 +171,7 @@ func (f *exportFlags) destination(a *app, command string) export.Output {
 	if f.output == "-" {
 		return export.ToStream(a.stdout)
 	}
-	return export.ToResumableFile(f.output, command)
+	return export.ToResumableFile(f.output, command).InVolumes(f.volumeBytes)
 }
 
 func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration) error {

@@ -78,11 +78,12 @@ func (k *killable) kill(w http.ResponseWriter, r *http.Request, next http.Handle
 }
 
 // start runs an export in a process of its own, which the registry kills after so many blobs. It returns whether it was.
-func (k *killable) start(t *testing.T, after int) (killed bool) {
+func (k *killable) start(t *testing.T, after int, more ...string) (killed bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	command := exec.CommandContext(ctx, os.Args[0], "export", k.server.Host()+"/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file)
+	args := append([]string{"export", k.server.Host() + "/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file}, more...)
+	command := exec.CommandContext(ctx, os.Args[0], args...)
 	command.Env = append(os.Environ(), asAirgap+"=1")
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
@@ -140,6 +141,52 @@ func TestKilledExportIsContinued(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	}
+}
+
+// The same in volumes, which joined by cat are the one file.
+func TestKilledExportInVolumes(t *testing.T) {
+	k := newKillable(t)
+	if k.start(t, -1) {
+		t.Fatal("killed without being asked for")
+	}
+	want, err := os.ReadFile(k.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(k.file); err != nil {
+		t.Fatal(err)
+	}
+	// A run with smaller volumes, which is not continued, and leaves nothing that is in the way.
+	if !k.start(t, 4, "--volume-size", "70KiB") || !k.start(t, 6, "--volume-size", "200KiB") {
+		t.Fatal("not killed")
+	}
+	if found := k.matches(t, "bundle.tar.????"); len(found) > 0 {
+		t.Fatalf("something looks finished: %v", found)
+	}
+	k.server.Forget()
+	if k.start(t, -1, "--volume-size", "200KiB") {
+		t.Fatal("killed without being asked for")
+	}
+	if fetched := k.server.Count("GET", "/blobs/"); fetched > killableLayers {
+		t.Errorf("%d blobs were fetched, though some were there", fetched)
+	}
+	var joined []byte
+	volumes := k.matches(t, "bundle.tar.????")
+	for _, name := range volumes {
+		part, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined = append(joined, part...)
+	}
+	if !bytes.Equal(joined, want) || len(volumes) < 3 {
+		t.Errorf("%d volumes, joined they are another file", len(volumes))
+	}
+	if tables, left := k.matches(t, "bundle.volumes.????"), k.matches(t, "*.partial*"); len(tables) != len(volumes) || len(left) > 0 {
+		t.Errorf("%d tables for %d volumes; left behind: %v", len(tables), len(volumes), left)
+	}
+	k.expect(t, exitOK, "all digests are right", "verify", volumes[1], "--key", k.public)
+	k.expect(t, exitFailure, "there are volumes of that name", "export", k.server.Host()+"/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file, "--volume-size", "200KiB")
 }
 
 // The images are those that were found when the export was begun, unless it is told to look again.

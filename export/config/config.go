@@ -86,7 +86,6 @@ type Entry struct {
 	Latest  int      // only as many; 0 is all
 	MinAge  time.Duration
 
-	// Settings have no ReferrerPath of a registry entry yet that depends on the repository: there is none in regsync.
 	Settings  export.Settings
 	RateLimit RateLimit
 }

@@ -1,0 +1,104 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// File is what a bundle is written to and continued from: one file, or several that are its volumes (package volume).
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	// Reserve makes it as long as the bundle will be; what is not written yet reads as zeros. ErrNoSpace where the disk has
+	// not enough room.
+	Reserve(size int64) error
+	// Size is how long it is, in bytes.
+	Size() (int64, error)
+	// Sync makes what has been written survive the loss of power.
+	Sync() error
+	// Complete gives what has been synced its name, and closes it.
+	Complete() error
+	// Remove closes it, and removes it.
+	Remove() error
+	// Close closes it, and leaves it to be continued.
+	Close() error
+}
+
+// CreatePartial opens path for something new, empty, readable by its owner only, and locked: no symbolic or hard link is
+// followed. ErrBusy where another process has it.
+func CreatePartial(path string) (*os.File, error) { return createPartial(path) }
+
+// ReopenPartial opens what CreatePartial has made in an earlier run, with its content; ErrNoPartial where there is none.
+func ReopenPartial(path string) (*os.File, error) {
+	f, err := openPartial(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoPartial
+	}
+	return f, err
+}
+
+// SyncDir makes new names in a directory durable, where the system can.
+func SyncDir(dir string) error { return syncDir(dir) }
+
+// CheckFree returns ErrNoSpace where a directory's file system has less than size bytes to give.
+func CheckFree(dir string, size int64) error {
+	if free, err := freeSpace(dir); err == nil && free < size {
+		return fmt.Errorf("%w: the bundle needs %d bytes, %s has %d", ErrNoSpace, size, dir, free)
+	}
+	return nil
+}
+
+// single is a bundle in one file.
+type single struct {
+	*os.File
+
+	path string
+}
+
+func createSingle(path string) (*single, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file; to write to a device or a pipe use -o - and redirect", path)
+	}
+	f, err := createPartial(path + PartialSuffix)
+	if err != nil {
+		return nil, err
+	}
+	return &single{f, path}, nil
+}
+
+// Reserve implements File.
+func (s *single) Reserve(size int64) error {
+	if err := CheckFree(filepath.Dir(s.path), size); err != nil {
+		return err
+	}
+	return s.Truncate(size)
+}
+
+// Size implements File.
+func (s *single) Size() (int64, error) {
+	info, err := s.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// Complete implements File.
+func (s *single) Complete() error {
+	if err := s.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(s.Name(), s.path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(s.path))
+}
+
+// Remove implements File.
+func (s *single) Remove() error {
+	return errors.Join(s.Close(), os.Remove(s.Name()))
+}
