@@ -26,7 +26,12 @@ type File interface {
 	Remove() error
 	// Close closes it, and leaves it to be continued.
 	Close() error
+	// StepAside renames what is being written, so that another one can be begun in its place while this one is read.
+	StepAside() error
 }
+
+// OldSuffix ends the name of a partial file that has stepped aside.
+const OldSuffix = ".old"
 
 // CreatePartial opens path for something new, empty, readable by its owner only, and locked: no symbolic or hard link is
 // followed. ErrBusy where another process has it.
@@ -57,6 +62,7 @@ type single struct {
 	*os.File
 
 	path string
+	old  string // OldSuffix, once it has stepped aside
 }
 
 func createSingle(path string) (*single, error) {
@@ -67,7 +73,7 @@ func createSingle(path string) (*single, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &single{f, path}, nil
+	return &single{File: f, path: path}, nil
 }
 
 // Reserve implements File.
@@ -92,7 +98,7 @@ func (s *single) Complete() error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(s.Name(), s.path); err != nil {
+	if err := os.Rename(s.partial(), s.path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(s.path))
@@ -100,5 +106,14 @@ func (s *single) Complete() error {
 
 // Remove implements File.
 func (s *single) Remove() error {
-	return errors.Join(s.Close(), os.Remove(s.Name()))
+	return errors.Join(s.Close(), os.Remove(s.partial()))
 }
+
+// StepAside implements File.
+func (s *single) StepAside() error {
+	name := s.partial()
+	s.old = OldSuffix
+	return os.Rename(name, s.partial())
+}
+
+func (s *single) partial() string { return s.path + PartialSuffix + s.old }

@@ -28,7 +28,7 @@ func OpenPartial(path string) (*Partial, error) {
 	if err != nil {
 		return nil, err
 	}
-	return OpenPartialOn(&single{f, path})
+	return OpenPartialOn(&single{File: f, path: path})
 }
 
 // OpenPartialOn is OpenPartial on any File. An error closes it.
@@ -44,6 +44,12 @@ func OpenPartialOn(f File) (*Partial, error) {
 	sealed.Own(f)
 	return &Partial{Sealed: sealed, file: f}, nil
 }
+
+// StepAside makes room for another bundle of the same name, whose blobs can be taken from this one with the Reader.
+func (p *Partial) StepAside() error { return p.file.StepAside() }
+
+// Remove closes and removes it.
+func (p *Partial) Remove() error { return p.file.Remove() }
 
 // Continue reads the head, checks every blob that is there, on all processors, and returns a Writer that knows them. The
 // Partial must not be closed then; the Writer does that. All manifests must be there (ErrNoPartial).

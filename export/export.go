@@ -74,6 +74,7 @@ type Output struct {
 	// command stands for everything that the bundle is a function of but what registries answer; "" where an interrupted
 	// export is not to be continued.
 	command string
+	reuse   bool // take what an earlier run has left of the blobs
 }
 
 // ToFile writes to a file at path, blobs in parallel to their final place. What fails leaves nothing.
@@ -85,6 +86,12 @@ func ToResumableFile(path, command string) Output { return Output{path: path, co
 // InVolumes makes of an output to a file one to volumes of the given size, in bytes (package volume).
 func (o Output) InVolumes(size int64) Output {
 	o.volumeSize = size
+	return o
+}
+
+// Reusing makes an output to a resumable file take the blobs that an interrupted run has left for another plan.
+func (o Output) Reusing() Output {
+	o.reuse = true
 	return o
 }
 
@@ -178,7 +185,7 @@ func (p *Plan) Write(ctx context.Context, source Source, sign bundle.Signer, out
 		return nil, err
 	}
 	result.ManifestIndex, result.Size = layout.ManifestIndex(), layout.Size()
-	writer, err := output.create(layout)
+	writer, err := output.createReusing(ctx, layout, p.options.Observer)
 	if err != nil {
 		return nil, err
 	}

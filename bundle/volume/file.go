@@ -21,6 +21,7 @@ type File struct {
 	volumeSize int64
 	table      *Table // without digests and manifest index
 	files      []*os.File
+	old        string // bundle.OldSuffix, once it has stepped aside
 }
 
 var _ bundle.File = (*File)(nil)
@@ -230,11 +231,24 @@ func (f *File) completeTable() ([]byte, error) {
 // Remove implements bundle.File.
 func (f *File) Remove() error {
 	errs := []error{f.Close()}
-	for _, file := range f.files {
-		errs = append(errs, os.Remove(file.Name()))
+	for i := range f.files {
+		errs = append(errs, os.Remove(f.partial(i)))
 	}
 	return errors.Join(errs...)
 }
+
+// StepAside implements bundle.File.
+func (f *File) StepAside() error {
+	for i := range f.files {
+		if err := os.Rename(f.partial(i), f.partial(i)+bundle.OldSuffix); err != nil {
+			return err
+		}
+	}
+	f.old = bundle.OldSuffix
+	return nil
+}
+
+func (f *File) partial(i int) string { return volumeName(f.path, i) + bundle.PartialSuffix + f.old }
 
 // Close implements bundle.File.
 func (f *File) Close() error {

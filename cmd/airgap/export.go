@@ -69,7 +69,7 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
 	f.StringVar(&flags.volumeSize, "volume-size", "", "`SIZE` of volumes to write, instead of one file: as in 4000MiB, or fat32, dvd, dvd-dl, bd, bd-dl")
-	f.BoolVar(&flags.replan, "replan", false, "begin anew where the same command was interrupted before, instead of finishing what was found then")
+	f.BoolVar(&flags.replan, "replan", false, "where an export was interrupted, find out again what there is, instead of finishing what was found then; blobs that are there already are used")
 	flags.add(f)
 	return cmd
 }
@@ -103,6 +103,9 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	began := a.now()
 	var result *export.Result
 	output := flags.destination(a, chosen.fingerprint(key.Public()))
+	if flags.replan {
+		output = output.Reusing()
+	}
 	err = a.withProgress(func(o bundle.Observer) (err error) {
 		if result, err = flags.resume(ctx, chosen, key.Public(), output, o); !errors.Is(err, bundle.ErrNoPartial) {
 			return err

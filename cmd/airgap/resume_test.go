@@ -207,6 +207,9 @@ func TestContinuedExportKeepsItsSnapshot(t *testing.T) {
 	}
 	k.image(t, "1", "third")
 	k.expect(t, exitOK, "", append(args, "--replan")...)
+	if left := k.matches(t, "*.partial*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
 	if want := bundle.DigestOf(k.server.StoredManifest("acme/app", "1")); k.inspected(t)["acme/app:1"].Digest != want {
 		t.Error("--replan did not look again")
 	}
@@ -215,6 +218,47 @@ func TestContinuedExportKeepsItsSnapshot(t *testing.T) {
 		t.Fatal("not killed")
 	}
 	k.expect(t, exitOK, "2 images", append(args, k.server.Host()+"/acme/app:1=other:1")...)
+}
+
+// --replan takes the blobs that are there, in one file and in volumes, and nothing that is spoilt.
+func TestReplanReusesBlobs(t *testing.T) {
+	for name, more := range map[string][]string{"one file": nil, "volumes": {"--volume-size", "200KiB"}} {
+		t.Run(name, func(t *testing.T) {
+			k := newKillable(t)
+			if !k.start(t, 8, append(more, "-j", "1")...) {
+				t.Fatal("not killed")
+			}
+			for _, partial := range k.matches(t, "*.partial") {
+				content, err := os.ReadFile(partial)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if at := bytes.Index(content, []byte("first layer 11")); at >= 0 {
+					content[at] ^= 1
+					if err := os.WriteFile(partial, content, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			// The same layers under another plan: there is one image more.
+			k.server.AddManifest("acme/app", "2", bundle.MediaTypeOCIManifest, append(k.server.StoredManifest("acme/app", "1"), ' '))
+			k.server.Forget()
+			args := append([]string{"export", k.server.Host() + "/acme/app:1", k.server.Host() + "/acme/app:2", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file, "--replan"}, more...)
+			k.expect(t, exitOK, "2 images", args...)
+			// 13 blobs, of which 8 were there, the largest first; the one that was spoilt is fetched again.
+			if fetched := k.server.Count("GET", "/blobs/"); fetched != 6 {
+				t.Errorf("%d blobs were fetched, want 6", fetched)
+			}
+			file := k.file
+			if more != nil {
+				file += ".0001"
+			}
+			k.expect(t, exitOK, "all digests are right", "verify", file, "--key", k.public)
+			if left := k.matches(t, "*.partial*"); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
 }
 
 // A layer that fails after the plan was signed fails the export, and running it again continues.
