@@ -70,6 +70,7 @@ type Options struct {
 type Output struct {
 	path       string
 	volumeSize int64 // 0: one file
+	parity     func(volumes int) int
 	stream     io.Writer
 	// command stands for everything that the bundle is a function of but what registries answer; "" where an interrupted
 	// export is not to be continued.
@@ -83,9 +84,10 @@ func ToFile(path string) Output { return Output{path: path} }
 // ToResumableFile is ToFile, but what fails once the plan is signed can be continued by the same command: see Continue.
 func ToResumableFile(path, command string) Output { return Output{path: path, command: command} }
 
-// InVolumes makes of an output to a file one to volumes of the given size, in bytes (package volume).
-func (o Output) InVolumes(size int64) Output {
-	o.volumeSize = size
+// InVolumes makes of an output to a file one to volumes of the given size, in bytes, with as many of parity as parity says;
+// nil is none (package volume).
+func (o Output) InVolumes(size int64, parity func(volumes int) int) Output {
+	o.volumeSize, o.parity = size, parity
 	return o
 }
 
@@ -105,7 +107,7 @@ func (o Output) create(l *bundle.Layout) (*bundle.Writer, error) {
 	if o.volumeSize == 0 {
 		return bundle.Create(o.path, l)
 	}
-	f, err := volume.Create(o.path, o.volumeSize)
+	f, err := volume.Create(o.path, o.volumeSize, o.parity)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +119,7 @@ func (o Output) reopen() (*bundle.Partial, error) {
 	if o.volumeSize == 0 {
 		return bundle.OpenPartial(o.path)
 	}
-	f, err := volume.Reopen(o.path, o.volumeSize)
+	f, err := volume.Reopen(o.path, o.volumeSize, o.parity)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ import (
 type File struct {
 	path       string
 	volumeSize int64
-	table      *Table // without digests and manifest index
+	parity     func(volumes int) int // nil for none
+	table      *Table                // without digests and manifest index
 	files      []*os.File
 	old        string // bundle.OldSuffix, once it has stepped aside
 }
@@ -27,11 +28,11 @@ type File struct {
 var _ bundle.File = (*File)(nil)
 
 // Create begins a bundle in volumes of the given size. Volumes and tables of these names must not be there.
-func Create(path string, volumeSize int64) (*File, error) {
+func Create(path string, volumeSize int64, parity func(volumes int) int) (*File, error) {
 	if err := checkFree(path); err != nil {
 		return nil, err
 	}
-	return &File{path: path, volumeSize: volumeSize}, nil
+	return &File{path: path, volumeSize: volumeSize, parity: parity}, nil
 }
 
 // checkFree refuses names that are taken: of volumes of another bundle some might be left over.
@@ -50,8 +51,8 @@ func checkFree(path string) error {
 
 // Reopen opens what Create has begun in an earlier run; bundle.ErrNoPartial where there is nothing, or volumes of another
 // size.
-func Reopen(path string, volumeSize int64) (f *File, err error) {
-	f = &File{path: path, volumeSize: volumeSize}
+func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *File, err error) {
+	f = &File{path: path, volumeSize: volumeSize, parity: parity}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
@@ -76,7 +77,7 @@ func Reopen(path string, volumeSize int64) (f *File, err error) {
 		}
 		size += info.Size()
 	}
-	if f.table, err = newTable(bundle.Digest{}, size, volumeSize); err != nil || f.table.Volumes() != len(f.files) {
+	if f.table, err = f.plan(size); err != nil || f.table.Volumes() != len(f.files) {
 		return f, errors.Join(fmt.Errorf("%w: the volumes have another size", bundle.ErrNoPartial), err)
 	}
 	return f, nil
@@ -84,10 +85,10 @@ func Reopen(path string, volumeSize int64) (f *File, err error) {
 
 // Reserve implements bundle.File.
 func (f *File) Reserve(size int64) (err error) {
-	if f.table, err = newTable(bundle.Digest{}, size, f.volumeSize); err != nil {
+	if f.table, err = f.plan(size); err != nil {
 		return err
 	}
-	if err := bundle.CheckFree(filepath.Dir(f.path), size); err != nil {
+	if err := bundle.CheckFree(filepath.Dir(f.path), size+int64(f.table.Parity)*f.table.volumeSize(0)); err != nil {
 		return err
 	}
 	for i := range f.table.Volumes() {
@@ -115,6 +116,15 @@ func (f *File) removeLeft() error {
 		}
 	}
 	return nil
+}
+
+// plan cuts a bundle of a size.
+func (f *File) plan(size int64) (*Table, error) {
+	parity := 0
+	if f.parity != nil {
+		parity = f.parity(int(divideUp(size, f.volumeSize)))
+	}
+	return newTable(bundle.Digest{}, size, f.volumeSize, parity)
 }
 
 // Size implements bundle.File.
@@ -164,12 +174,12 @@ func (f *File) Sync() error {
 // Complete implements bundle.File; an error leaves what was written, to be continued. It reads the volumes once more, on all processors, for the digests in the table: blobs
 // are written in any order, and no hash of a chunk can be.
 func (f *File) Complete() error {
-	table, err := f.completeTable()
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
 	var made []string
-	for i := range f.files {
+	table, err := f.completeTable(&made)
+	for i := range f.table.members() {
+		if err != nil {
+			break
+		}
 		if err = writeNew(tableName(f.path, i)+bundle.PartialSuffix, &made, func(w io.Writer) error {
 			_, err := w.Write(table)
 			return err
@@ -186,8 +196,8 @@ func (f *File) Complete() error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	for i := range f.table.Volumes() {
-		for _, name := range []string{volumeName(f.path, i), tableName(f.path, i)} {
+	for i := range f.table.members() {
+		for _, name := range []string{f.table.memberName(f.path, i), tableName(f.path, i)} {
 			if err := os.Rename(name+bundle.PartialSuffix, name); err != nil {
 				return err
 			}
@@ -196,14 +206,14 @@ func (f *File) Complete() error {
 	return bundle.SyncDir(filepath.Dir(f.path))
 }
 
-func (f *File) completeTable() ([]byte, error) {
+func (f *File) completeTable(made *[]string) ([]byte, error) {
 	sealed, err := bundle.Open(f, f.table.Size)
 	if err != nil {
 		return nil, err
 	}
 	t := *f.table
 	t.ManifestIndex = sealed.ManifestIndex()
-	t.Chunks = make([]bundle.Digest, t.chunkCount())
+	t.Chunks = make([]bundle.Digest, t.firstChunk(t.Volumes()))
 	group, ctx := errgroup.WithContext(context.Background())
 	group.SetLimit(runtime.NumCPU())
 	at := 0
@@ -223,6 +233,10 @@ func (f *File) completeTable() ([]byte, error) {
 		}
 	}
 	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	name := func(i int) string { return parityName(f.path, i) + bundle.PartialSuffix }
+	if err := t.writeParity(context.Background(), f, name, made, bundle.Observe(nil)); err != nil {
 		return nil, err
 	}
 	return t.encode(), nil

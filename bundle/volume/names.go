@@ -44,19 +44,52 @@ func ParseSize(s string) (int64, error) {
 func volumeName(path string, i int) string { return fmt.Sprintf("%s.tar.%04d", base(path), i+1) }
 func tableName(path string, i int) string  { return fmt.Sprintf("%s.volumes.%04d", base(path), i+1) }
 
+// parityName names volume i of parity, from 0: PATH.parity.0001.
+func parityName(path string, i int) string { return fmt.Sprintf("%s.parity.%04d", base(path), i+1) }
+
+// memberName names volume i, where those of parity come after the others.
+func (t *Table) memberName(path string, i int) string {
+	if i < t.Volumes() {
+		return volumeName(path, i)
+	}
+	return parityName(path, i-t.Volumes())
+}
+
+// ParseParity reads how many volumes of parity there are to be: a number, or a percentage of the volumes, rounded up.
+func ParseParity(s string) (parity func(volumes int) int, err error) {
+	text, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil || n < 1 || n > 1000:
+		return nil, fmt.Errorf("%w: %.40q is no number of volumes, such as 2 or 10%%", ErrVolumes, s)
+	case percent:
+		return func(volumes int) int { return (volumes*n + 99) / 100 }, nil
+	}
+	return func(int) int { return n }, nil
+}
+
 func base(path string) string { return strings.TrimSuffix(path, ".tar") }
 
-var namePattern = regexp.MustCompile(`^(.+)\.(tar|volumes)\.([0-9]{4})$`)
+var namePattern = regexp.MustCompile(`^(.+)\.(tar|volumes|parity)\.([0-9]{4})$`)
 
 // parseName takes the name of a volume or of a table apart.
-func parseName(name string) (set string, isTable bool, number int, ok bool) {
+func parseName(name string) (set string, what kind, number int, ok bool) {
 	m := namePattern.FindStringSubmatch(name)
 	if m == nil {
-		return "", false, 0, false
+		return "", "", 0, false
 	}
 	number, err := strconv.Atoi(m[3])
-	return m[1], m[2] == "volumes", number, err == nil && number >= 1
+	return m[1], kind(m[2]), number, err == nil && number >= 1
 }
+
+// kind is what a file is by its name.
+type kind string
+
+const (
+	kindData   kind = "tar"
+	kindTable  kind = "volumes"
+	kindParity kind = "parity"
+)
 
 // IsPart tells whether a file is, by its name, a volume or a table.
 func IsPart(name string) bool {

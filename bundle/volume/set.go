@@ -14,8 +14,9 @@ import (
 // Set is all volumes of a bundle, read where they lie: an io.ReaderAt over the whole. Close closes the files.
 type Set struct {
 	table   *Table
-	files   []*os.File // by volume
+	files   []*os.File // by volume, those of parity last; nil where there is none
 	closers []io.Closer
+	path    string // of the bundle of which the volumes have their names, without directory
 }
 
 // Size returns the size of the bundle, in bytes.
@@ -46,9 +47,16 @@ func (s *Set) Close() error {
 }
 
 // Open finds the volumes of one bundle: each path is a directory that has some of them, a table, or a volume, beside which
-// the others are looked for. All must be there, with their sizes and their beginnings as the table says (ErrVolumes, which
+// the others are looked for; of several copies of a volume the last counts, so that a repaired one can be named after a
+// damaged one. All must be there, with their sizes and their beginnings as the table says (ErrVolumes, which
 // names each that is not); nothing else is read.
-func Open(paths ...string) (*Set, error) {
+func Open(paths ...string) (*Set, error) { return open(paths, false) }
+
+// OpenDamaged is Open where volumes may be missing or damaged, to be repaired. Only Check, Repairable, Repair and Close may
+// be called of the Set.
+func OpenDamaged(paths ...string) (*Set, error) { return open(paths, true) }
+
+func open(paths []string, lenient bool) (*Set, error) {
 	f := finder{sets: map[string]bool{}}
 	for _, path := range paths {
 		if err := f.look(path); err != nil {
@@ -62,8 +70,8 @@ func Open(paths ...string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{table: table, files: make([]*os.File, table.Volumes())}
-	if err := f.assign(s); err != nil {
+	s := &Set{table: table, files: make([]*os.File, table.members()), path: f.name() + ".tar"}
+	if err := f.assign(s, lenient); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -79,8 +87,16 @@ type finder struct {
 
 type part struct {
 	path   string
-	set    string
+	what   kind
 	number int
+}
+
+// name returns the NAME of the one set.
+func (f *finder) name() string {
+	for set := range f.sets {
+		return set
+	}
+	return ""
 }
 
 func (f *finder) look(path string) error {
@@ -105,17 +121,17 @@ func (f *finder) directory(dir, only string) error {
 		return err
 	}
 	for _, e := range entries {
-		set, isTable, number, ok := parseName(e.Name())
+		set, what, number, ok := parseName(e.Name())
 		path := filepath.Join(dir, e.Name())
 		if !ok || only != "" && set != only || slices.Contains(f.seen, path) {
 			continue
 		}
 		f.seen = append(f.seen, path)
 		f.sets[set] = true
-		if isTable {
-			f.tables = append(f.tables, part{path, set, number})
+		if what == kindTable {
+			f.tables = append(f.tables, part{path, what, number})
 		} else {
-			f.volumes = append(f.volumes, part{path, set, number})
+			f.volumes = append(f.volumes, part{path, what, number})
 		}
 	}
 	return nil
@@ -174,17 +190,22 @@ func readTable(path string) (*Table, error) {
 	return t, nil
 }
 
-// assign opens the volumes. All that is wrong with them is in one error; of several copies of a volume one is enough.
-func (f *finder) assign(s *Set) error {
+// assign opens the volumes. All that is wrong with them is in one error; of several copies of a volume the last one that
+// looks right counts. With lenient whatever is there is taken, a copy that looks right before one that does not.
+func (f *finder) assign(s *Set, lenient bool) error {
 	var problems bundle.Problems
 	wrong := make([]error, len(s.files))
-	for _, p := range f.volumes {
-		i := p.number - 1
-		if i >= len(s.files) {
-			problems.Add(fmt.Errorf("%w: %s: the bundle has only %d volumes", ErrVolumes, p.path, len(s.files)))
+	fine := make([]bool, len(s.files))
+	for _, p := range slices.Backward(f.volumes) {
+		i, last := p.number-1, s.table.Volumes()
+		if p.what == kindParity {
+			i, last = i+last, s.table.members()
+		}
+		if i >= last {
+			problems.Add(fmt.Errorf("%w: %s: the bundle has only %d volumes and %d of parity", ErrVolumes, p.path, s.table.Volumes(), s.table.Parity))
 			continue
 		}
-		if s.files[i] != nil {
+		if fine[i] {
 			continue
 		}
 		file, err := os.Open(p.path)
@@ -194,20 +215,27 @@ func (f *finder) assign(s *Set) error {
 		s.closers = append(s.closers, file)
 		if err := s.check(i, file); err != nil {
 			wrong[i] = fmt.Errorf("%w: %w", ErrVolumes, err)
+			if lenient {
+				s.files[i] = file
+			}
 			continue
 		}
-		s.files[i] = file
+		s.files[i], fine[i] = file, true
 	}
 	for i, file := range s.files {
 		switch {
-		case file != nil:
+		case file != nil || lenient || i >= s.table.Volumes(): // of parity there may be less
 		case wrong[i] != nil:
 			problems.Add(wrong[i])
 		default:
-			problems.Add(fmt.Errorf("%w: volume %d of %d is missing", ErrVolumes, i+1, len(s.files)))
+			problems.Add(fmt.Errorf("%w: volume %d of %d is missing", ErrVolumes, i+1, s.table.Volumes()))
 		}
 	}
-	return problems.Err()
+	err := problems.Err()
+	if err != nil && s.table.Parity > 0 {
+		err = fmt.Errorf("%w\nthere is parity for %d lost volumes: airgap repair writes what can be rebuilt", err, s.table.Parity)
+	}
+	return err
 }
 
 // check says what is wrong with a file that is volume i by its name, as far as its size and its first chunk tell.
@@ -217,7 +245,7 @@ func (s *Set) check(i int, file *os.File) error {
 		return err
 	}
 	if want := s.table.volumeSize(i); info.Size() != want {
-		return fmt.Errorf("%s has %d bytes; volume %d of this bundle has %d", file.Name(), info.Size(), i+1, want)
+		return fmt.Errorf("%s has %d bytes; it should have %d", file.Name(), info.Size(), want)
 	}
 	first, err := s.digest(file, 0, min(s.table.ChunkSize, info.Size()))
 	switch {

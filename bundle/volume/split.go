@@ -31,8 +31,8 @@ func digestOf(r io.Reader, size int64) (bundle.Digest, error) {
 // Split cuts the bundle of the given size, whose signed object is index, into volumes PATH.tar.0001 and so on, with a table
 // beside each. No file of these names may be there. The volumes are written one after the other, and then the tables; what
 // fails leaves nothing.
-func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, path string, volumeSize int64, o bundle.Observer) (t *Table, err error) {
-	if t, err = newTable(index, size, volumeSize); err != nil {
+func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, path string, volumeSize int64, parity int, o bundle.Observer) (t *Table, err error) {
+	if t, err = newTable(index, size, volumeSize, parity); err != nil {
 		return nil, err
 	}
 	observer := bundle.Observe(o)
@@ -51,8 +51,11 @@ func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, 
 			return nil, err
 		}
 	}
+	if err := t.writeParity(ctx, r, func(i int) string { return parityName(path, i) }, &made, observer); err != nil {
+		return nil, err
+	}
 	content := t.encode()
-	for i := range t.Volumes() {
+	for i := range t.members() {
 		if err := writeNew(tableName(path, i), &made, func(w io.Writer) error {
 			_, err := w.Write(content)
 			return err
@@ -122,7 +125,7 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err erro
 		return fmt.Errorf("%s: %w", path, os.ErrExist)
 	}
 	err = writeNew(partial, &made, func(w io.Writer) error {
-		for i, file := range s.files {
+		for i, file := range s.files[:s.table.Volumes()] {
 			for j := range s.table.chunks(i) {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -151,16 +154,47 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err erro
 	return bundle.SyncDir(filepath.Dir(path))
 }
 
-// isFine tells whether a chunk is what the table says. A sector that cannot be read is damage like any other.
+// isFine tells whether a chunk is there and what the table says. A sector that cannot be read is damage like any other.
 func (s *Set) isFine(i int, j, at, size int64) bool {
+	if s.files[i] == nil {
+		return false
+	}
 	got, err := s.digest(s.files[i], at, size)
 	return err == nil && got == s.table.chunkDigest(i, j)
 }
 
-// Check compares every chunk with the table, on all processors, and returns what is damaged, in order.
+// Check compares every chunk with the table, on all processors, and returns what is damaged or missing, in order.
 func (s *Set) Check(ctx context.Context, o bundle.Observer) ([]Damage, error) {
-	observer := bundle.Observe(o)
-	observer.Phase("check volumes", s.Size())
+	damaged, err := s.damaged(ctx, bundle.Observe(o))
+	if err != nil {
+		return nil, err
+	}
+	return s.ranges(damaged), nil
+}
+
+// ranges puts damaged chunks that follow one another together.
+func (s *Set) ranges(damaged [][]bool) []Damage {
+	var all []Damage
+	for i, chunks := range damaged {
+		for j, is := range chunks {
+			if !is {
+				continue
+			}
+			at := int64(j) * s.table.ChunkSize
+			to := min(at+s.table.ChunkSize, s.table.volumeSize(i))
+			if last := len(all) - 1; last >= 0 && all[last].Volume == i+1 && all[last].To == at {
+				all[last].To = to
+			} else {
+				all = append(all, Damage{i + 1, s.fileName(i), at, to})
+			}
+		}
+	}
+	return all
+}
+
+// damaged tells by volume and chunk what is not as it should be.
+func (s *Set) damaged(ctx context.Context, o bundle.Observer) ([][]bool, error) {
+	o.Phase("check volumes", s.Size())
 	damaged := make([][]bool, len(s.files))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.NumCPU())
@@ -174,28 +208,18 @@ func (s *Set) Check(ctx context.Context, o bundle.Observer) ([]Damage, error) {
 				at := int64(j) * s.table.ChunkSize
 				size := min(s.table.ChunkSize, s.table.volumeSize(i)-at)
 				damaged[i][j] = !s.isFine(i, int64(j), at, size)
-				observer.Add(size)
+				o.Add(size)
 				return nil
 			})
 		}
 	}
-	if err := errors.Join(group.Wait(), ctx.Err()); err != nil {
-		return nil, err
+	return damaged, errors.Join(group.Wait(), ctx.Err())
+}
+
+// fileName is the path of a volume, or its name where it is missing.
+func (s *Set) fileName(i int) string {
+	if s.files[i] == nil {
+		return s.table.memberName(s.path, i)
 	}
-	var all []Damage
-	for i, chunks := range damaged {
-		for j, is := range chunks {
-			if !is {
-				continue
-			}
-			at := int64(j) * s.table.ChunkSize
-			to := min(at+s.table.ChunkSize, s.table.volumeSize(i))
-			if last := len(all) - 1; last >= 0 && all[last].Volume == i+1 && all[last].To == at {
-				all[last].To = to
-			} else {
-				all = append(all, Damage{i + 1, s.files[i].Name(), at, to})
-			}
-		}
-	}
-	return all, nil
+	return s.files[i].Name()
 }

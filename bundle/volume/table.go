@@ -30,6 +30,7 @@ const (
 	minChunk     = 1 << 20
 	maxChunk     = 1 << 40
 	wantedChunks = 1 << 16 // with as many a table has some 4 MiB
+	maxShards    = 256     // volumes and those of parity together: what Reed-Solomon over bytes can do
 	maxHeader    = 4 << 10
 	digestLine   = 2*sha256.Size + 1
 	maxTableSize = maxHeader + MaxChunks*digestLine
@@ -53,19 +54,23 @@ type Table struct {
 	Size          int64         `json:"size"`       // of the bundle, in bytes
 	VolumeSize    int64         `json:"volumeSize"` // of every volume but the last, which may be smaller
 	ChunkSize     int64         `json:"chunkSize"`  // of every chunk but the last of each volume
+	Parity        int           `json:"parity"`     // volumes that can stand in for others
 	Root          bundle.Digest `json:"root"`       // of the table itself: see encode
 
-	Chunks []bundle.Digest `json:"-"` // volume by volume
+	Chunks []bundle.Digest `json:"-"` // volume by volume, those of parity last
 }
 
 // newTable plans how a bundle is cut. ErrVolumes where that makes too many volumes or too small ones.
-func newTable(index bundle.Digest, size, volumeSize int64) (*Table, error) {
+func newTable(index bundle.Digest, size, volumeSize int64, parity int) (*Table, error) {
 	if volumeSize < MinSize {
 		return nil, fmt.Errorf("%w: volumes of %d bytes; at least %d are needed", ErrVolumes, volumeSize, MinSize)
 	}
-	t := &Table{Format: formatName, ManifestIndex: index, Size: size, VolumeSize: volumeSize, ChunkSize: minChunk}
+	t := &Table{Format: formatName, ManifestIndex: index, Size: size, VolumeSize: volumeSize, ChunkSize: minChunk, Parity: parity}
 	if n := divideUp(size, volumeSize); n > MaxVolumes {
 		return nil, fmt.Errorf("%w: %d volumes of %d bytes; at most %d are possible", ErrVolumes, n, volumeSize, MaxVolumes)
+	}
+	if parity > 0 && t.members() > maxShards {
+		return nil, fmt.Errorf("%w: %d volumes and %d of parity; at most %d together are possible: make the volumes larger", ErrVolumes, t.Volumes(), parity, maxShards)
 	}
 	for t.chunkCount() > wantedChunks && t.ChunkSize < maxChunk {
 		t.ChunkSize *= 2
@@ -75,26 +80,36 @@ func newTable(index bundle.Digest, size, volumeSize int64) (*Table, error) {
 
 func divideUp(a, b int64) int64 { return (a + b - 1) / b }
 
-// Volumes returns how many volumes there are.
+// Volumes returns how many volumes there are, without those of parity.
 func (t *Table) Volumes() int { return int(divideUp(t.Size, t.VolumeSize)) }
 
-// volumeSize returns the size of volume i, from 0.
+// members returns how many there are with those of parity, which have the numbers after the others.
+func (t *Table) members() int { return t.Volumes() + t.Parity }
+
+// volumeSize returns the size of volume i, from 0. Those of parity are as large as the first.
 func (t *Table) volumeSize(i int) int64 {
+	if i >= t.Volumes() {
+		i = 0
+	}
 	return min(t.VolumeSize, t.Size-int64(i)*t.VolumeSize)
 }
 
 // chunks returns how many chunks volume i has.
 func (t *Table) chunks(i int) int64 { return divideUp(t.volumeSize(i), t.ChunkSize) }
 
-func (t *Table) chunkCount() int64 {
+func (t *Table) chunkCount() int64 { return t.firstChunk(t.members()) }
+
+// firstChunk returns how many chunks the volumes before i have.
+func (t *Table) firstChunk(i int) int64 {
 	last := t.Volumes() - 1
-	return int64(last)*divideUp(t.VolumeSize, t.ChunkSize) + t.chunks(last)
+	if i <= last {
+		return int64(i) * t.chunks(0)
+	}
+	return int64(last)*t.chunks(0) + t.chunks(last) + int64(i-last-1)*t.chunks(0)
 }
 
 // chunkDigest returns the digest of chunk j of volume i.
-func (t *Table) chunkDigest(i int, j int64) bundle.Digest {
-	return t.Chunks[int64(i)*divideUp(t.VolumeSize, t.ChunkSize)+j]
-}
+func (t *Table) chunkDigest(i int, j int64) bundle.Digest { return t.Chunks[t.firstChunk(i)+j] }
 
 // encode writes the table: a line of JSON, and a line for each chunk with its digest in hexadecimal. The root is the digest
 // of just these bytes, with zeros in its own place.
@@ -161,6 +176,8 @@ func (t *Table) check() error {
 		return fmt.Errorf("%w: a bundle of %d bytes", ErrTable, t.Size)
 	case t.VolumeSize < MinSize || t.VolumeSize > bundle.MaxFileSize || divideUp(t.Size, t.VolumeSize) > MaxVolumes:
 		return fmt.Errorf("%w: volumes of %d bytes", ErrTable, t.VolumeSize)
+	case t.Parity < 0 || t.Parity > 0 && (t.Parity > maxShards || t.members() > maxShards):
+		return fmt.Errorf("%w: %d volumes of parity", ErrTable, t.Parity)
 	case t.ChunkSize < minChunk || t.ChunkSize > maxChunk || t.chunkCount() > MaxChunks:
 		return fmt.Errorf("%w: chunks of %d bytes", ErrTable, t.ChunkSize)
 	}

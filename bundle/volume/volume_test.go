@@ -27,7 +27,7 @@ func newCut(t *testing.T) *cut {
 	c := &cut{content: make([]byte, 10<<20+12345), dir: t.TempDir()}
 	random := rand.NewChaCha8([32]byte{1})
 	_, _ = random.Read(c.content)
-	if _, err := volume.Split(t.Context(), bytes.NewReader(c.content), int64(len(c.content)), bundle.DigestOf(c.content), c.path("monday.tar"), volumeSize, nil); err != nil {
+	if _, err := volume.Split(t.Context(), bytes.NewReader(c.content), int64(len(c.content)), bundle.DigestOf(c.content), c.path("monday.tar"), volumeSize, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -144,7 +144,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			if err := os.Truncate(c.path("monday.tar.0003"), 1<<20); err != nil {
 				t.Fatal(err)
 			}
-		}, "monday.tar.0003 has 1048576 bytes"},
+		}, "monday.tar.0003 has 1048576 bytes; it should have"},
 		"of another bundle": {func(t *testing.T, c *cut) {
 			if err := os.WriteFile(c.path("monday.tar.0002"), make([]byte, volumeSize), 0o600); err != nil {
 				t.Fatal(err)
@@ -154,7 +154,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			if err := os.WriteFile(c.path("monday.tar.0005"), []byte("x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "the bundle has only 4 volumes"},
+		}, "the bundle has only 4 volumes and 0 of parity"},
 		"no table": {func(t *testing.T, c *cut) {
 			for _, n := range []string{"1", "2", "3", "4"} {
 				if err := os.Remove(c.path("monday.volumes.000" + n)); err != nil {
@@ -165,7 +165,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		"two bundles": {func(t *testing.T, c *cut) { c.move(t, "monday.tar.0001", "tuesday.tar.0001") }, `["monday" "tuesday"]`},
 		"tables of two bundles": {func(t *testing.T, c *cut) {
 			other := bytes.Repeat([]byte("other"), 1<<20)
-			if _, err := volume.Split(t.Context(), bytes.NewReader(other), int64(len(other)), bundle.DigestOf(other), filepath.Join(c.dir, "other", "x.tar"), volumeSize, nil); err != nil {
+			if _, err := volume.Split(t.Context(), bytes.NewReader(other), int64(len(other)), bundle.DigestOf(other), filepath.Join(c.dir, "other", "x.tar"), volumeSize, 0, nil); err != nil {
 				t.Fatal(err)
 			}
 			c.move(t, "other/x.volumes.0001", "monday.volumes.0002")
@@ -249,7 +249,7 @@ func TestSplitOverwritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	content := make([]byte, 3<<20)
-	_, err := volume.Split(t.Context(), bytes.NewReader(content), int64(len(content)), bundle.DigestOf(content), filepath.Join(dir, "monday.tar"), 1<<20, nil)
+	_, err := volume.Split(t.Context(), bytes.NewReader(content), int64(len(content)), bundle.DigestOf(content), filepath.Join(dir, "monday.tar"), 1<<20, 0, nil)
 	if !errors.Is(err, os.ErrExist) {
 		t.Errorf("%v", err)
 	}
@@ -275,7 +275,7 @@ func TestParseSize(t *testing.T) {
 func FuzzTable(f *testing.F) {
 	dir := f.TempDir()
 	content := make([]byte, 3<<20)
-	if _, err := volume.Split(f.Context(), bytes.NewReader(content), int64(len(content)), bundle.DigestOf(content), filepath.Join(dir, "x.tar"), 1<<20, nil); err != nil {
+	if _, err := volume.Split(f.Context(), bytes.NewReader(content), int64(len(content)), bundle.DigestOf(content), filepath.Join(dir, "x.tar"), 1<<20, 0, nil); err != nil {
 		f.Fatal(err)
 	}
 	table, err := os.ReadFile(filepath.Join(dir, "x.volumes.0001"))

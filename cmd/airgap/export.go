@@ -14,7 +14,6 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/signature"
-	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
 )
@@ -28,8 +27,7 @@ type exportFlags struct {
 	dryRun bool
 	replan bool
 
-	volumeSize  string
-	volumeBytes int64
+	volumes volumeFlags
 }
 
 func newExport(a *app) *cobra.Command {
@@ -68,7 +66,7 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs (make one with \"airgap keygen\")")
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
-	f.StringVar(&flags.volumeSize, "volume-size", "", "`SIZE` of volumes to write, instead of one file: as in 4000MiB, or fat32, dvd, dvd-dl, bd, bd-dl")
+	flags.volumes.add(f)
 	f.BoolVar(&flags.replan, "replan", false, "where an export was interrupted, find out again what there is, instead of finishing what was found then; blobs that are there already are used")
 	flags.add(f)
 	return cmd
@@ -81,12 +79,8 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	if err := flags.check(a); err != nil {
 		return err
 	}
-	if flags.volumeSize != "" {
-		size, err := volume.ParseSize(flags.volumeSize)
-		if err != nil {
-			return usageError{err}
-		}
-		flags.volumeBytes = size
+	if err := flags.volumes.parse(); err != nil {
+		return err
 	}
 	chosen, err := flags.choose(ctx, a, args)
 	if err != nil {
@@ -152,7 +146,7 @@ func (f *exportFlags) check(a *app) error {
 		return usagef("--output is missing: -o FILE, or -o - for standard output")
 	case f.output == "-" && isTerminal(a.stdout):
 		return usagef("a bundle is not for a terminal: redirect standard output, or use -o FILE")
-	case f.output == "-" && f.volumeSize != "":
+	case f.output == "-" && f.volumes.size != "":
 		return usagef("volumes are files: use -o FILE, or cut the stream on the other side of the pipe")
 	}
 	return nil
@@ -174,7 +168,7 @@ func (f *exportFlags) destination(a *app, command string) export.Output {
 	if f.output == "-" {
 		return export.ToStream(a.stdout)
 	}
-	return export.ToResumableFile(f.output, command).InVolumes(f.volumeBytes)
+	return export.ToResumableFile(f.output, command).InVolumes(f.volumes.bytes, f.volumes.count)
 }
 
 func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration) error {

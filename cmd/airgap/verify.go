@@ -96,7 +96,10 @@ func withDamage(ctx context.Context, a *app, set *volume.Set, err error) error {
 	for _, d := range damage {
 		err = errors.Join(err, errors.New(d.String()))
 	}
-	return err
+	if irreparable := set.Repairable(damage); irreparable != nil {
+		return errors.Join(err, irreparable)
+	}
+	return errors.Join(err, errors.New("all of that can be repaired: see \"airgap repair\""))
 }
 
 func showVerified(a *app, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {

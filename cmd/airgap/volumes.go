@@ -6,14 +6,46 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"airgap/bundle"
 	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
 )
 
+// volumeFlags say how a bundle is cut.
+type volumeFlags struct {
+	size   string
+	parity string
+
+	bytes int64
+	count func(volumes int) int // of parity; nil for none
+}
+
+func (v *volumeFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&v.size, "volume-size", "", "`SIZE` of volumes: as in 4000MiB or 4GB, or fat32, dvd, dvd-dl, bd, bd-dl")
+	f.StringVar(&v.parity, "parity", "", "`N` or N%: so many volumes of parity, each of which can stand in for one that is lost")
+}
+
+func (v *volumeFlags) parse() (err error) {
+	if v.parity != "" {
+		if v.size == "" {
+			return usagef("--parity needs --volume-size")
+		}
+		if v.count, err = volume.ParseParity(v.parity); err != nil {
+			return usageError{err}
+		}
+	}
+	if v.size != "" {
+		if v.bytes, err = volume.ParseSize(v.size); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
+}
+
 func newSplit(a *app) *cobra.Command {
-	var size string
+	var flags volumeFlags
 	var output string
 	cmd := &cobra.Command{
 		Use:     "split FILE --volume-size SIZE",
@@ -23,27 +55,29 @@ func newSplit(a *app) *cobra.Command {
 NAME.tar.*" gives the bundle again. Beside each volume lies a copy of one small table, NAME.volumes.0001, with a
 digest for every piece. "airgap verify" and "airgap import" read volumes where they lie.
 
+With --parity there are further volumes, NAME.parity.0001 and so on. Each of them can stand in for any volume that
+is lost or damaged (see "airgap repair").
+
 Sizes are numbers with a unit (4000MiB, 4GB) or fat32, dvd, dvd-dl, bd, bd-dl.`,
 		Example: `  airgap split monday.tar --volume-size fat32
-  airgap split monday.tar --volume-size dvd -o /burn/monday.tar
+  airgap split monday.tar --volume-size dvd --parity 2 -o /burn/monday.tar
   airgap verify /burn --key airgap.pub`,
 		Args: exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runSplit(cmd.Context(), a, args[0], output, size)
+			return runSplit(cmd.Context(), a, &flags, args[0], output)
 		},
 	}
-	cmd.Flags().StringVar(&size, "volume-size", "", "`SIZE` of a volume")
+	flags.add(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`NAME.tar` of which the volumes have their names (default: the file's own)")
 	return cmd
 }
 
-func runSplit(ctx context.Context, a *app, file, output, sizeText string) (err error) {
-	if sizeText == "" {
+func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output string) (err error) {
+	if flags.size == "" {
 		return usagef("--volume-size is missing: a size such as 4000MiB, or fat32, dvd, dvd-dl, bd or bd-dl")
 	}
-	size, err := volume.ParseSize(sizeText)
-	if err != nil {
-		return usageError{err}
+	if err := flags.parse(); err != nil {
+		return err
 	}
 	if file == "-" {
 		return usagef("split needs a file")
@@ -56,15 +90,19 @@ func runSplit(ctx context.Context, a *app, file, output, sizeText string) (err e
 	if output == "" {
 		output = file
 	}
+	parity := 0
+	if flags.count != nil {
+		parity = flags.count(int((whole.size + flags.bytes - 1) / flags.bytes))
+	}
 	var table *volume.Table
 	err = a.withProgress(func(o bundle.Observer) (err error) {
-		table, err = volume.Split(ctx, whole.File, whole.size, whole.index, output, size, o)
+		table, err = volume.Split(ctx, whole.File, whole.size, whole.index, output, flags.bytes, parity, o)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	a.say("%s of %s each", terminal.Count(table.Volumes(), "volume"), terminal.Bytes(size))
+	a.say("%s of %s each, and %d of parity", terminal.Count(table.Volumes(), "volume"), terminal.Bytes(flags.bytes), table.Parity)
 	a.print("%s", table.ManifestIndex)
 	return nil
 }
@@ -125,5 +163,57 @@ func runJoin(ctx context.Context, a *app, paths []string, output string) (err er
 	}
 	a.say("%s: %s", output, terminal.Bytes(set.Size()))
 	a.print("%s", set.ManifestIndex())
+	return nil
+}
+
+func newRepair(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "repair VOLUMES... -o DIR",
+		Short:   "Rebuild damaged or missing volumes from those of parity",
+		GroupID: groupCarry,
+		Long: `Check every piece of a bundle's volumes, and write those that are damaged or missing anew into a directory, as far as
+there is parity for them ("airgap export --parity", "airgap split --parity"): at every place as many volumes may be
+lost as there are of parity. What is rebuilt is checked. Nothing is changed where it lies.
+
+Standard output gets the paths of the new volumes; give them to "airgap import" together with the good ones.`,
+		Example: `  airgap repair /media/disk1 /media/disk2 -o repaired
+  airgap import /media/disk1 /media/disk2 repaired harbor.example.com/mirror --key airgap.pub`,
+		Args: atLeast("VOLUMES"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runRepair(cmd.Context(), a, args, output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "`DIR` for the new volumes")
+	return cmd
+}
+
+func runRepair(ctx context.Context, a *app, paths []string, output string) (err error) {
+	if output == "" {
+		return usagef("--output is missing: -o DIR for the new volumes")
+	}
+	set, err := volume.OpenDamaged(paths...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, set.Close()) }()
+	if err := os.MkdirAll(output, 0o750); err != nil {
+		return err
+	}
+	var repaired []string
+	if err := a.withProgress(func(o bundle.Observer) (err error) {
+		repaired, err = set.Repair(ctx, output, o)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, name := range repaired {
+		a.print("%s", name)
+	}
+	if len(repaired) == 0 {
+		a.say("nothing is damaged")
+	} else {
+		a.say("%s rebuilt", terminal.Count(len(repaired), "volume"))
+	}
 	return nil
 }
