@@ -14,7 +14,7 @@ import (
 // Bounds on rendered manifests, in bytes.
 const (
 	MaxManifests = 256 << 20
-	maxDocument  = 16 << 20
+	maxDocument  = 4 << 20 // Kubernetes itself takes objects of some 1.5 MiB
 )
 
 // ErrManifests: there is too much of them, or they cannot be read at all.

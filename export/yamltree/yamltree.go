@@ -5,7 +5,6 @@ package yamltree
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -76,6 +75,11 @@ type Options struct {
 // bound. Errors say where.
 func Parse(content []byte, o Options) (*Value, error) {
 	file := o.File
+	for _, check := range []func([]byte) error{checkDepth, checkKeys} {
+		if err := check(content); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
 	var options []parser.Option
 	if o.Lenient {
 		options = append(options, parser.AllowDuplicateMapKey())
@@ -220,6 +224,7 @@ func (r *resolver) alias(n *ast.AliasNode, depth int) (*Value, error) {
 // of several merged mappings the first counts.
 func (r *resolver) mapping(v *Value, pairs []*ast.MappingValueNode, depth int) error {
 	var merged []*Value
+	places := make(map[string]int, len(pairs))
 	for _, pair := range pairs {
 		resolved, err := r.resolve(pair.Value, depth+1)
 		if err != nil {
@@ -243,7 +248,8 @@ func (r *resolver) mapping(v *Value, pairs []*ast.MappingValueNode, depth int) e
 			key = inner.Value.GetToken()
 		}
 		f := Field{Key: scalarText(key), Position: r.position(pair.Key), Value: resolved}
-		if i := slices.IndexFunc(v.Fields, func(other Field) bool { return other.Key == f.Key }); i < 0 {
+		if i, known := places[f.Key]; !known {
+			places[f.Key] = len(v.Fields)
 			v.Fields = append(v.Fields, f)
 		} else if r.Lenient {
 			v.Fields[i] = f
@@ -253,7 +259,8 @@ func (r *resolver) mapping(v *Value, pairs []*ast.MappingValueNode, depth int) e
 	}
 	for _, source := range merged {
 		for _, f := range source.Fields {
-			if v.Field(f.Key) == nil {
+			if _, known := places[f.Key]; !known {
+				places[f.Key] = len(v.Fields)
 				v.Fields = append(v.Fields, f)
 			}
 		}
