@@ -117,6 +117,7 @@ func (d *decoder) credential(v *yamltree.Value) {
 		d.bad(v.Position, "an entry of creds without registry")
 		return
 	case expanded == "":
+		d.note(v.Position, "registry %.60q is empty on this side, so that this entry of creds is for nobody here", registry)
 		return
 	}
 	if c.Registry, err = registryName(expanded); err != nil {

@@ -22,8 +22,8 @@ type common struct {
 	referrerSource, referrerTarget             string
 	mediaTypes                                 []string
 	rateLimit                                  RateLimit
-	latest                                     int
-	minAge                                     time.Duration
+	latest                                     *int
+	minAge                                     *time.Duration
 	platformMode                               string
 	referrerSourceAt, referrerTargetAt, modeAt Position
 }
@@ -55,8 +55,8 @@ func (d *decoder) common(c *common) keys {
 		"referrerSource":  at(&c.referrerSourceAt, d.text(&c.referrerSource)),
 		"referrerTarget":  at(&c.referrerTargetAt, d.text(&c.referrerTarget)),
 		"mediaTypes":      d.texts(&c.mediaTypes),
-		"latest":          d.number(&c.latest, 1),
-		"minAge":          d.duration(&c.minAge),
+		"latest":          func(v *yamltree.Value) { c.latest = new(0); d.number(c.latest, 0)(v) },
+		"minAge":          func(v *yamltree.Value) { c.minAge = new(time.Duration(0)); d.duration(c.minAge)(v) },
 		"platformMode":    at(&c.modeAt, d.text(&c.platformMode)),
 	}
 }
@@ -184,12 +184,18 @@ func (d *decoder) entry(v *yamltree.Value, defaults *common) {
 		return
 	}
 	raw.apply(defaults)
-	e := Entry{Position: v.Position, Kind: Kind(raw.Type), Repos: raw.repos, Latest: raw.latest, MinAge: raw.minAge, RateLimit: raw.rateLimit}
+	e := Entry{Position: v.Position, Kind: Kind(raw.Type), Repos: raw.repos, RateLimit: raw.rateLimit}
+	if raw.latest != nil {
+		e.Latest = *raw.latest
+	}
+	if raw.minAge != nil {
+		e.MinAge = *raw.minAge
+	}
 	d.expandEntry(&raw)
 	d.settings(&e, &raw)
 	d.names(&e, &raw, v)
 	e.TagSets = raw.tagSets
-	if !raw.tags.isEmpty() {
+	if raw.tags.said {
 		e.TagSets = append(e.TagSets, raw.tags)
 	}
 	if after := d.problems.Err(); before == nil && after == nil || before != nil && after.Error() == before.Error() {
@@ -229,10 +235,10 @@ func (r *rawEntry) apply(defaults *common) {
 	if r.referrerTarget == "" {
 		r.referrerTarget, r.referrerTargetAt = defaults.referrerTarget, defaults.referrerTargetAt
 	}
-	if r.latest == 0 {
+	if r.latest == nil { // 0 in an entry takes that of defaults away
 		r.latest = defaults.latest
 	}
-	if r.minAge == 0 {
+	if r.minAge == nil {
 		r.minAge = defaults.minAge
 	}
 	if r.platformMode == "" {
@@ -351,6 +357,10 @@ func (d *decoder) source(e *Entry, s string) (err error) {
 		e.Namespace = path
 		return err
 	case KindRepository:
+		path := s[strings.LastIndexByte(s, '/')+1:]
+		if strings.ContainsAny(path, ":@") {
+			return fmt.Errorf("%.100q has a tag or a digest, but a repository is expected: choose its tags with tags, or write type: image", s)
+		}
 		e.Repo, err = parseRepository(s)
 	case KindImage:
 		if e.Image, err = export.ParseRequest(hub(s)); err == nil && strings.Contains(s, "=") {

@@ -19,6 +19,7 @@ type TagSet struct {
 
 	ranges     []versionRange
 	rangeTexts []string
+	said       bool // there is anything in it, be it an empty range, which selects everything
 }
 
 // expression is a regular expression that a whole name must match.
@@ -194,10 +195,12 @@ func (d *decoder) tagSet(v *yamltree.Value, what string) TagSet {
 		}
 	}
 	d.mapping(v, what, known)
+	for _, key := range []string{"allow", "deny", "semverRange"} {
+		list := v.Field(key)
+		s.said = s.said || list != nil && len(list.Items) > 0
+	}
 	return s
 }
-
-func (s *TagSet) isEmpty() bool { return len(s.allow)+len(s.deny)+len(s.ranges) == 0 }
 
 // String describes the set for a person.
 func (s *TagSet) String() string {

@@ -12,8 +12,8 @@ var errDeep = errors.New("nested too deep")
 // Bounds on what is given to the parser. They are far above what anybody writes: brackets count wherever they stand, in
 // texts too.
 const (
-	maxBrackets   = 1000 // open at once
-	maxIndicators = 100  // in a row: - - - a, &a &b, !a !b
+	maxBrackets   = 100 // open at once
+	maxIndicators = 100 // in a row: - - - a, &a &b, !a !b
 )
 
 // checkDepth refuses documents that are nested too deep, before anything is parsed. Deep nesting by indentation needs the
