@@ -1,18 +1,18 @@
 // Package chart finds the images that a Helm chart uses: those that its annotation names ([Metadata.Images]), and those
-// that its rendered manifests name ([FromManifests], of what [Helm.Render] or "helm template" gives). It only looks: a chart
-// is carried as it is, since its signature would break otherwise.
+// that its rendered manifests name ([FromManifests], of what "helm template" gives; [Helm.Render] does both). It only
+// looks: a chart is carried as it is, since its signature would break otherwise.
+//
+// Charts come from strangers, and so does what they render to. It is read with go.yaml.in/yaml/v3, which has a limit on
+// nesting, takes time in proportion to the text, and is what helm itself reads it with; goccy/go-yaml, which
+// export/config uses for its columns, keeps a path with every value, so that 100 KB of "[" fill more than 6 GB.
 package chart
 
 import (
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
+	"go.yaml.in/yaml/v3"
 
 	"airgap/bundle/strictjson"
-	"airgap/export/yamltree"
 )
 
 // Media types of a chart in a registry. https://helm.sh/docs/topics/registries/#helm-chart-manifest
@@ -46,7 +46,8 @@ type Found struct {
 	Images   []Image // each once, in the order in which they were found
 	Unparsed []Problem
 
-	seen map[string]int // places in Images, by the full name
+	seen    map[string]int // places in Images, by the full name
+	refused map[Problem]bool
 }
 
 // add takes what stands at a place where images stand.
@@ -68,10 +69,15 @@ func (f *Found) add(ref, where string) {
 }
 
 func (f *Found) refuse(ref, where, reason string) {
-	p := Problem{Image{Ref: ref, Where: where}, reason}
-	if !slices.Contains(f.Unparsed, p) {
-		f.Unparsed = append(f.Unparsed, p)
+	p := Problem{Image{Ref: short(ref), Where: where}, reason}
+	if f.refused[p] {
+		return
 	}
+	if f.refused == nil {
+		f.refused = map[Problem]bool{}
+	}
+	f.refused[p] = true
+	f.Unparsed = append(f.Unparsed, p)
 }
 
 // Merge adds what was found elsewhere.
@@ -85,23 +91,6 @@ func (f *Found) Merge(other Found) {
 	for _, p := range other.Unparsed {
 		f.refuse(p.Ref, p.Where, p.Reason)
 	}
-}
-
-// fullName spells a reference in the one way that all its spellings have in common.
-func fullName(ref string) (string, error) {
-	switch {
-	case ref == "":
-		return "", errors.New("it is empty")
-	case strings.Contains(ref, "{{"):
-		return "", errors.New("it is a template")
-	case strings.Contains(ref, "://"):
-		return "", errors.New("it is an address, not an image")
-	}
-	parsed, err := name.ParseReference(ref)
-	if err != nil {
-		return "", errors.New("it is no image reference")
-	}
-	return parsed.Name(), nil
 }
 
 // Metadata is what a chart says of itself.
@@ -130,22 +119,23 @@ func (m *Metadata) Images() Found {
 	if text == "" {
 		return found
 	}
-	list, err := yamltree.Parse([]byte(text), yamltree.Options{File: imagesAnnotation, Lenient: true})
-	if err != nil || list.Kind != yamltree.Sequence {
+	roots, err := parse([]byte(text), 0)
+	if err != nil || len(roots) != 1 || roots[0].Kind != yaml.SequenceNode {
 		found.refuse("", imagesAnnotation, "the annotation is no list")
 		return found
 	}
-	for _, entry := range list.Items {
+	reader := newReader()
+	for _, item := range roots[0].Content {
+		entry := reader.mapping(item)
 		where := imagesAnnotation
-		if label := entry.Field("name"); label != nil && label.Text != "" {
-			where += " " + label.Text
+		if label := entry.text("name"); label != "" {
+			where += " " + short(label)
 		}
-		image := entry.Field("image")
-		if image == nil || image.Kind != yamltree.Scalar {
+		if scalar(entry.get("image")) == nil {
 			found.refuse("", where, "an entry without image")
 			continue
 		}
-		found.add(image.Text, where)
+		found.add(entry.text("image"), where)
 	}
 	return found
 }

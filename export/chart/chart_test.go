@@ -105,7 +105,30 @@ func TestOddManifests(t *testing.T) {
 		"Windows line ends":              {"image: a:1\r\n---\r\nimage: b:1\r\n", 2, 0},
 		"a digest without its algorithm": {"image: {repository: a, digest: " + strings.Repeat("0", 64) + "}", 1, 0},
 		"a registry of its own":          {"image: {registry: r.example.com, repository: a, tag: 1}", 1, 0},
-		"images of another kind":         {"image: {pullPolicy: Always}\nimages: [a, b]\nspec: {image: [x]}", 0, 0},
+		"images of another kind":         {"image: {pullPolicy: Always}\nimages: [a, b]", 0, 0},
+		"a list of them":                 {"image: [x, {image: a:1}]", 1, 1},
+		"content on the first line":      {"--- {image: a:1}\n--- # b\nimage: b:1\n---x: {image: c:1}\n", 3, 0},
+		"a directive":                    {"%YAML 1.1\n---\nimage: a:1\n", 1, 0},
+		"a byte order mark":              {"\ufeffimage: a:1\n", 1, 0},
+		"ends of documents":              {"image: a:1\n...\n---\nimage: b:1\n...\n", 2, 0},
+		"JSON, and more of it":           {`{"image": "a:1"}` + "\n" + `{"image": "b:1"}`, 1, 1},
+		"a long line, cut at ---":        {"a: " + strings.Repeat("x", 64<<10-3) + "--- x\nimage: a:1\n", 1, 0},
+		"text in which there are images": {"a: |\n  image: a:1\n  ---\n  image: b:1\nimage: >-\n  c:1\n", 1, 0},
+		"a list with something beside":   {"kind: AllowList\nimage: a:1\nitems: [{image: b:1}]", 2, 0},
+		"no text":                        {"a: {image: true}\nb: {image: 12}\nc: {image: '12'}", 1, 2},
+		"paths, pictures":                {"a: {image: /x/y}\nb: {image: ./x}\nc: {image: x/logo.PNG}\nd: {image: r.example.com//x}", 0, 4},
+		"a tag with a picture's ending":  {"image: a/logo.png:1", 1, 0},
+		"left to istio":                  {"image: auto", 0, 1},
+		"left to a shell":                {"image: $(IMAGE)", 0, 1},
+		"a tag beside it":                {"a: {image: nginx, tag: 1}\nb: {image: 'nginx:2', tag: 1}\nc: {image: {image: nginx, tag: 1}}", 1, 2},
+		"a tag alone":                    {"image: {tag: 1}", 0, 1},
+		"a repository with a tag":        {"image: {repository: 'r.example.com:5000/a:1'}", 1, 0},
+		"a port is no tag":               {"image: {repository: 'r.example.com:5000/a'}", 0, 1},
+		"a schema":                       {"properties: {image: {type: object, properties: {tag: {type: string}, image: {type: string}}}}", 0, 0},
+		"a merge":                        {"a: &a {image: a:1}\nb: {<<: *a}\nc: {<<: [*a], image: b:1}\nd: {<<: {image: c:1}}", 3, 0},
+		"an alias inside itself":         {"a: &a {b: *a, image: a:1}", 1, 1},
+		"a merge of itself":              {"a: &a {<<: *a, image: a:1}", 1, 1},
+		"a list inside itself":           {"kind: List\nitems: &a [{kind: List, items: *a}, {kind: List, items: *a}]", 0, 1},
 		"not given":                      {"image:\n", 0, 1},
 		"a template is left":             {"image: '{{ .Values.x }}'", 0, 1},
 		"an alias":                       {"a: &a {image: a:1}\nb: *a", 1, 0},
@@ -116,6 +139,68 @@ func TestOddManifests(t *testing.T) {
 				t.Errorf("%+v, %v", found, err)
 			}
 		})
+	}
+}
+
+// What is deep, long or stands for much more than it is takes neither time nor memory, and what stands around it is read.
+func TestHostileDocuments(t *testing.T) {
+	var aliases, merges strings.Builder
+	aliases.WriteString("a0: &a0 {metadata: {name: x}}\n")
+	for i := range 30 {
+		fmt.Fprintf(&aliases, "a%d: &a%d [*a%d, *a%d]\n", i+1, i+1, i, i)
+	}
+	merges.WriteString("a0: &a0 {x: 1}\n")
+	for i := range 30 {
+		fmt.Fprintf(&merges, "a%d: &a%d {<<: [*a%d, *a%d]}\n", i+1, i+1, i, i)
+	}
+	for name, yaml := range map[string]string{
+		"brackets":      strings.Repeat("[", 1<<20),
+		"closed":        strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000),
+		"dashes":        strings.Repeat("- ", 500_000),
+		"nested":        strings.Repeat("{a: ", 1000) + strings.Repeat("}", 1000),
+		"many values":   strings.Repeat("- {a: b, c: d}\n", 1<<20),
+		"a long line":   strings.Repeat("x", 17<<20),
+		"aliases":       aliases.String(),
+		"merges":        merges.String(),
+		"aliased parts": "a: &a {" + strings.Repeat("a: 1, ", 100_000) + "}\nkind: List\nitems: [" + strings.Repeat("{metadata: *a}, ", 50_000) + "]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			found, err := chart.FromManifests("x", strings.NewReader("image: a:1\n---\n"+yaml+"\n---\nimage: b:1\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			images, unparsed := shown(found)
+			if len(images) != 2 || len(unparsed) != 1 || !strings.Contains(unparsed[0], "the document from line 2 on") {
+				t.Errorf("%q, %q", images, unparsed)
+			}
+		})
+	}
+	directives := strings.Builder{}
+	for i := range 100_000 {
+		fmt.Fprintf(&directives, "%%TAG !a%d! b\n", i)
+	}
+	found, err := chart.FromManifests("x", strings.NewReader(directives.String()+"---\nimage: a:1\n"))
+	if images, _ := shown(found); err != nil || !slices.Equal(images, []string{"a:1 <- x:100002"}) {
+		t.Errorf("directives: %q, %v", images, err)
+	}
+	m := chart.Metadata{Annotations: map[string]string{"artifacthub.io/images": strings.Repeat("[", 1<<20)}}
+	if _, unparsed := shown(m.Images()); len(unparsed) != 1 {
+		t.Errorf("annotation: %q", unparsed)
+	}
+}
+
+// What is repeated in reports has a length.
+func TestLongTexts(t *testing.T) {
+	long := strings.Repeat("é", 100_000)
+	yaml := fmt.Sprintf("kind: %s\nmetadata: {name: %s, namespace: %s}\nspec: {name: %s, image: %s}\n---\n*%s\n", long, long, long, long, long, long)
+	found, err := chart.FromManifests("x", strings.NewReader(yaml))
+	if err != nil || len(found.Unparsed) != 2 {
+		t.Fatalf("%d, %v", len(found.Unparsed), err)
+	}
+	for _, p := range found.Unparsed {
+		if n := len(p.Ref) + len(p.Where) + len(p.Reason); n > 2000 {
+			t.Errorf("%d bytes", n)
+		}
 	}
 }
 
@@ -146,16 +231,38 @@ func standIn(t *testing.T, script string) chart.Helm {
 }
 
 func TestHelmIsCalled(t *testing.T) {
-	t.Setenv("HELM_CACHE_HOME", "/home/somebody") // who may have repositories there
-	h := standIn(t, `echo "image: args.example.com/x:$#"; [ "$HELM_CACHE_HOME" != /home/somebody ] || echo "image: a:1"`)
-	found, err := h.Render(t.Context(), "chart.tgz", "demo", []string{"a.yaml", "b.yaml"})
+	h := standIn(t, `for arg; do echo "arg: '$arg'"; done >"$OUT"; env | grep ^HELM_ >>"$OUT"; echo "image: a:1"`)
+	out := filepath.Join(t.TempDir(), "out")
+	h.Env = append(h.Env, "OUT="+out, "HELM_CACHE_HOME=/home/somebody", "HELM_REGISTRY_CONFIG=/home/somebody/r", "HELM_PLUGINS=/p")
+	found, err := h.Render(t.Context(), "chart.tgz", "demo", []string{"a.yaml", "https://example.com/b,\".yaml", "-"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	images, _ := shown(found)
-	compare(t, "images", images, []string{"args.example.com/x:7 <- demo:1"})
+	compare(t, "images", images, []string{"a:1 <- demo:1"})
 	if left, _ := os.ReadDir(h.Dir); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+	content, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+	compare(t, "arguments", lines[:len(lines)-3], []string{
+		"arg: 'template'", "arg: 'airgap'",
+		"arg: '--values'", "arg: '" + here + "/a.yaml'",
+		"arg: '--values'", `arg: '"` + here + `/https:/example.com/b,"".yaml"'`,
+		"arg: '--values'", "arg: '" + here + "/-'",
+		"arg: '" + here + "/chart.tgz'",
+	})
+	for _, line := range lines[len(lines)-3:] {
+		if _, value, _ := strings.Cut(line, "="); !strings.HasPrefix(value, h.Dir) {
+			t.Errorf("helm gets %s", line)
+		}
 	}
 }
 
@@ -164,14 +271,46 @@ func TestHelmFails(t *testing.T) {
 	if _, err := h.Render(t.Context(), "chart.tgz", "demo", nil); err == nil || !strings.Contains(err.Error(), "values don't meet the schema") {
 		t.Errorf("%v", err)
 	}
+	h = standIn(t, `yes "much to say" | head -c 1000000 >&2; echo "the end" >&2; exit 1`)
+	if _, err := h.Render(t.Context(), "chart.tgz", "demo", nil); err == nil || !strings.HasSuffix(err.Error(), "the end") || len(err.Error()) > 10_000 {
+		t.Errorf("%.200v", err)
+	}
+	h = standIn(t, "exec yes '{image: a}'")
+	if _, err := h.Render(t.Context(), "chart.tgz", "demo", nil); !errors.Is(err, chart.ErrManifests) {
+		t.Errorf("endless: %v", err)
+	}
+}
+
+func TestHelmIsStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := standIn(t, "sleep 60").Render(ctx, "chart.tgz", "demo", nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+	if _, err := standIn(t, "exec sleep 60").Render(ctx, "chart.tgz", "demo", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("before: %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	started := filepath.Join(t.TempDir(), "started")
+	if err := exec.CommandContext(t.Context(), "mkfifo", started).Run(); err != nil {
+		t.Fatal(err)
+	}
+	h := standIn(t, `: >"$STARTED"; exec sleep 60`)
+	h.Env = append(h.Env, "STARTED="+started)
+	go func() {
+		_, _ = os.ReadFile(started) // until helm has opened it
+		cancel()
+	}()
+	if _, err := h.Render(ctx, "chart.tgz", "demo", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("while it runs: %v", err)
+	}
+}
+
+func TestNoHelm(t *testing.T) {
+	h := chart.Helm{Path: filepath.Join(t.TempDir(), "helm"), Dir: t.TempDir()}
+	if _, err := h.Render(t.Context(), "chart.tgz", "demo", nil); !errors.Is(err, chart.ErrNoHelm) {
+		t.Errorf("nothing at the path: %v", err)
 	}
 	t.Setenv("PATH", t.TempDir())
-	if _, err := (chart.Helm{}).Render(t.Context(), "chart.tgz", "demo", nil); !errors.Is(err, chart.ErrNoHelm) {
-		t.Errorf("no helm: %v", err)
+	if _, err := (chart.Helm{Dir: t.TempDir()}).Render(t.Context(), "chart.tgz", "demo", nil); !errors.Is(err, chart.ErrNoHelm) {
+		t.Errorf("nothing on the PATH: %v", err)
 	}
 }
 
@@ -202,6 +341,7 @@ func TestRealHelm(t *testing.T) {
 func FuzzFromManifests(f *testing.F) {
 	f.Add(read(f, "rendered.yaml"))
 	f.Add([]byte("kind: List\nitems: [{image: {repository: a, tag: b}}]\n---\n}{\n"))
+	f.Add([]byte("%YAML 1.1\n--- {a: &a {image: b:1}, b: *a, <<: [*a, {image: c:1}], image: {tag: 1}}\n...\n--- # x\n- {<<: *a}\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		found, err := chart.FromManifests("f", bytes.NewReader(content))
 		if err != nil && !errors.Is(err, chart.ErrManifests) {
