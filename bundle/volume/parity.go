@@ -268,7 +268,7 @@ func (s *Set) rebuild(ctx context.Context, damaged [][]bool, out []*chunkWriter,
 				continue
 			}
 			if err := b.read(i, n, s.files[i], at, t.volumeSize(i)-at); err != nil {
-				return fmt.Errorf("%s: %w", s.files[i].Name(), err)
+				return fmt.Errorf("%s: %w", s.files[i].path, err)
 			}
 		}
 		if lost {

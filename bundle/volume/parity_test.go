@@ -1,13 +1,19 @@
 package volume_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
 	"airgap/bundle/volume"
@@ -92,6 +98,7 @@ func TestRepair(t *testing.T) {
 				}
 			}
 			c.expect(t, c.dir, out) // good and repaired volumes together
+			c.expectRebuilt(t, nil)
 		})
 	}
 }
@@ -116,6 +123,121 @@ func TestTooMuchIsLost(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(out, "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
+	through, err := volume.OpenRebuilding(c.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer through.Close()
+	p := make([]byte, 1000)
+	if _, err := through.ReadAt(p, 0); err != nil || !bytes.Equal(p, c.content[:1000]) {
+		t.Errorf("where two volumes are lost: %v", err)
+	}
+	if _, err := through.ReadAt(p, 1<<20-10); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "bytes 1048576 to 1114111 of monday.tar.0001 cannot be rebuilt") {
+		t.Errorf("where three are lost: %v", err)
+	}
+	c.remove(t, "monday.tar.0003")
+	if _, err := volume.OpenRebuilding(c.dir); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "3 are missing, and there is parity for 2") || !strings.Contains(err.Error(), "volume 4 of 5 is missing") {
+		t.Errorf("three volumes are missing: %v", err)
+	}
+}
+
+// expectRebuilt reads the bundle through its damage, by several readers at once and in pieces that have nothing to do with
+// chunks, and returns what was said to be damaged.
+func (c *cut) expectRebuilt(t *testing.T, spoil func(*volume.Set)) []volume.Damage {
+	t.Helper()
+	s, err := volume.OpenRebuilding(c.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if spoil != nil {
+		spoil(s)
+	}
+	var group errgroup.Group
+	for reader := range 3 {
+		group.Go(func() error {
+			got, err := io.ReadAll(bufio.NewReaderSize(io.NewSectionReader(s, 0, s.Size()), 70_001*(reader+1)))
+			if err == nil && !bytes.Equal(got, c.content) {
+				err = errors.New("other bytes than were cut")
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	return s.Rebuilt()
+}
+
+// Every volume is dropped, and every chunk of every volume spoilt, in turn.
+func TestEveryVolumeAndChunk(t *testing.T) {
+	c := newCutWithParity(t)
+	for i, name := range []string{"monday.tar.0001", "monday.tar.0002", "monday.tar.0003", "monday.tar.0004", "monday.tar.0005"} {
+		content, err := os.ReadFile(c.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := int64(0); at < int64(len(content)); at += 1 << 20 {
+			to := min(at+1<<20, int64(len(content)))
+			c.change(t, name, int(to-1))
+			want := []volume.Damage{{Volume: i + 1, Path: c.path(name), From: at, To: to}}
+			if s, err := volume.OpenDamaged(c.dir); err != nil {
+				t.Error(err)
+			} else {
+				damage, err := s.Check(t.Context(), nil)
+				if err := errors.Join(err, s.Close()); err != nil || !slices.Equal(damage, want) {
+					t.Errorf("check: %v, %v; want %v", damage, err, want)
+				}
+			}
+			if damage := c.expectRebuilt(t, nil); !slices.Equal(damage, want) {
+				t.Errorf("rebuilt: %v, want %v", damage, want)
+			}
+			c.change(t, name, int(to-1))
+		}
+		c.remove(t, name)
+		if damage, want := c.expectRebuilt(t, nil), (volume.Damage{Volume: i + 1, Path: name, To: int64(len(content))}); !slices.Equal(damage, []volume.Damage{want}) {
+			t.Errorf("%v, want %v", damage, want)
+		}
+		if err := os.WriteFile(c.path(name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if damage := c.expectRebuilt(t, nil); len(damage) > 0 {
+		t.Errorf("damage where none is left: %v", damage)
+	}
+}
+
+// A device that cannot be read in places is damaged there and nowhere else, also where it could be read a moment ago.
+func TestUnreadableSectors(t *testing.T) {
+	c := newCutWithParity(t)
+	scratches := func(s *volume.Set) {
+		s.Scratch(1, 5, 6)
+		s.Scratch(2, 1<<20-512, 1<<20+512)
+		s.Scratch(6, 2<<20, 2<<20+1) // of parity
+	}
+	s, err := volume.Open(c.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	scratches(s)
+	if _, err := io.Copy(io.Discard, io.NewSectionReader(s, 0, s.Size())); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "monday.tar.0001") {
+		t.Errorf("without repair: %v", err)
+	}
+	damage, err := s.Check(t.Context(), nil)
+	if want := []volume.Damage{
+		{Volume: 1, Path: c.path("monday.tar.0001"), From: 0, To: 1 << 20}, {Volume: 2, Path: c.path("monday.tar.0002"), From: 0, To: 2 << 20},
+		{Volume: 6, Path: c.path("monday.parity.0001"), From: 2 << 20, To: 3 << 20},
+	}; err != nil || !slices.Equal(damage, want) {
+		t.Errorf("%v, %v; want %v", damage, err, want)
+	}
+	c.expectRebuilt(t, scratches)
+	c.expectRebuilt(t, func(s *volume.Set) { // after all has been found to be fine
+		if _, err := io.Copy(io.Discard, io.NewSectionReader(s, 0, s.Size())); err != nil {
+			t.Error(err)
+		}
+		scratches(s)
+	})
 }
 
 func TestParseParity(t *testing.T) {

@@ -13,10 +13,32 @@ import (
 
 // Set is all volumes of a bundle, read where they lie: an io.ReaderAt over the whole. Close closes the files.
 type Set struct {
-	table   *Table
-	files   []*os.File // by volume, those of parity last; nil where there is none
-	closers []io.Closer
-	path    string // of the bundle of which the volumes have their names, without directory
+	table     *Table
+	files     []*member // by volume, those of parity last; nil where there is none
+	closers   []io.Closer
+	path      string     // of the bundle of which the volumes have their names, without directory
+	rebuilder *rebuilder // nil: damage is an error
+}
+
+// member is the file that a volume is in.
+type member struct {
+	io.ReaderAt
+
+	path string
+	size int64 // in bytes
+}
+
+// openMember opens a volume. A file that cannot be opened is an error, too.
+func openMember(path string) (*member, io.Closer, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, file.Close())
+	}
+	return &member{file, path, info.Size()}, file, nil
 }
 
 // Size returns the size of the bundle, in bytes.
@@ -28,9 +50,12 @@ func (s *Set) ManifestIndex() bundle.Digest { return s.table.ManifestIndex }
 // ReadAt implements io.ReaderAt.
 func (s *Set) ReadAt(p []byte, offset int64) (int, error) {
 	return s.table.each(p, offset, func(i int, part []byte, at int64) (int, error) {
+		if s.rebuilder != nil {
+			return s.rebuilder.readAt(i, part, at)
+		}
 		n, err := s.files[i].ReadAt(part, at)
 		if err != nil && !errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%s: %w", s.files[i].Name(), err)
+			err = fmt.Errorf("%s: %w", s.files[i].path, err)
 		}
 		return n, err
 	})
@@ -70,7 +95,7 @@ func open(paths []string, lenient bool) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{table: table, files: make([]*os.File, table.members()), path: f.name() + ".tar"}
+	s := &Set{table: table, files: make([]*member, table.members()), path: f.name() + ".tar"}
 	if err := f.assign(s, lenient); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -208,12 +233,13 @@ func (f *finder) assign(s *Set, lenient bool) error {
 		if fine[i] {
 			continue
 		}
-		file, err := os.Open(p.path)
+		file, closer, err := openMember(p.path)
 		if err != nil {
-			return err
+			wrong[i] = fmt.Errorf("%w: %w", ErrVolumes, err)
+			continue
 		}
-		s.closers = append(s.closers, file)
-		if err := s.check(i, file); err != nil {
+		s.closers = append(s.closers, closer)
+		if err := s.table.checkBeginning(i, file); err != nil {
 			wrong[i] = fmt.Errorf("%w: %w", ErrVolumes, err)
 			if lenient {
 				s.files[i] = file
@@ -233,45 +259,39 @@ func (f *finder) assign(s *Set, lenient bool) error {
 	}
 	err := problems.Err()
 	if err != nil && s.table.Parity > 0 {
-		err = fmt.Errorf("%w\nthere is parity for %d lost volumes: airgap repair writes what can be rebuilt", err, s.table.Parity)
+		err = fmt.Errorf("%w\nthere is parity for %d lost volumes: with --repair they are read through the damage, and airgap repair writes them anew",
+			err, s.table.Parity)
 	}
 	return err
 }
 
-// check says what is wrong with a file that is volume i by its name, as far as its size and its first chunk tell.
-func (s *Set) check(i int, file *os.File) error {
-	info, err := file.Stat()
-	if err != nil {
-		return err
+// checkBeginning says what is wrong with a file that is volume i by its name, as far as its size and its first chunk tell.
+func (t *Table) checkBeginning(i int, file *member) error {
+	if want := t.volumeSize(i); file.size != want {
+		return fmt.Errorf("%s has %d bytes; it should have %d", file.path, file.size, want)
 	}
-	if want := s.table.volumeSize(i); info.Size() != want {
-		return fmt.Errorf("%s has %d bytes; it should have %d", file.Name(), info.Size(), want)
-	}
-	first, err := s.digest(file, 0, min(s.table.ChunkSize, info.Size()))
+	size := min(t.ChunkSize, file.size)
+	first, err := digestOf(io.NewSectionReader(file, 0, size), size)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", file.Name(), err)
-	case first == s.table.chunkDigest(i, 0):
+		return fmt.Errorf("%s: %w", file.path, err)
+	case first == t.chunkDigest(i, 0):
 		return nil
 	}
-	if other := s.beginning(first); other >= 0 {
-		return fmt.Errorf("%s is volume %d, not %d: the names of volumes were exchanged", file.Name(), other+1, i+1)
+	if other := t.beginning(first); other >= 0 {
+		return fmt.Errorf("%s is volume %d, not %d: the names of volumes were exchanged", file.path, other+1, i+1)
 	}
-	return fmt.Errorf("%s is damaged at its beginning, or a volume of another bundle", file.Name())
+	return fmt.Errorf("%s is damaged at its beginning, or a volume of another bundle", file.path)
 }
 
 // beginning returns the volume that begins with a chunk, or -1.
-func (s *Set) beginning(first bundle.Digest) int {
-	for i := range s.files {
-		if s.table.chunkDigest(i, 0) == first {
+func (t *Table) beginning(first bundle.Digest) int {
+	for i := range t.members() {
+		if t.chunkDigest(i, 0) == first {
 			return i
 		}
 	}
 	return -1
-}
-
-func (s *Set) digest(r io.ReaderAt, at, size int64) (bundle.Digest, error) {
-	return digestOf(io.NewSectionReader(r, at, size), size)
 }
 
 // Damage is a range of bytes of a volume that is not what the table says.

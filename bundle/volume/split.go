@@ -130,14 +130,13 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err erro
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				at := j * s.table.ChunkSize
-				size := min(s.table.ChunkSize, s.table.volumeSize(i)-at)
+				at, size := s.table.chunk(i, j)
 				got, err := digestOf(io.TeeReader(io.NewSectionReader(file, at, size), w), size)
 				if err != nil {
-					return fmt.Errorf("%s: %w", file.Name(), err)
+					return fmt.Errorf("%s: %w", file.path, err)
 				}
 				if got != s.table.chunkDigest(i, j) {
-					return fmt.Errorf("%w: %s", bundle.ErrDigest, Damage{i + 1, file.Name(), at, at + size})
+					return fmt.Errorf("%w: %s", bundle.ErrDigest, Damage{i + 1, file.path, at, at + size})
 				}
 				observer.Add(size)
 			}
@@ -155,12 +154,13 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err erro
 }
 
 // isFine tells whether a chunk is there and what the table says. A sector that cannot be read is damage like any other.
-func (s *Set) isFine(i int, j, at, size int64) bool {
+func (s *Set) isFine(i int, chunk int64) bool {
 	if s.files[i] == nil {
 		return false
 	}
-	got, err := s.digest(s.files[i], at, size)
-	return err == nil && got == s.table.chunkDigest(i, j)
+	at, size := s.table.chunk(i, chunk)
+	got, err := digestOf(io.NewSectionReader(s.files[i], at, size), size)
+	return err == nil && got == s.table.chunkDigest(i, chunk)
 }
 
 // Check compares every chunk with the table, on all processors, and returns what is damaged or missing, in order.
@@ -180,8 +180,8 @@ func (s *Set) ranges(damaged [][]bool) []Damage {
 			if !is {
 				continue
 			}
-			at := int64(j) * s.table.ChunkSize
-			to := min(at+s.table.ChunkSize, s.table.volumeSize(i))
+			at, size := s.table.chunk(i, int64(j))
+			to := at + size
 			if last := len(all) - 1; last >= 0 && all[last].Volume == i+1 && all[last].To == at {
 				all[last].To = to
 			} else {
@@ -205,9 +205,8 @@ func (s *Set) damaged(ctx context.Context, o bundle.Observer) ([][]bool, error) 
 				if err := groupCtx.Err(); err != nil {
 					return err
 				}
-				at := int64(j) * s.table.ChunkSize
-				size := min(s.table.ChunkSize, s.table.volumeSize(i)-at)
-				damaged[i][j] = !s.isFine(i, int64(j), at, size)
+				damaged[i][j] = !s.isFine(i, int64(j))
+				_, size := s.table.chunk(i, int64(j))
 				o.Add(size)
 				return nil
 			})
@@ -221,5 +220,5 @@ func (s *Set) fileName(i int) string {
 	if s.files[i] == nil {
 		return s.table.memberName(s.path, i)
 	}
-	return s.files[i].Name()
+	return s.files[i].path
 }

@@ -97,6 +97,12 @@ func (t *Table) volumeSize(i int) int64 {
 // chunks returns how many chunks volume i has.
 func (t *Table) chunks(i int) int64 { return divideUp(t.volumeSize(i), t.ChunkSize) }
 
+// chunk returns where chunk j of volume i begins in the volume, and its size.
+func (t *Table) chunk(i int, j int64) (at, size int64) {
+	at = j * t.ChunkSize
+	return at, min(t.ChunkSize, t.volumeSize(i)-at)
+}
+
 func (t *Table) chunkCount() int64 { return t.firstChunk(t.members()) }
 
 // firstChunk returns how many chunks the volumes before i have.
