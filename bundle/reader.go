@@ -18,6 +18,7 @@ import (
 type Sealed struct {
 	source        io.ReaderAt
 	spool         *spool // nil for a file
+	medium        Medium // nil unless the rest of what spool holds is there
 	size          int64  // of the file; unknown (-1) for a stream
 	closers       []io.Closer
 	index         []byte
@@ -78,12 +79,14 @@ func Open(r io.ReaderAt, size int64) (*Sealed, error) {
 
 // OpenStream reads the head of a bundle from a pipe. The head and the manifests are kept in a private temporary
 // file in dir ("" for the system's).
-func OpenStream(r io.Reader, dir string) (*Sealed, error) {
+func OpenStream(r io.Reader, dir string) (*Sealed, error) { return openSpooled(r, -1, dir) }
+
+func openSpooled(r io.Reader, size int64, dir string) (*Sealed, error) {
 	sp, err := newSpool(r, dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Sealed{source: sp, spool: sp, size: -1, closers: []io.Closer{sp}}
+	s := &Sealed{source: sp, spool: sp, size: size, closers: []io.Closer{sp}}
 	if err := s.readHead(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -281,7 +284,7 @@ func (r *Reader) compare(ctx context.Context) error {
 		}
 		at += size
 	}
-	if r.size < 0 {
+	if r.size < 0 || r.medium != nil {
 		return nil
 	}
 	return r.checkEnd(io.NewSectionReader(r.source, r.size-trailerSize, trailerSize))
@@ -325,7 +328,10 @@ func (r *Reader) Contents() *Contents { return r.layout.contents }
 func (r *Reader) Layout() *Layout { return r.layout }
 
 // Sequential tells whether the bundle comes through a pipe, where blobs can be had only once and in order (Next).
-func (r *Reader) Sequential() bool { return r.spool != nil }
+func (r *Reader) Sequential() bool { return r.spool != nil && r.medium == nil }
+
+// Removable tells whether the bundle lies on a Medium, so that its blobs should be read as Batches says.
+func (r *Reader) Removable() bool { return r.medium != nil }
 
 // ReadManifest returns a stored blob of at most MaxManifestSize bytes whose digest has been checked. In a stream
 // this must not be called for other blobs than manifests, which are kept.
@@ -358,7 +364,11 @@ func (r *Reader) Open(row int) (io.ReadCloser, error) {
 		return newBlobReader(b, nil, io.NewSectionReader(r.source, at, b.Size), 0), nil
 	}
 	header := r.layout.rowHeader(row)
-	entry := io.NewSectionReader(r.source, at-int64(len(header)), entrySize(b.Size))
+	source := r.source
+	if r.isRemovable(row) {
+		source = r.medium
+	}
+	entry := io.NewSectionReader(source, at-int64(len(header)), entrySize(b.Size))
 	return newBlobReader(b, header, entry, padding(b.Size)), nil
 }
 

@@ -158,6 +158,16 @@ func (p *plan) blobs() iter.Seq[blobUses] {
 	}
 }
 
+// unheld returns how many bytes the blobs have that no repository has, which are uploaded.
+func (p *plan) unheld() (total int64) {
+	for blob := range p.blobs() {
+		if blob.holder() < 0 {
+			total += p.contents.Blobs[blob.row].Size
+		}
+	}
+	return total
+}
+
 // slicesBy yields the runs of s that are alike.
 func slicesBy[T any](s []T, alike func(a, b T) bool) iter.Seq[[]T] {
 	return func(yield func([]T) bool) {

@@ -19,6 +19,7 @@ type queue struct {
 	manifests []task
 	blobs     []task
 	open      int // tasks that are not finished, and 1 until the feeder is
+	openBlobs int // of these, blobs
 	stopped   bool
 }
 
@@ -36,8 +37,9 @@ func (q *queue) add(t task) {
 		q.manifests = append(q.manifests, t)
 	} else {
 		q.blobs = append(q.blobs, t)
+		q.openBlobs++
 	}
-	q.wake.Signal()
+	q.wake.Broadcast()
 }
 
 // next waits for a task; false when there will be no more.
@@ -59,13 +61,37 @@ func (q *queue) next() (t task, ok bool) {
 	}
 }
 
-// finish ends a task, or the feeder. Tasks that come of it must have been added before.
-func (q *queue) finish() {
+// finish ends a task. Tasks that come of it must have been added before.
+func (q *queue) finish(t task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.open--; q.open == 0 {
+	if !t.manifest {
+		q.openBlobs--
+	}
+	q.close()
+}
+
+// endFeed ends the feeder.
+func (q *queue) endFeed() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.close()
+}
+
+func (q *queue) close() {
+	if q.open--; q.open == 0 || q.openBlobs == 0 {
 		q.wake.Broadcast()
 	}
+}
+
+// drain waits until no blob is waiting or under way; false when the queue was stopped.
+func (q *queue) drain() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.openBlobs > 0 && !q.stopped {
+		q.wake.Wait()
+	}
+	return !q.stopped
 }
 
 // stop makes next return false at once.

@@ -29,9 +29,12 @@ func (r *run) transfer(ctx context.Context) (err error) {
 		group.Go(func() error { return t.work(inner) })
 	}
 	group.Go(func() error {
-		defer t.queue.finish()
-		if r.plan.bundle.Sequential() {
+		defer t.queue.endFeed()
+		switch b := r.plan.bundle; {
+		case b.Sequential():
 			return t.feedFromPipe(inner)
+		case b.Removable():
+			return t.feedFromMedium(inner)
 		}
 		t.feedFromFile()
 		return nil
@@ -48,13 +51,7 @@ func (r *run) transfer(ctx context.Context) (err error) {
 
 // feedFromFile adds the blobs that are lacking somewhere.
 func (t *transfer) feedFromFile() {
-	total := int64(0)
-	for blob := range t.plan.blobs() {
-		if blob.holder() < 0 {
-			total += t.plan.contents.Blobs[blob.row].Size
-		}
-	}
-	t.observer.Phase("push", total)
+	t.observer.Phase("push", t.plan.unheld())
 	for blob := range t.plan.blobs() {
 		if blob.lacking() {
 			t.queue.add(task{row: blob.row})
@@ -76,7 +73,7 @@ func (t *transfer) work(ctx context.Context) error {
 			do = t.manifest
 		}
 		err := errors.Join(do(ctx, task), task.close())
-		t.queue.finish()
+		t.queue.finish(task)
 		if err != nil {
 			return err
 		}

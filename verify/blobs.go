@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -16,6 +18,15 @@ import (
 // Open begins to read a blob, through a reader that gives io.EOF only when length and digest have proved right.
 // Bundles that come through a pipe have only their manifests here; see Next.
 func (b *Bundle) Open(row int) (io.ReadCloser, error) { return b.reader.Open(row) }
+
+// Batches yields the blobs that are wanted, manifests never, in an order in which no part of a medium is needed twice; see
+// bundle.Reader.
+func (b *Bundle) Batches(wanted func(row int) bool) iter.Seq[bundle.Batch] {
+	return b.reader.Batches(wanted)
+}
+
+// Prepare waits until a batch can be read.
+func (b *Bundle) Prepare(batch bundle.Batch) error { return b.reader.Prepare(batch) }
 
 // Next returns the next blob of a bundle that comes through a pipe, with the same promise as Open; io.EOF after the
 // last one, when the end of the file has been checked.
@@ -45,10 +56,13 @@ func (b *Bundle) checkBlobs(ctx context.Context, o bundle.Observer, layers *laye
 	c := blobCheck{bundle: b, observer: o, layers: layers}
 	o.Phase("verify", c.total())
 	var err error
-	if b.Sequential() {
+	switch {
+	case b.Sequential():
 		err = c.sequential(ctx)
-	} else {
-		err = c.parallel(ctx)
+	case b.Removable():
+		err = c.batches(ctx)
+	default:
+		err = c.parallel(ctx, b.stored())
 	}
 	return errors.Join(ctx.Err(), err, c.problems.Err())
 }
@@ -59,11 +73,12 @@ type blobCheck struct {
 	layers   *layerCheck // nil: only digests are checked
 	mu       sync.Mutex
 	problems bundle.Problems
+	gone     error // the part of the medium that was needed next was not inserted
 }
 
-// total is how many bytes will be read. From a pipe the manifests have been read already.
+// total is how many bytes will be read. From a pipe or a medium the manifests have been read already.
 func (c *blobCheck) total() int64 {
-	if !c.bundle.Sequential() {
+	if !c.bundle.isRead() {
 		return c.bundle.Contents().Header.Counts.StoredBytes
 	}
 	var total int64
@@ -75,7 +90,44 @@ func (c *blobCheck) total() int64 {
 	return total
 }
 
-func (c *blobCheck) parallel(ctx context.Context) error {
+// stored yields the rows of everything that is in the file.
+func (b *Bundle) stored() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for row, blob := range b.Contents().Blobs {
+			if blob.Stored == bundle.StoredFull && !yield(row) {
+				return
+			}
+		}
+	}
+}
+
+// isRead tells whether the manifests were read, and kept, when the bundle was opened, since nothing before them can be read
+// again.
+func (b *Bundle) isRead() bool { return b.Sequential() || b.Removable() }
+
+// batches reads what lies on a medium, one part of it after the other.
+func (c *blobCheck) batches(ctx context.Context) error {
+	every := func(row int) bool { return c.bundle.reader.Layout().HasEntry(row) }
+	for batch := range c.bundle.Batches(every) {
+		if err := c.bundle.Prepare(batch); err != nil {
+			return err
+		}
+		// Configs first, since layers are compared with them.
+		configs := slices.DeleteFunc(slices.Clone(batch.Rows), func(row int) bool { return !c.layers.isConfig(row) })
+		others := slices.DeleteFunc(batch.Rows, c.layers.isConfig)
+		for _, rows := range [][]int{configs, others} {
+			if err := c.parallel(ctx, slices.Values(rows)); err != nil || ctx.Err() != nil {
+				return err
+			}
+		}
+		if c.gone != nil {
+			return c.gone
+		}
+	}
+	return c.bundle.reader.CheckEnd()
+}
+
+func (c *blobCheck) parallel(ctx context.Context, wanted iter.Seq[int]) error {
 	var group errgroup.Group
 	rows := make(chan int)
 	for range runtime.GOMAXPROCS(0) {
@@ -91,10 +143,11 @@ func (c *blobCheck) parallel(ctx context.Context) error {
 			return nil
 		})
 	}
-	for row, blob := range c.bundle.Contents().Blobs {
-		if blob.Stored == bundle.StoredFull && ctx.Err() == nil {
-			rows <- row
+	for row := range wanted {
+		if ctx.Err() != nil {
+			break
 		}
+		rows <- row
 	}
 	close(rows)
 	return group.Wait()
@@ -127,7 +180,7 @@ func (c *blobCheck) read(ctx context.Context, row int, blob io.Reader, buffer []
 	switch {
 	case c.layers.isLayer(row):
 		return c.layers.layer(row, watched, buffer)
-	case c.layers.isConfig(row) && c.bundle.Sequential():
+	case c.layers.isConfig(row) && c.bundle.isRead():
 		return c.layers.config(row, watched)
 	}
 	for {
@@ -163,5 +216,9 @@ func (c *blobCheck) note(ctx context.Context, row int, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if errors.Is(err, bundle.ErrNotInserted) {
+		c.gone = err
+		return
+	}
 	c.problems.Add(fmt.Errorf("%s: %w", c.bundle.graph.Path(row), err))
 }

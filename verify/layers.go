@@ -74,7 +74,7 @@ func newLayerCheck(b *Bundle) (*layerCheck, error) {
 	}
 	var problems bundle.Problems
 	for row := range c.byConfig {
-		if b.Sequential() && b.reader.Layout().HasEntry(row) {
+		if b.isRead() && b.reader.Layout().HasEntry(row) {
 			continue // it will come by
 		}
 		blob, err := b.Open(row)

@@ -69,3 +69,6 @@ func (b *Bundle) Manifest(d bundle.Digest) ([]byte, error) { return b.reader.Rea
 
 // Sequential tells whether blobs can be had only once and in file order, with Blobs.
 func (b *Bundle) Sequential() bool { return b.reader.Sequential() }
+
+// Removable tells whether blobs should be read in the order of Batches, since they lie on media that have to be changed.
+func (b *Bundle) Removable() bool { return b.reader.Removable() }

@@ -30,4 +30,3 @@ func (s scratched) ReadAt(p []byte, at int64) (int, error) {
 	}
 	return n, err
 }
-

@@ -3,6 +3,7 @@ package volume_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -295,4 +296,64 @@ func FuzzTable(f *testing.F) {
 			t.Fatalf("%d volumes, %d chunks", n, len(parsed.Chunks))
 		}
 	})
+}
+
+// More than a hundred volumes: read together, joined, and one at a time.
+func TestManyVolumes(t *testing.T) {
+	c := &cut{content: make([]byte, 130*volume.MinSize+1), dir: t.TempDir()}
+	random := rand.NewChaCha8([32]byte{3})
+	_, _ = random.Read(c.content)
+	if _, err := volume.Split(t.Context(), bytes.NewReader(c.content), int64(len(c.content)), bundle.DigestOf(c.content), c.path("monday.tar"), volume.MinSize, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(t, c.dir)
+	c.expectOneByOne(t, 131)
+}
+
+// Volumes that end a byte before, at and after the end of the bundle.
+func TestVolumesAtTheEnd(t *testing.T) {
+	for size, want := range map[int]int{volumeSize - 1: 1, volumeSize: 1, volumeSize + 1: 2, 2*volumeSize - 1: 2, 2 * volumeSize: 2, 2*volumeSize + 1: 3} {
+		c := &cut{content: make([]byte, size), dir: t.TempDir()}
+		random := rand.NewChaCha8([32]byte{4})
+		_, _ = random.Read(c.content)
+		table, err := volume.Split(t.Context(), bytes.NewReader(c.content), int64(size), bundle.DigestOf(c.content), c.path("monday.tar"), volumeSize, 1, nil)
+		if err != nil || table.Volumes() != want {
+			t.Fatalf("%d bytes: %d volumes, %v; want %d", size, table.Volumes(), err, want)
+		}
+		c.expect(t, c.dir)
+		c.expectOneByOne(t, want)
+		c.remove(t, fmt.Sprintf("monday.tar.%04d", want))
+		if damage := c.expectRebuilt(t, nil); len(damage) != 1 || damage[0].Volume != want {
+			t.Errorf("%d bytes: %v", size, damage)
+		}
+	}
+}
+
+// expectOneByOne reads the bundle with one volume there at a time, and each of them once.
+func (c *cut) expectOneByOne(t *testing.T, volumes int) {
+	t.Helper()
+	dir := t.TempDir()
+	inserted := 0
+	drive, err := volume.OpenDrive([]string{dir}, func(w volume.Wanted) error {
+		if w.Number != inserted+1 {
+			return fmt.Errorf("asked for volume %d after %d", w.Number, inserted)
+		}
+		old, next := fmt.Sprintf("monday.tar.%04d", inserted), fmt.Sprintf("monday.tar.%04d", w.Number)
+		inserted = w.Number
+		if inserted == 1 {
+			if err := os.Link(c.path("monday.volumes.0001"), filepath.Join(dir, "monday.volumes.0001")); err != nil {
+				return err
+			}
+		} else if err := os.Remove(filepath.Join(dir, old)); err != nil {
+			return err
+		}
+		return os.Link(c.path(next), filepath.Join(dir, next))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(io.NewSectionReader(drive, 0, drive.Size()))
+	if err := errors.Join(err, drive.Close()); err != nil || !bytes.Equal(got, c.content) || inserted != volumes {
+		t.Errorf("%d bytes, %v, after %d volumes; want %d from %d", len(got), err, inserted, len(c.content), volumes)
+	}
 }

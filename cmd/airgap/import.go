@@ -19,7 +19,8 @@ import (
 // importFlags are the flags of import.
 type importFlags struct {
 	registryFlags
-	keys          []string
+	sourceFlags
+
 	mappings      []string
 	only          []string
 	overwriteTags bool
@@ -43,6 +44,8 @@ complete changes nothing when run again.
 Images go to the destination that the bundle records for them, below PREFIX. --map gives images, by their source,
 another path; PREFIX is not applied to those.
 
+` + volumesHelp + `
+
 ` + registryHelp,
 		Example: `  airgap import python.tar harbor.example.com/mirror --key airgap.pub
 
@@ -53,8 +56,9 @@ another path; PREFIX is not applied to those.
   airgap import monday.tar harbor.example.com --key airgap.pub \
     --only 'docker.io/acme/*' --map 'docker.io/acme/*=hardened/*'
 
-  # In volumes, read where they lie
+  # In volumes, read where they lie, or one after the other in the same drive
   airgap import /media/disk1 /media/disk2 harbor.example.com/mirror --key airgap.pub
+  airgap import /media/dvd harbor.example.com/mirror --key airgap.pub --one-at-a-time
 
   # From a data diode, in one pass
   receive-from-diode | airgap import - harbor.example.com/mirror --key airgap.pub --report report.json`,
@@ -65,7 +69,7 @@ another path; PREFIX is not applied to those.
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
+	flags.sourceFlags.add(f)
 	f.StringArrayVar(&flags.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
 	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
@@ -73,7 +77,7 @@ another path; PREFIX is not applied to those.
 	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
 	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag")
 	f.BoolVar(&flags.json, "json", false, "print that report on standard output")
-	flags.add(f)
+	flags.registryFlags.add(f)
 	return cmd
 }
 
@@ -106,18 +110,19 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	if err != nil {
 		return err
 	}
-	sealed, _, checked, err := openVerified(ctx, a, files, flags.keys)
+	from, err := flags.open(ctx, a, files)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, sealed.Close()) }()
-	a.say("signed by %s", checked.Key().Fingerprint())
+	defer func() { err = errors.Join(err, from.Close()) }()
+	a.say("signed by %s", from.checked.Key().Fingerprint())
 	var report *importer.Report
 	err = a.withProgress(func(o bundle.Observer) (err error) {
 		options.Observer = o
-		report, err = importer.Run(ctx, checked, client, options)
+		report, err = importer.Run(ctx, from.checked, client, options)
 		return err
 	})
+	from.warnOfDamage(a)
 	if report != nil {
 		// The report is most wanted when something went wrong.
 		err = errors.Join(err, flags.showImport(a, report, err != nil))

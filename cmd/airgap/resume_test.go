@@ -55,12 +55,16 @@ const killableLayers = 12
 // image gives a tag an image of its own layers.
 func (k *killable) image(t *testing.T, tag, seed string) {
 	t.Helper()
-	config := k.server.AddBlob("acme/app", "application/vnd.oci.image.config.v1+json", fmt.Appendf(nil, `{"of":%q}`, seed))
-	m := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config}
+	m := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest}
+	var diffIDs []bundle.Digest
 	for i := range killableLayers {
 		content := bytes.Repeat(fmt.Appendf(nil, "%s layer %d\n", seed, i), 1000*(i+1))
 		m.Layers = append(m.Layers, k.server.AddBlob("acme/app", "application/vnd.oci.image.layer.v1.tar", content))
+		diffIDs = append(diffIDs, m.Layers[i].Digest)
 	}
+	config := k.server.AddBlob("acme/app", "application/vnd.oci.image.config.v1+json",
+		fmt.Appendf(nil, `{"rootfs":{"type":"layers","diff_ids":%s}}`, jsonOf(t, diffIDs)))
+	m.Config = &config
 	k.server.AddManifest("acme/app", tag, m.MediaType, jsonOf(t, m))
 }
 

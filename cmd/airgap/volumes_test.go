@@ -2,8 +2,13 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -102,4 +107,184 @@ func TestRepairOfAnExport(t *testing.T) {
 	}
 	c.expect(t, exitOK, "all digests are right", "verify", parity[0], repaired, "--key", c.public)
 	c.expect(t, exitOK, "imported", "import", parity[0], repaired, bundletest.StartRegistry(t, true), "--key", c.public)
+}
+
+// Import reads through damage, and nothing is written: a lost volume, scratches on another, and a directory that is read-only.
+func TestImportThroughDamage(t *testing.T) {
+	c := newKillable(t)
+	image := c.server.Host() + "/acme/app:1"
+	c.export(t, exitOK, "1 image", image, "--volume-size", "200KiB", "--parity", "2")
+	media := filepath.Join(c.home, "media")
+	if err := os.Mkdir(media, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(append(c.matches(t, "bundle.tar.????"), c.matches(t, "bundle.volumes.????")...), c.matches(t, "bundle.parity.????")...) {
+		if err := os.Rename(file, filepath.Join(media, filepath.Base(file))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(media, "bundle.tar.0001")); err != nil {
+		t.Fatal(err)
+	}
+	third := filepath.Join(media, "bundle.tar.0003")
+	content, err := os.ReadFile(third)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(third, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	readOnly(t, media)
+	target := bundletest.StartRegistry(t, true)
+	c.expect(t, exitDamaged, "with --repair they are read through the damage", "import", media, target, "--key", c.public)
+	c.expect(t, exitUsage, "is not in volumes", "import", "-", target, "--key", c.public, "--repair")
+	c.expect(t, exitOK, "bundle.tar.0003: bytes 0 to ", "verify", media, "--key", c.public, "--repair")
+	c.expect(t, exitOK, "bundle.tar.0001: bytes 0 to 204799 are damaged; rebuilt from the others", "import", media, target, "--key", c.public, "--repair")
+	c.expect(t, exitOK, "", "inspect", target+"/acme/app:1", "--digest")
+	got := c.out.String()
+	c.expect(t, exitOK, "", "inspect", image, "--digest")
+	if want := c.out.String(); got != want {
+		t.Errorf("the target has %s, the source %s", got, want)
+	}
+}
+
+// readOnly takes the right to write away from a directory and everything in it. A superuser has it all the same; a test that
+// something is left behind belongs beside it.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	before, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range before {
+		if err := os.Chmod(file, 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if after, _ := filepath.Glob(filepath.Join(dir, "*")); !slices.Equal(before, after) {
+			t.Errorf("the directory had %q, and has %q", before, after)
+		}
+		_ = os.Chmod(dir, 0o700)
+	})
+}
+
+// drive is a place for one disk at a time, and a person who changes disks when asked to.
+type drive struct {
+	shelf, dir string
+	screen     *bytes.Buffer
+	asked      []string // volumes, in the order in which they were asked for
+	patience   int      // how many disks the person changes; -1: any number
+	mistakes   int      // how often the person first takes the wrong one
+}
+
+var insertPattern = regexp.MustCompile(`Insert volume (\d+)`)
+
+// Read waits for the person, who has read what is on the screen.
+func (d *drive) Read(p []byte) (int, error) {
+	asked := insertPattern.FindAllStringSubmatch(d.screen.String(), -1)
+	number := asked[len(asked)-1][1]
+	if d.patience == 0 {
+		return 0, io.EOF
+	}
+	d.patience--
+	if d.mistakes > 0 {
+		d.mistakes--
+		number += "0" // there is none
+	} else {
+		d.asked = append(d.asked, number)
+	}
+	for _, file := range glob(filepath.Join(d.dir, "*")) {
+		if err := os.Remove(file); err != nil {
+			return 0, err
+		}
+	}
+	for _, file := range glob(filepath.Join(d.shelf, fmt.Sprintf("*.%04s", number))) {
+		if err := os.Link(file, filepath.Join(d.dir, filepath.Base(file))); err != nil {
+			return 0, err
+		}
+	}
+	return copy(p, "\n"), nil
+}
+
+func glob(pattern string) []string {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		panic(err) // the pattern is wrong
+	}
+	return files
+}
+
+// One drive for many disks: each is asked for once, in order, by verify and by import; an import that was given up goes on
+// and does not ask for what the target has.
+func TestOneVolumeAtATime(t *testing.T) {
+	c := newKillable(t)
+	image := c.server.Host() + "/acme/app:1"
+	c.export(t, exitOK, "1 image", image, "--volume-size", "100KiB")
+	d := &drive{shelf: c.home, dir: filepath.Join(c.home, "drive"), screen: &c.err, patience: -1}
+	if err := os.Mkdir(d.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for i := range c.matches(t, "bundle.tar.????") {
+		all = append(all, strconv.Itoa(i+1))
+	}
+	if len(all) < 8 {
+		t.Fatalf("%d volumes", len(all))
+	}
+	insert := func(patience, mistakes int) {
+		for _, file := range glob(filepath.Join(d.dir, "*")) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.asked, d.patience, d.mistakes = nil, patience, mistakes
+		c.stdin = d
+	}
+	for _, deep := range [][]string{nil, {"--deep"}} {
+		insert(-1, 1)
+		c.expect(t, exitOK, "all digests are right", append([]string{"verify", d.dir, "--one-at-a-time", "--key", c.public}, deep...)...)
+		if !slices.Equal(d.asked, all) {
+			t.Errorf("verify %q asked for %q, want %q", deep, d.asked, all)
+		}
+	}
+	insert(-1, 0)
+	c.expect(t, exitUsage, "cannot go with", "verify", d.dir, "--one-at-a-time", "--repair", "--key", c.public)
+
+	target := bundletest.StartRegistry(t, true)
+	insert(5, 0)
+	c.expect(t, exitFailure, "volume 6 of ", "import", d.dir, target, "--one-at-a-time", "--key", c.public)
+	if !slices.Equal(d.asked, all[:5]) {
+		t.Errorf("asked for %q, want %q", d.asked, all[:5])
+	}
+	insert(-1, 0)
+	c.expect(t, exitOK, "imported", "import", d.dir, target, "--one-at-a-time", "--key", c.public)
+	if d.asked[0] != "1" || slices.Contains(d.asked, "3") || !slices.Equal(d.asked[len(d.asked)-len(all)+5:], all[5:]) {
+		t.Errorf("the second time asked for %q", d.asked)
+	}
+	c.stdin = strings.NewReader("")
+	c.expect(t, exitOK, "", "inspect", target+"/acme/app:1", "--digest")
+	got := c.out.String()
+	c.expect(t, exitOK, "", "inspect", image, "--digest")
+	if want := c.out.String(); got != want {
+		t.Errorf("the target has %s, the source %s", got, want)
+	}
+
+	// A damaged volume is named, and the right one can be put in its place.
+	fourth := filepath.Join(c.home, "bundle.tar.0004")
+	content, err := os.ReadFile(fourth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoiled := bytes.Clone(content)
+	spoiled[len(spoiled)/2] ^= 1
+	if err := os.WriteFile(fourth, spoiled, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	insert(6, 0)
+	c.expect(t, exitFailure, "bundle.tar.0004 is damaged at its beginning", "verify", d.dir, "--one-at-a-time", "--key", c.public)
 }

@@ -1,0 +1,179 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"airgap/bundle"
+)
+
+// Wanted is a volume that has to be inserted.
+type Wanted struct {
+	Number, Of int      // from 1; Of is 0 while no table has been found that says how many there are
+	Name       string   // of its file; "" while that is not known either
+	Places     []string // where it is looked for
+	Problem    error    // what is wrong with what is there; nil where it is merely not there
+}
+
+// Drive reads a bundle's volumes one at a time, where they are put into the same place one after the other. It holds one
+// file open, and none while it waits, so that a disk can be taken out.
+type Drive struct {
+	table  *Table
+	name   string // the NAME of NAME.tar.0001
+	places []string
+	ask    func(Wanted) error
+
+	mu      sync.RWMutex
+	current int // volume, from 0; -1 for none
+	file    *member
+	closer  io.Closer
+	ended   error // ask gave up: it is not asked again
+}
+
+// OpenDrive looks for a bundle's volumes in directories, or beside files, of which one volume at a time need be there. Where
+// another one is needed than those that are, ask is called until it is there, or ask returns an error, which ends the reading.
+func OpenDrive(paths []string, ask func(Wanted) error) (*Drive, error) {
+	d := &Drive{ask: ask, current: -1}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			path = filepath.Dir(path)
+		}
+		d.places = append(d.places, path)
+	}
+	for {
+		err := d.begin(paths)
+		if err == nil {
+			return d, nil
+		}
+		if err := ask(Wanted{Number: 1, Places: d.places, Problem: err}); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begin finds a table.
+func (d *Drive) begin(paths []string) (err error) {
+	f := finder{sets: map[string]bool{}}
+	for _, path := range paths {
+		if err := f.look(path); err != nil {
+			return err
+		}
+	}
+	if err := f.onlyOne(); err != nil {
+		return err
+	}
+	d.name = f.name()
+	d.table, err = f.readTables()
+	return err
+}
+
+// Size returns the size of the bundle, in bytes.
+func (d *Drive) Size() int64 { return d.table.Size }
+
+// ManifestIndex returns the digest of the signed object of which these are the volumes, by the word of the table.
+func (d *Drive) ManifestIndex() bundle.Digest { return d.table.ManifestIndex }
+
+// Part implements bundle.Medium: parts are volumes, from 0.
+func (d *Drive) Part(offset int64) (part int, end int64) {
+	part = int(offset / d.table.VolumeSize)
+	return part, int64(part)*d.table.VolumeSize + d.table.volumeSize(part)
+}
+
+// ReadAt implements io.ReaderAt. Where p lies in several volumes, they are asked for one after the other.
+func (d *Drive) ReadAt(p []byte, offset int64) (int, error) {
+	return d.table.each(p, offset, func(i int, part []byte, at int64) (int, error) {
+		for {
+			if n, ok, err := d.read(i, part, at); ok {
+				return n, err
+			}
+			if err := d.Insert(i); err != nil {
+				return 0, err
+			}
+		}
+	})
+}
+
+// read reads from volume i where that is inserted.
+func (d *Drive) read(i int, p []byte, at int64) (n int, ok bool, err error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.current != i {
+		return 0, false, nil
+	}
+	n, err = d.file.ReadAt(p, at)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%s: %w", d.file.path, err)
+	}
+	return n, true, err
+}
+
+// Insert waits until volume i, from 0, is there.
+func (d *Drive) Insert(i int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.current == i || d.ended != nil { // somebody else was faster
+		return d.ended
+	}
+	if err := d.takeOut(); err != nil {
+		return err
+	}
+	for {
+		problem := d.find(i)
+		if d.current == i {
+			return nil
+		}
+		w := Wanted{Number: i + 1, Of: d.table.Volumes(), Name: volumeName(d.name, i), Places: d.places, Problem: problem}
+		if err := d.ask(w); err != nil {
+			d.ended = fmt.Errorf("volume %d of %d: %w: %w", w.Number, w.Of, bundle.ErrNotInserted, err)
+			return d.ended
+		}
+	}
+}
+
+// find opens volume i where it is as the table says. The problem is nil where there is no file of its name at all.
+func (d *Drive) find(i int) (problem error) {
+	for _, place := range d.places {
+		file, closer, err := openMember(filepath.Join(place, volumeName(d.name, i)))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = d.table.checkBeginning(i, file)
+		}
+		if err == nil {
+			d.current, d.file, d.closer = i, file, closer
+			return nil
+		}
+		if closer != nil {
+			err = errors.Join(err, closer.Close())
+		}
+		problem = err
+	}
+	return problem
+}
+
+func (d *Drive) takeOut() error {
+	if d.closer == nil {
+		return nil
+	}
+	err := d.closer.Close()
+	d.current, d.file, d.closer = -1, nil, nil
+	return err
+}
+
+// Close closes the volume that is inserted.
+func (d *Drive) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.takeOut()
+}
+
+var _ bundle.Medium = (*Drive)(nil)

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"testing"
+
+	"airgap/bundle"
+	"airgap/bundle/bundletest"
+	"airgap/bundle/signature"
+	"airgap/bundle/volume"
+	"airgap/cmd/airgap/terminal"
+	"airgap/verify"
+)
+
+// Volumes end before, in and after tar headers, contents and paddings: all digests are right whether the volumes are there
+// together or one after the other, and each is needed once.
+func TestVolumeBorders(t *testing.T) {
+	c := exportFixture(t)
+	content, err := os.ReadFile(c.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := os.ReadFile(c.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := signature.ParsePublicKeys(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := verify.Policy{Keys: keys}
+	for _, size := range borders(content) {
+		dir := t.TempDir()
+		sealed, err := bundle.Open(bytes.NewReader(content), int64(len(content)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := volume.Split(t.Context(), bytes.NewReader(content), int64(len(content)), sealed.ManifestIndex(), dir+"/a.tar", size, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkVolumes(t.Context(), dir, policy); err != nil {
+			t.Errorf("volumes of %d bytes: %v", size, err)
+		}
+		if err := checkOneByOne(t, dir, policy); err != nil {
+			t.Errorf("volumes of %d bytes, one by one: %v", size, err)
+		}
+	}
+}
+
+// borders returns sizes of volumes at which the first one ends where it may matter.
+func borders(content []byte) (sizes []int64) {
+	entries, _ := bundletest.Entries(content)
+	at, seen := int64(0), 0
+	for _, e := range entries {
+		start := at
+		at += int64(len(e.Raw))
+		if start < volume.MinSize || seen == 8 {
+			continue
+		}
+		seen++
+		sizes = append(sizes, start-1, start, start+1, start+511, start+512, start+513, start+512+e.Size/2, start+512+e.Size)
+	}
+	return append(sizes, int64(len(content))-1025, int64(len(content))-1024, int64(len(content))-1)
+}
+
+func checkVolumes(ctx context.Context, dir string, policy verify.Policy) error {
+	set, err := volume.Open(dir)
+	if err != nil {
+		return err
+	}
+	sealed, err := bundle.Open(set, set.Size())
+	if err != nil {
+		return errors.Join(err, set.Close())
+	}
+	sealed.Own(set)
+	return errors.Join(checkAll(ctx, sealed, policy), sealed.Close())
+}
+
+func checkOneByOne(t *testing.T, dir string, policy verify.Policy) error {
+	t.Helper()
+	screen := &bytes.Buffer{}
+	d := &drive{shelf: dir, dir: t.TempDir(), screen: screen, patience: -1}
+	a := newWorld(t).app
+	a.stdin, a.screen = d, terminal.NewScreen(screen, nil)
+	var flags sourceFlags
+	sealed, err := flags.openDrive(t.Context(), a, []string{d.dir})
+	if err != nil {
+		return err
+	}
+	err = checkAll(t.Context(), sealed, policy)
+	if want := len(glob(dir + "/a.tar.*")); len(d.asked) != want {
+		t.Errorf("asked for %q, want each of %d", d.asked, want)
+	}
+	return errors.Join(err, sealed.Close())
+}
+
+func checkAll(ctx context.Context, sealed *bundle.Sealed, policy verify.Policy) error {
+	checked, err := verify.Open(ctx, sealed, policy)
+	if err != nil {
+		return err
+	}
+	return checked.CheckBlobsDeep(ctx, nil)
+}

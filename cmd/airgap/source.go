@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"airgap/bundle"
+	"airgap/bundle/volume"
+	"airgap/cmd/airgap/terminal"
+	"airgap/verify"
+)
+
+// volumesHelp is for the commands that read bundles.
+const volumesHelp = `A bundle in volumes is read where they lie: name their directory, or any one of them, or several directories or
+volumes. Volumes that are missing, cut short or exchanged are named at once. With --repair, what is damaged or
+missing is rebuilt from the volumes of parity while it is read, and nothing is written anywhere. With
+--one-at-a-time only one volume need be there at a time: the next one is asked for, and none is needed twice.`
+
+// sourceFlags say which bundle to read, and how.
+type sourceFlags struct {
+	keys       []string
+	repair     bool
+	oneAtATime bool
+}
+
+func (f *sourceFlags) add(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&f.keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
+	flags.BoolVar(&f.repair, "repair", false, "read through damaged and missing volumes, with the help of those of parity")
+	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "ask for one volume after the other, as when one drive is there for all disks")
+}
+
+// source is a bundle that has been checked but for the content of its blobs.
+type source struct {
+	sealed  *bundle.Sealed
+	set     *volume.Set // nil but for volumes
+	checked *verify.Bundle
+}
+
+// Close closes everything that the bundle is read from.
+func (s *source) Close() error { return s.sealed.Close() }
+
+// warnOfDamage says what was rebuilt while it was read.
+func (s *source) warnOfDamage(a *app) {
+	if s.set == nil {
+		return
+	}
+	for _, d := range s.set.Rebuilt() {
+		a.warn("%s; rebuilt from the others", d)
+	}
+}
+
+// open opens a bundle and checks all of it but the content of the blobs. The source is for the caller to close.
+func (f *sourceFlags) open(ctx context.Context, a *app, files []string) (s *source, err error) {
+	if len(f.keys) == 0 {
+		return nil, usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
+	}
+	trusted, err := loadPublicKeys(a, f.keys)
+	if err != nil {
+		return nil, err
+	}
+	s = &source{}
+	if s.sealed, s.set, err = f.openSealed(ctx, a, files); err != nil {
+		return nil, err
+	}
+	if s.checked, err = verify.Open(ctx, s.sealed, verify.Policy{Keys: trusted}); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (f *sourceFlags) openSealed(ctx context.Context, a *app, files []string) (*bundle.Sealed, *volume.Set, error) {
+	whole := len(files) == 1 && (files[0] == "-" || !isVolumes(files[0]))
+	switch {
+	case f.repair && f.oneAtATime:
+		return nil, nil, usagef("--repair needs all volumes together, and cannot go with --one-at-a-time")
+	case whole && (f.repair || f.oneAtATime):
+		return nil, nil, usagef("%s is not in volumes, for which --repair and --one-at-a-time are", files[0])
+	case f.oneAtATime:
+		sealed, err := f.openDrive(ctx, a, files)
+		return sealed, nil, err
+	case f.repair:
+		return openVolumes(volume.OpenRebuilding, files)
+	}
+	return openSealed(a, files...)
+}
+
+// openSealed opens a bundle from a file, from volumes, or, for "-", from standard input. set is nil but for volumes.
+func openSealed(a *app, files ...string) (sealed *bundle.Sealed, set *volume.Set, err error) {
+	switch {
+	case len(files) == 1 && files[0] == "-":
+		in, err := a.takeStdin("the bundle")
+		if err != nil {
+			return nil, nil, err
+		}
+		sealed, err = bundle.OpenStream(in, "")
+		return sealed, nil, err
+	case len(files) == 1 && !isVolumes(files[0]):
+		sealed, err = bundle.OpenFile(files[0])
+		return sealed, nil, err
+	}
+	return openVolumes(volume.Open, files)
+}
+
+func openVolumes(open func(...string) (*volume.Set, error), files []string) (sealed *bundle.Sealed, set *volume.Set, err error) {
+	if set, err = open(files...); err != nil {
+		return nil, nil, err
+	}
+	sealed, err = bundle.Open(set, set.Size())
+	if err == nil {
+		err = compareIndex(sealed, set.ManifestIndex())
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, set.Close())
+	}
+	sealed.Own(set)
+	return sealed, set, nil
+}
+
+// compareIndex holds a bundle against the table that lies beside it.
+func compareIndex(sealed *bundle.Sealed, table bundle.Digest) error {
+	if sealed.ManifestIndex() == table {
+		return nil
+	}
+	return fmt.Errorf("%w: the table is of the bundle %s, and the volumes are of %s", volume.ErrVolumes, table, sealed.ManifestIndex())
+}
+
+// isVolumes tells whether an argument stands for volumes, and not for a file that is a whole bundle.
+func isVolumes(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && (info.IsDir() || volume.IsPart(filepath.Base(file)))
+}
+
+// openDrive opens a bundle of which one volume at a time need be there.
+func (f *sourceFlags) openDrive(ctx context.Context, a *app, files []string) (*bundle.Sealed, error) {
+	in, err := a.takeStdin("the word that a volume has been inserted")
+	if err != nil {
+		return nil, err
+	}
+	answers := bufio.NewReader(in)
+	drive, err := volume.OpenDrive(files, func(w volume.Wanted) error { return askForVolume(ctx, a, answers, w) })
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := bundle.OpenRemovable(drive, "")
+	if err != nil {
+		return nil, errors.Join(err, drive.Close())
+	}
+	sealed.Own(drive)
+	if err := compareIndex(sealed, drive.ManifestIndex()); err != nil {
+		return nil, errors.Join(err, sealed.Close())
+	}
+	return sealed, nil
+}
+
+// askForVolume asks the person for a volume, also with --quiet: nothing would go on otherwise. Any line is an answer, so that
+// a script can change disks as well.
+func askForVolume(ctx context.Context, a *app, answers *bufio.Reader, w volume.Wanted) error {
+	which := fmt.Sprintf("volume %d", w.Number)
+	if w.Of > 0 {
+		which = fmt.Sprintf("volume %d of %d (%s)", w.Number, w.Of, w.Name)
+	}
+	if w.Problem != nil {
+		a.warn("%s", w.Problem)
+	}
+	fmt.Fprintln(a.screen, terminal.EscapeLines(fmt.Sprintf("Insert %s so that it is in %s, then press Enter.", which, strings.Join(w.Places, " or "))))
+	_, err := wait(ctx, func() (string, error) { return answers.ReadString('\n') })
+	if errors.Is(err, io.EOF) {
+		return errors.New("standard input has ended, so that nobody can say that it has been inserted; run the command again to go on")
+	}
+	return err
+}
