@@ -56,7 +56,12 @@ skopeo:
 		{ echo 'skopeo is missing: install it, as in "sudo apt-get install skopeo"' >&2; exit 1; }
 
 .PHONY: bench
-bench: ## run the benchmarks
+bench: interop-tools ## compare with regctl, crane, skopeo, oras-go and the floors (12 GB of disk, a quarter of an hour)
+	@for tool in curl openssl tar dd; do command -v $$tool >/dev/null || { echo "$$tool is missing" >&2; exit 1; }; done
+	cd testdata/interop && AIRGAP_TOOLS='$(TOOLS)' go test -run '^$$' -bench '^BenchmarkAgainstPeers$$' -benchtime 1x -timeout 60m .
+
+.PHONY: bench-go
+bench-go: ## run the benchmarks of single packages
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
 
 .PHONY: bench-memory

@@ -18,6 +18,8 @@ type File interface {
 	Reserve(size int64) error
 	// Size is how long it is, in bytes.
 	Size() (int64, error)
+	// StartWriteback tells the system to bring a range to the disk, and does not wait for it. It is a hint.
+	StartWriteback(offset, size int64)
 	// Sync makes what has been written survive the loss of power.
 	Sync() error
 	// Complete gives what has been synced its name, and closes it.
@@ -45,6 +47,9 @@ func ReopenPartial(path string) (*os.File, error) {
 	}
 	return f, err
 }
+
+// StartWriteback tells the system to bring a range of a file to the disk, and does not wait for it. It is a hint.
+func StartWriteback(f *os.File, offset, size int64) { startWriteback(f, offset, size) }
 
 // SyncDir makes new names in a directory durable, where the system can.
 func SyncDir(dir string) error { return syncDir(dir) }
@@ -92,6 +97,9 @@ func (s *single) Size() (int64, error) {
 	}
 	return info.Size(), nil
 }
+
+// StartWriteback implements File.
+func (s *single) StartWriteback(offset, size int64) { startWriteback(s.File, offset, size) }
 
 // Complete implements File.
 func (s *single) Complete() error {

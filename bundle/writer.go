@@ -59,13 +59,33 @@ func newFileWriter(f File, l *Layout) *Writer {
 		layout:  l,
 		written: make([]bool, len(l.offsets)),
 		open: func(offset int64) (io.Writer, error) {
-			return io.NewOffsetWriter(f, offset), nil
+			return &placeWriter{file: f, at: offset, begun: offset}, nil
 		},
 		commit: func() error { return commitFile(f, l.size) },
 		abort:  f.Remove,
 		sync:   f.Sync,
 		leave:  f.Close,
 	}
+}
+
+// writebackStep is how much is written before the system is told to bring it to the disk, in bytes. Left to itself, it waits
+// until much has gathered, and then the disk, which was idle while the network was at work, keeps Sync waiting at the end.
+const writebackStep = 1 << 20
+
+// placeWriter writes an entry to its place.
+type placeWriter struct {
+	file      File
+	at, begun int64 // where the next byte goes, and up to where the system has been told to write
+}
+
+func (w *placeWriter) Write(p []byte) (int, error) {
+	n, err := w.file.WriteAt(p, w.at)
+	w.at += int64(n)
+	if w.at-w.begun >= writebackStep {
+		w.file.StartWriteback(w.begun, w.at-w.begun)
+		w.begun = w.at
+	}
+	return n, err
 }
 
 // begin makes room for all, whose end is zeros as an archive's has to be, and writes the head.

@@ -140,6 +140,17 @@ func (f *File) WriteAt(p []byte, offset int64) (int, error) {
 	return f.table.each(p, offset, func(i int, part []byte, at int64) (int, error) { return f.files[i].WriteAt(part, at) })
 }
 
+// StartWriteback implements bundle.File.
+func (f *File) StartWriteback(offset, size int64) {
+	for end := offset + size; offset < end; {
+		i := int(offset / f.table.VolumeSize)
+		within := offset - int64(i)*f.table.VolumeSize
+		n := min(end-offset, f.table.VolumeSize-within)
+		bundle.StartWriteback(f.files[i], within, n)
+		offset += n
+	}
+}
+
 // each calls do for every part of p that is in one volume, from offset of the whole on.
 func (t *Table) each(p []byte, offset int64, do func(i int, part []byte, at int64) (int, error)) (int, error) {
 	if offset < 0 {

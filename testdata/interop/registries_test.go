@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -47,27 +48,34 @@ func startDistribution(t testing.TB) string {
 // startDistributionWith adds lines to its configuration.
 func startDistributionWith(t testing.TB, more string) string {
 	t.Helper()
-	address := freeAddress(t)
+	// The test's context ends before its cleanups run, and kills the process.
+	address, ended := startDistributionIn(t.Context(), t, t.TempDir(), more)
+	t.Cleanup(func() { <-ended })
+	return address
+}
+
+// startDistributionIn keeps its data in a given folder, and runs until ctx is done.
+func startDistributionIn(ctx context.Context, t testing.TB, storage, more string) (address string, ended <-chan struct{}) {
+	t.Helper()
+	address = freeAddress(t)
 	config := filepath.Join(t.TempDir(), "config.yml")
-	content := fmt.Sprintf(distributionConfig, t.TempDir(), address) + more
+	content := fmt.Sprintf(distributionConfig, storage, address) + more
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	// The test's context ends before its cleanups run, and kills the process.
-	command := exec.CommandContext(t.Context(), findTool(t, "registry"), "serve", config)
+	command := exec.CommandContext(ctx, findTool(t, "registry"), "serve", config)
 	command.Stdout, command.Stderr = &log, &log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
+	end := make(chan struct{})
 	go func() {
 		_ = command.Wait() // always "killed" when all is well; waitUntilReady reports the rest
-		close(ended)
+		close(end)
 	}()
-	t.Cleanup(func() { <-ended })
-	waitUntilReady(t, address, ended, &log)
-	return address
+	waitUntilReady(t, address, end, &log)
+	return address, end
 }
 
 // freeAddress is free now. That another process takes it before it is used is possible and would show as
