@@ -1,0 +1,62 @@
+package registry
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// APICall is one request to an API that a registry's host has besides that of registries, such as Harbor's.
+type APICall struct {
+	Op     string // what is tried, for errors, to be followed by the registry's name: "read the quota of project x at"
+	Method string // empty means GET
+	Path   string // as in url.URL.Path: it is escaped when it is sent, so what has to arrive escaped is given escaped
+	Query  url.Values
+	Header http.Header // without Authorization and Cookie
+	Body   []byte      // nil for none
+	Limit  int64       // bytes that the answer's body may have; more wrap bundle.ErrLimit. 0 allows none
+	Accept []int       // statuses that are no failure; empty means 200 alone
+	// Anonymous sends no credentials, and does not ask for any: for what needs none.
+	Anonymous bool
+}
+
+// APIAnswer is the answer to an APICall, with a status that it accepts.
+type APIAnswer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// API sends call to the registry's host, with the account's user name and password: Harbor's API takes no tokens of its
+// own registry. It is repeated as anything else is, also where it is a POST: an answer that says that something is there
+// already may be about this very call. Cookies are not kept, and never sent: Harbor takes a password that comes with its
+// cookie for a forged request, and answers 403.
+func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*APIAnswer, error) {
+	home := c.host(reg.RegistryStr())
+	u := home.base
+	u.Path, u.RawQuery = call.Path, call.Query.Encode()
+	r := &request{
+		op: call.Op, ref: displayHost(home.name), home: home, method: call.Method, url: &u, header: call.Header, body: call.Body,
+		accept: call.Accept,
+	}
+	if r.method == "" {
+		r.method = http.MethodGet
+	}
+	if r.op == "" {
+		r.op = r.method + " " + sanitize(call.Path, maxCause) + " at"
+	}
+	if call.Header.Get("Authorization") != "" || call.Header.Get("Cookie") != "" {
+		// They would go wherever the answer leads.
+		return nil, r.failf("credentials are not to be given as headers")
+	}
+	if !call.Anonymous {
+		r.session = c.sessionFor(reg, sessionKey{registry: reg.RegistryStr(), basic: true})
+	}
+	resp, body, err := c.fetch(ctx, r, call.Limit)
+	if err != nil {
+		return nil, err
+	}
+	return &APIAnswer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
