@@ -148,7 +148,7 @@ func (x *exchange) createProject([]string) answer {
 	err := json.Unmarshal(x.body, &request)
 	switch {
 	case err != nil: // Harbor's own words, for the one mistake that was recorded
-		return unprocessable("validation failure list:\nparsing project body from \"\" failed, because " +
+		return unprocessable("parsing project body from \"\" failed, because " +
 			"json: cannot unmarshal bool into Go struct field ProjectMetadata.metadata.public of type string")
 	case len(request.Name) > 255:
 		return unprocessable("validation failure list:\nproject_name in body should be at most 255 chars long")
