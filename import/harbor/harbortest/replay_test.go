@@ -354,10 +354,7 @@ func (p *replay) neutral(key, text string) string {
 // token gets a token from the token service, by no recorded request, and returns it with what it allows.
 func (p *replay) token(who option, scopes ...string) (token string, actions map[string][]string) {
 	p.t.Helper()
-	query := "service=harbor-registry"
-	for _, scope := range scopes {
-		query += "&scope=" + scope
-	}
+	query := strings.Join(append([]string{"service=harbor-registry"}, scopes...), "&scope=")
 	request, err := http.NewRequest("GET", p.server.URL+"/service/token?"+query, nil)
 	if err != nil {
 		p.t.Fatal(err)
