@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -198,6 +199,27 @@ func FuzzErrorBody(f *testing.F) {
 		e.readBody(contentType, body)
 		if text := sanitize(e.Message, maxMessage); len(text) > maxMessage+3 || strings.ContainsAny(text, "\n\r\x1b\x00") {
 			t.Errorf("message %q", text)
+		}
+	})
+}
+
+// FuzzGrantedBy: whatever is in a token, what is read of it can be shown.
+func FuzzGrantedBy(f *testing.F) {
+	// The payload is one that Harbor 2.14.4 was seen to issue.
+	payload := `{"iss":"harbor-token-issuer","sub":"admin","aud":"harbor-registry","exp":1795200198,"nbf":1795198398,"iat":1795198398,` +
+		`"jti":"F4Ex2HbK1twJnCeZ","access":[{"type":"repository","name":"lab1/x","actions":["pull","push"]}]}`
+	f.Add("e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".e30")
+	f.Add("e30.e30.e30")
+	f.Add("opaque")
+	f.Fuzz(func(t *testing.T, token string) {
+		granted, known := grantedBy(token, "lab1/x")
+		if !known && granted != nil {
+			t.Errorf("%q is not known", granted)
+		}
+		for _, action := range granted {
+			if !printable(action) || len(action) > maxAction {
+				t.Errorf("%q", action)
+			}
 		}
 	})
 }

@@ -17,12 +17,12 @@ var errPattern = errors.New("not a pattern")
 // doublestar tells whether the whole of text matches pattern, in the language of Harbor's selectors, which is that of
 // github.com/bmatcuk/doublestar before its version 4:
 //
-//	*      any number of characters but /
-//	**     as a whole part between slashes: any number of parts, but at the end at least one
-//	?      one character but /
-//	[a-z]  one character of a class, [^a-z] one that is not of it; not /
-//	{a,b}  either pattern
-//	\c     the character c
+//   - any number of characters but /
+//     **     as a whole part between slashes: any number of parts, but at the end at least one
+//     ?      one character but /
+//     [a-z]  one character of a class, [^a-z] one that is not of it; not /
+//     {a,b}  either pattern
+//     \c     the character c
 //
 // The error is errPattern, which not every text brings to light.
 func doublestar(pattern, text string) (bool, error) {

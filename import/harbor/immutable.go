@@ -93,7 +93,9 @@ func (r ImmutableRule) Matches(repository, tag string) bool {
 	return !r.Disabled && r.Tag != nil && r.Repository != nil && r.Repository.selects(repository) && r.Tag.selects(tag)
 }
 
-func (s *Selector) excludes() bool { return s.Decoration == "excludes" || s.Decoration == "repoExcludes" }
+func (s *Selector) excludes() bool {
+	return s.Decoration == "excludes" || s.Decoration == "repoExcludes"
+}
 
 func (s *Selector) selects(text string) bool {
 	switch s.Decoration {

@@ -182,4 +182,6 @@ func (x *exchange) forged() bool {
 	return err == nil && x.r.Method != http.MethodGet && x.r.Method != http.MethodHead
 }
 
-func randomBase64() string { return base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text())) }
+func randomBase64() string {
+	return base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text()))
+}

@@ -111,7 +111,7 @@ func (x *exchange) putManifest(p *project, t target) answer {
 	}
 	x.store(p, t.repo, t.reference, mediaType, x.body, m)
 	a := x.created(t, "manifests", digest)
-	if m.Subject != nil {
+	if m.Subject != nil && x.atLeast(9) {
 		a.header.Set("Oci-Subject", m.Subject.Digest)
 	}
 	return a
@@ -136,7 +136,7 @@ func readManifest(mediaType string, body []byte) (manifest, error) {
 // checkManifest returns what is wrong with a manifest, or nil.
 func (x *exchange) checkManifest(p *project, t target, m manifest, digest string) *answer {
 	var a answer
-	problems := missing(p, t.repo, m)
+	problems := x.missing(p, t.repo, m)
 	switch {
 	case sha256Name.MatchString(t.reference) && t.reference != digest:
 		a = refuse(http.StatusBadRequest, problem{Code: "DIGEST_INVALID", Message: "provided digest did not match uploaded content"}).distribution()
@@ -154,8 +154,9 @@ func (x *exchange) checkManifest(p *project, t target, m manifest, digest string
 	return &a
 }
 
-// missing lists what a manifest names and its repository does not have. What is said to be elsewhere need not be there.
-func missing(p *project, repo string, m manifest) []problem {
+// missing lists what a manifest names and its repository does not have, or what garbage collection has taken from it. What
+// is said to be elsewhere need not be there.
+func (x *exchange) missing(p *project, repo string, m manifest) []problem {
 	var problems []problem
 	report := func(digest string) {
 		problems = append(problems, problem{Code: "MANIFEST_BLOB_UNKNOWN", Message: "blob unknown to registry", Detail: digest})
@@ -165,7 +166,8 @@ func missing(p *project, repo string, m manifest) []problem {
 		blobs = append([]descriptor{*m.Config}, m.Layers...)
 	}
 	for _, d := range blobs {
-		if !p.linked[repo][d.Digest] && !(len(d.URLs) > 0 && bundle.IsNondistributable(d.MediaType)) {
+		elsewhere := len(d.URLs) > 0 && bundle.IsNondistributable(d.MediaType)
+		if _, stored := x.blobs[d.Digest]; (!stored || !p.linked[repo][d.Digest]) && !elsewhere {
 			report(d.Digest)
 		}
 	}
@@ -232,6 +234,9 @@ func deleteArtifact(p *project, full, repo, reference string) *answer {
 // referrers lists what belongs to a digest, whether that is there or not, all of it in one page. What cosign's tags make
 // an accessory is listed too, though it has no subject.
 func (x *exchange) referrers(p *project, t target) answer {
+	if !x.atLeast(8) {
+		return text(http.StatusNotFound, "404 page not found\n").distribution()
+	}
 	if !sha256Name.MatchString(t.reference) {
 		return refuse(http.StatusBadRequest, badDigest("BAD_REQUEST", t.reference))
 	}

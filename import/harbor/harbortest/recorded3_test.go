@@ -307,3 +307,58 @@ func TestCollectGarbage(t *testing.T) {
 		t.Errorf("left are %v", left)
 	}
 }
+
+// What garbage collection has taken cannot be named any more, though the repository once had it.
+func TestCollectedBlobsAreMissing(t *testing.T) {
+	s := harbortest.New(t)
+	s.AddProject(harbortest.Project{Name: "lab1"})
+	p := &replay{t: t, server: s}
+	m := image(s, "lab1/app", "v1").json()
+	s.CollectGarbage(false)
+	put := func() reply {
+		r := uploadRequest(t, p, "PUT", s.URL+"/v2/lab1/app/manifests/v1", nil)
+		manifestBody(m)(r)
+		return p.send(r)
+	}
+	if got := put(); got.status != 400 || !strings.Contains(string(got.body), "MANIFEST_BLOB_UNKNOWN") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	image(s, "lab1/app", "v1")
+	if got := put(); got.status != 201 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+func TestOldVersions(t *testing.T) {
+	for version, want := range map[string]struct {
+		status       int
+		acknowledged bool
+		accessories  int
+	}{"v2.7.4": {404, false, 0}, "v2.8.4": {200, false, 1}, "v2.9.0": {200, true, 1}} {
+		s := harbortest.New(t, harbortest.Version(version))
+		s.AddProject(harbortest.Project{Name: "lab1"})
+		p := &replay{t: t, server: s}
+		subject := image(s, "lab1/app", "v1").json()
+		sbom := referrer(s, "lab1/app", "application/vnd.example.sbom", subject).json()
+		r := uploadRequest(t, p, "PUT", s.URL+"/v2/lab1/app/manifests/sbom", nil)
+		manifestBody(sbom)(r)
+		if got := p.send(r); got.status != 201 || (got.header.Get("Oci-Subject") != "") != want.acknowledged {
+			t.Errorf("%s: %d %v", version, got.status, got.header)
+		}
+		list := p.send(uploadRequest(t, p, "GET", s.URL+"/v2/lab1/app/referrers/"+bundle.DigestOf(subject).String(), nil))
+		if got := len(s.Accessories("lab1/app", bundle.DigestOf(subject))); list.status != want.status || got != want.accessories {
+			t.Errorf("%s: %d, %d accessories", version, list.status, got)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	p := &replay{t: t, server: harbortest.New(t)}
+	for path, want := range map[string]string{"/api/v2.0/ping": "Pong", "/api/v2.0/health": `"healthy"`, "/": "Harbor"} {
+		r := uploadRequest(t, p, "GET", p.server.URL+path, nil)
+		anonymous(r)
+		if got := p.send(r); got.status != 200 || !strings.Contains(string(got.body), want) {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}

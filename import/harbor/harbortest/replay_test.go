@@ -171,7 +171,9 @@ func host(name string) option { return func(s *sent) { s.Host = name } }
 // same keeps a digest in the path that is not that of the body.
 var same option = func(s *sent) { s.fixed = true }
 
-func ignoring(what ...string) option { return func(s *sent) { s.ignoring = append(s.ignoring, what...) } }
+func ignoring(what ...string) option {
+	return func(s *sent) { s.ignoring = append(s.ignoring, what...) }
+}
 
 // digestQuery adds the digest of an upload.
 func digestQuery(uri, digest string) string { return uri + "&digest=" + digest }

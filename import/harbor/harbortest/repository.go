@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -186,7 +187,7 @@ func (s *Server) setAccessory(a *artifact, reference string) {
 	hex, isSignature := strings.CutSuffix(reference, ".sig")
 	hex, isDigest := strings.CutPrefix(hex, "sha256-")
 	switch {
-	case a.manifest.Subject != nil:
+	case a.manifest.Subject != nil && s.atLeast(8):
 		a.accessory, a.subject = s.accessoryType(&a.manifest), a.manifest.Subject.Digest
 	case isSignature && isDigest:
 		a.accessory, a.subject = "signature.cosign", "sha256:"+hex
@@ -207,17 +208,18 @@ func (s *Server) accessoryType(m *manifest) string {
 		return "signature.cosign"
 	case kind == "application/vnd.goharbor.harbor.sbom.v1":
 		return "sbom.harbor"
-	case strings.HasPrefix(kind, "application/vnd.dev.sigstore.bundle.") && s.knowsBundles():
+	case strings.HasPrefix(kind, "application/vnd.dev.sigstore.bundle.") && s.atLeast(15):
 		return "signature.cosign"
 	}
 	return "subject.accessory"
 }
 
-// knowsBundles tells whether the server is Harbor 2.15 or later.
-func (s *Server) knowsBundles() bool {
+// atLeast tells whether the server is Harbor 2.minor or later.
+func (s *Server) atLeast(minor int) bool {
 	rest, ok := strings.CutPrefix(s.set.Version, "v2.")
-	minor, _, _ := strings.Cut(rest, ".")
-	return !ok || len(minor) > 2 || len(minor) == 2 && minor >= "15"
+	number, _, _ := strings.Cut(rest, ".")
+	have, err := strconv.Atoi(number)
+	return !ok || err != nil || have >= minor
 }
 
 // remove deletes an artifact with its tags and all that belongs to it.

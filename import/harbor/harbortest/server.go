@@ -82,8 +82,9 @@ type options struct {
 // With changes the settings that the server begins with.
 func With(change func(*Settings)) Option { return func(o *options) { change(&o.set) } }
 
-// Version makes the server one of that version. From 2.15 on, a Sigstore bundle is an accessory of type signature.cosign,
-// and before a plain one. (Of 2.15, assumed.)
+// Version makes the server one of that version, such as "v2.7.4". From 2.15 on, a Sigstore bundle is an accessory of type
+// signature.cosign, and before a plain one; before 2.9 a subject is not acknowledged, and before 2.8 there is no referrers
+// API and what has a subject is an artifact like any other. (All but 2.14, assumed.)
 func Version(version string) Option { return With(func(s *Settings) { s.Version = version }) }
 
 // Faults puts faults before the server, see Inject.
