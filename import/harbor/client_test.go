@@ -139,6 +139,52 @@ func TestSystem(t *testing.T) {
 	}
 }
 
+func TestAccount(t *testing.T) {
+	s := harbortest.New(t)
+	ada := s.AddUser("ada")
+	for who, want := range map[harbortest.Account]harbor.Account{
+		harbortest.Admin: {Name: "admin", Admin: true}, ada: {Name: "ada"}, s.AddRobot("library", "imp"): {Robot: true},
+	} {
+		got, err := find(t, s, who).Account(t.Context())
+		ok(t, err)
+		if got != want {
+			t.Errorf("%s: %+v", who.Name, got)
+		}
+	}
+	for _, who := range []harbortest.Account{{}, {Name: "ada", Secret: "wrong"}} {
+		_, err := find(t, s, who).Account(t.Context())
+		wantError(t, err, "ask for the account at", harbor.ErrNotAllowed, registry.ErrUnauthorized)
+	}
+}
+
+func TestMayCreateProject(t *testing.T) {
+	s := harbortest.New(t)
+	system := s.AddSystemRobot("imp", nil)
+	creator := s.AddSystemRobot("make", map[string][]harbortest.Right{harbortest.TheSystem: {harbortest.CreateProject}})
+	member, ada := s.AddRobot("library", "imp", harbortest.Push), s.AddUser("ada")
+	for creation, may := range map[string]map[harbortest.Account]bool{
+		"everyone":  {harbortest.Admin: true, system: true, creator: true, member: false, ada: true},
+		"adminonly": {harbortest.Admin: true, system: false, creator: true, member: false, ada: false},
+	} {
+		s.Change(func(set *harbortest.Settings) { set.ProjectCreation = creation })
+		for who, want := range may {
+			got, err := find(t, s, who).MayCreateProject(t.Context())
+			ok(t, err)
+			if got != want {
+				t.Errorf("%s, %s: %t", creation, who.Name, got)
+			}
+		}
+	}
+	if got := s.Projects(); !slices.Equal(got, []string{"library"}) {
+		t.Errorf("projects %v", got)
+	}
+	_, err := find(t, s, harbortest.Account{}).MayCreateProject(t.Context())
+	wantError(t, err, "401", harbor.ErrNotAllowed)
+	s.Change(func(set *harbortest.Settings) { set.ReadOnly = true })
+	_, err = find(t, s, harbortest.Admin).MayCreateProject(t.Context())
+	wantError(t, err, "403", harbor.ErrReadOnly)
+}
+
 func TestAtLeast(t *testing.T) {
 	for _, test := range []struct {
 		version   string
@@ -168,6 +214,11 @@ func TestProjectExists(t *testing.T) {
 	}
 	_, err := find(t, s, harbortest.Account{}).ProjectExists(t.Context(), "hidden")
 	wantError(t, err, "look for project hidden at", harbor.ErrNotAllowed, registry.ErrUnauthorized)
+	s.Change(func(set *harbortest.Settings) { set.HeadForMembers = true })
+	for _, project := range []string{"hidden", "absent"} {
+		_, err := c.ProjectExists(t.Context(), project)
+		wantError(t, err, "403", harbor.ErrNotAllowed)
+	}
 	s.Forget()
 	for _, wrong := range []string{"", "LAB", "a/b", "a..b", "-a", "a?b", "..", strings.Repeat("x", 256)} {
 		if _, err := c.ProjectExists(t.Context(), wrong); !errors.Is(err, bundle.ErrFormat) {

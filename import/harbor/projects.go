@@ -3,6 +3,7 @@ package harbor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/strictjson"
+	"airgap/export/registry"
 )
 
 // maxProjectName is the longest name that a project can have, in bytes: above it Harbor answers 422.
@@ -36,7 +38,8 @@ func projectCall(op, project, part string) (call, error) {
 }
 
 // ProjectExists tells whether there is a project of that name, also one that the account may not see. Without an account
-// the error wraps ErrNotAllowed. (headProject)
+// the error wraps ErrNotAllowed; so it does, with versions whose source is later than 2.14, for projects that the account
+// may not see, existing or not. (headProject)
 func (c *Client) ProjectExists(ctx context.Context, project string) (bool, error) {
 	k, err := projectCall("look for", project, "")
 	if err != nil {
@@ -201,7 +204,8 @@ type NewProject struct {
 	Name   string
 	Public bool
 	// StorageLimit is the quota in bytes; 0 leaves it to Harbor's default, Unlimited sets none. Harbor ignores it, without
-	// a word, where it does not come from a system administrator: Quota tells.
+	// a word, where it does not come from a system administrator (or, by its source, from a system robot with the permission
+	// to create projects): Quota tells.
 	StorageLimit int64
 }
 
@@ -233,4 +237,25 @@ func (c *Client) CreateProject(ctx context.Context, project NewProject) (created
 		return false, err
 	}
 	return answer.Status == http.StatusCreated, nil
+}
+
+// noProject is a name that Harbor gives to no project.
+const noProject = "-airgap"
+
+// MayCreateProject tells whether the account may create projects, without creating one: it asks for one with a name that
+// Harbor answers with 400, and with 403 those who may not create any. The error wraps ErrReadOnly where nobody may at
+// present. (createProject; that the account is looked at first is by its source, src/server/v2.0/handler/project.go)
+func (c *Client) MayCreateProject(ctx context.Context) (bool, error) {
+	k := call{
+		op: "ask whether projects may be created at", method: http.MethodPost, path: "/projects", limit: maxDocument,
+		body: []byte(`{"project_name":"` + noProject + `","metadata":{"public":"false"}}`), accept: []int{http.StatusBadRequest},
+	}
+	_, err := c.do(ctx, k)
+	switch {
+	case errors.Is(err, ErrNotAllowed) && errors.Is(err, registry.ErrForbidden):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, nil
 }

@@ -20,9 +20,15 @@ func (s *Server) projectsByName() []*project {
 	return list
 }
 
-// headProject tells everybody who is logged in the truth.
+// headProject tells everybody who is logged in the truth, or only those who may see the project.
 func (x *exchange) headProject([]string) answer {
-	switch name := x.r.URL.Query().Get("project_name"); {
+	name := x.r.URL.Query().Get("project_name")
+	if x.set.HeadForMembers {
+		if _, refusal := x.project(name, ReadProject); refusal != nil {
+			return *refusal
+		}
+	}
+	switch {
 	case x.who.account == nil:
 		return refuse(http.StatusUnauthorized, unauth)
 	case name == "":
@@ -133,7 +139,7 @@ func (x *exchange) immutableRules(segments []string) answer {
 
 var projectName = regexp.MustCompile(`^[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
 
-// createProject is POST. Only what an administrator says of the quota counts.
+// createProject is POST. What is said of the quota counts only from who could create projects if not everybody could.
 func (x *exchange) createProject([]string) answer {
 	who := x.who.account
 	if refusal := x.mayCreate(); refusal != nil {
@@ -158,7 +164,7 @@ func (x *exchange) createProject([]string) answer {
 		return refuse(http.StatusConflict, problem{Code: "CONFLICT", Message: fmt.Sprintf("The project named %s already exists", request.Name)})
 	}
 	settings := Project{Name: request.Name, Public: request.Metadata["public"] == "true" || request.Public != nil && *request.Public}
-	if who.admin && request.StorageLimit > 0 {
+	if who.canInSystem(CreateProject) && request.StorageLimit > 0 {
 		settings.Quota = request.StorageLimit
 	}
 	owner := who
@@ -171,7 +177,8 @@ func (x *exchange) createProject([]string) answer {
 	return status(http.StatusCreated, "Location", apiPrefix+"projects/"+itoa(p.id))
 }
 
-// mayCreate returns why not.
+// mayCreate returns why not. Where everybody may, so may robots of the system without a permission for it
+// (src/server/v2.0/handler/project.go).
 func (x *exchange) mayCreate() *answer {
 	who := x.who.account
 	var a answer
@@ -183,9 +190,7 @@ func (x *exchange) mayCreate() *answer {
 		a = refuse(http.StatusUnauthorized, unauth)
 	case who.robot && who.project != "":
 		a = refused("Only system level robot can create project")
-	case who.robot && !who.canInSystem(CreateProject): // assumed
-		a = refuse(http.StatusForbidden, forbid)
-	case !who.robot && !who.admin && x.set.ProjectCreation == "adminonly":
+	case x.set.ProjectCreation == "adminonly" && !who.canInSystem(CreateProject):
 		a = refused("Only system admin can create project")
 	default:
 		return nil

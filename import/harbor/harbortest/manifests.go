@@ -54,7 +54,7 @@ func artifactNotFound(repository, reference string) answer {
 	return notFound(fmt.Sprintf("artifact %s%s%s not found", repository, separator, reference))
 }
 
-// hidden says why a project's policy hides an artifact. Signatures themselves are not hidden (assumed).
+// hidden says why a project's policy hides an artifact. Signatures themselves are not hidden (by report; not recorded).
 func hidden(p *project, r *repository, a *artifact) string {
 	signed := func(kind string) bool {
 		return a.accessory == kind || slices.ContainsFunc(r.accessoriesOf(a.digest), func(s *artifact) bool { return s.accessory == kind })

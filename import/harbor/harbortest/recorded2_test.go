@@ -248,7 +248,7 @@ func recordedRobots(t *testing.T, p *replay, s *harbortest.Server) {
 		p.do("HEAD project", as(one))
 		p.do("HEAD absent", as(one))
 		p.do("GET absent project", as(one))
-		p.do("create project", as(one), jsonBody(`{"project_name":"mks","storage_limit":5}`))
+		p.do("create project", as(one), jsonBody(`{"project_name":"mks"}`))
 		p.do("list repos", as(one))
 		p.do("list artifacts", as(one))
 		p.do("current user", as(one))

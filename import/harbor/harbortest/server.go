@@ -60,7 +60,10 @@ type Settings struct {
 	// RealmScheme is that of the address in Bearer challenges, which Harbor takes from its configuration, while the host is
 	// that of the request; empty for the scheme that the server speaks.
 	RealmScheme string
-	GC          GC
+	// HeadForMembers refuses HEAD of projects that the account may not see, existing or not, as the source of Harbor after
+	// 2.14 does.
+	HeadForMembers bool
+	GC             GC
 }
 
 // GC is the schedule of garbage collection, as the API shows it.

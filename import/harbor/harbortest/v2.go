@@ -161,7 +161,7 @@ func (x *exchange) repositoryRequest(p *project, t target) answer {
 // catalog is for administrators who come with their password.
 func (x *exchange) catalog() answer {
 	if x.who.account == nil || !x.who.account.admin {
-		return x.unauthorized("unauthorized to list catalog", x.challenge(nil))
+		return x.unauthorized("unauthorized to list catalog", `Basic realm="harbor"`)
 	}
 	var names []string
 	for _, p := range x.projects {
