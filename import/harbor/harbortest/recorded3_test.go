@@ -234,6 +234,13 @@ func TestBrokenUpload(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	s.Change(func(set *harbortest.Settings) { set.StrictUploads = true })
+	if got := p.send(uploadRequest(t, p, "GET", location, nil)); got.status != 404 || !strings.Contains(string(got.body), "BLOB_UPLOAD_INVALID") {
+		t.Errorf("strictly: %d %s", got.status, got.body)
+	}
+	if got := p.send(uploadRequest(t, p, "GET", p.location, nil)); got.status != 204 {
+		t.Errorf("strictly, with the right state: %d %s", got.status, got.body)
+	}
 	whole := strings.Repeat("x", 2000)
 	got := p.send(uploadRequest(t, p, "PUT", digestQuery(p.location, bundle.DigestOf([]byte(whole)).String()), []byte(whole[1000:])))
 	if got.status != 201 {

@@ -63,6 +63,10 @@ type Settings struct {
 	// HeadForMembers refuses HEAD of projects that the account may not see, existing or not, as the source of Harbor after
 	// 2.14 does.
 	HeadForMembers bool
+	// StrictUploads answers 404 BLOB_UPLOAD_INVALID also to who looks at an upload with an old state, so that one that broke
+	// off within a chunk cannot be continued. Of the registry behind Harbor, that is how the source of distribution 2.8.3 has
+	// it; which of both Harbor 2.14.4 does was not recorded. Importers have to live with either.
+	StrictUploads bool
 	GC             GC
 }
 
