@@ -67,7 +67,7 @@ type Settings struct {
 	// off within a chunk cannot be continued. Of the registry behind Harbor, that is how the source of distribution 2.8.3 has
 	// it; which of both Harbor 2.14.4 does was not recorded. Importers have to live with either.
 	StrictUploads bool
-	GC             GC
+	GC            GC
 }
 
 // GC is the schedule of garbage collection, as the API shows it.
