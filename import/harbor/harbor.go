@@ -40,7 +40,8 @@ var ErrNotAllowed = errors.New("not allowed to this account of Harbor")
 // ErrReadOnly: Harbor is in read-only mode, in which nobody can write.
 var ErrReadOnly = errors.New("read-only mode of Harbor")
 
-// Client asks one Harbor. It is safe for concurrent use.
+// Client asks one Harbor. It is safe for concurrent use. Projects and repositories are named as they are there, whatever
+// path prefix the registry client has for the host.
 type Client struct {
 	client   *registry.Client
 	registry name.Registry
