@@ -162,6 +162,9 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 // writeBuffer is large enough to make a system call cheap next to what it moves.
 const writeBuffer = 256 << 10
 
+// directWrite is what is worth a system call of its own, in bytes: copying it to a buffer first costs more.
+const directWrite = 32 << 10
+
 var writeBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
 
 // Blob begins the content of a row of the blobs table. Its Close says whether the content was right: ErrDigest where
@@ -175,7 +178,7 @@ func (w *Writer) Blob(row int) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &blobWriter{writer: w, row: row, blob: w.layout.contents.Blobs[row], hash: sha256.New(), out: writeBuffers.Get().(*bufio.Writer)}
+	b := &blobWriter{writer: w, row: row, blob: w.layout.contents.Blobs[row], hash: sha256.New(), place: out, out: writeBuffers.Get().(*bufio.Writer)}
 	b.out.Reset(out)
 	_, err = b.out.Write(header)
 	return b, err
@@ -186,7 +189,8 @@ type blobWriter struct {
 	row    int
 	blob   Blob
 	hash   hash.Hash
-	out    *bufio.Writer
+	place  io.Writer     // where the entry goes
+	out    *bufio.Writer // in front of place, for what is small
 	size   int64
 }
 
@@ -196,7 +200,13 @@ func (b *blobWriter) Write(p []byte) (int, error) {
 	}
 	b.size += int64(len(p))
 	b.hash.Write(p)
-	return b.out.Write(p)
+	if len(p) < directWrite {
+		return b.out.Write(p)
+	}
+	if err := b.out.Flush(); err != nil {
+		return 0, err
+	}
+	return b.place.Write(p)
 }
 
 func (b *blobWriter) Close() error {
