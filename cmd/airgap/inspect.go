@@ -27,12 +27,12 @@ type inspectFlags struct {
 func newInspect(a *app) *cobra.Command {
 	var flags inspectFlags
 	cmd := &cobra.Command{
-		Use:     "inspect FILE|-|REF",
+		Use:     "inspect FILE|-|VOLUMES...|REF",
 		Short:   "Show what is in a bundle, or what hangs from an image in a registry",
 		GroupID: groupCarry,
 		Long: `Show images as a tree: platforms, and under each manifest everything that refers to it, at any depth, with
 artifact type, predicate type, size, digest and where it was found. The argument is a bundle if there is a file
-of that name, else a reference.
+of that name, else a reference; several arguments are places that have the volumes of one bundle.
 
 Without --key the signature of a bundle is not checked, and the output says so.
 
@@ -42,8 +42,8 @@ Without --key the signature of a bundle is not checked, and the output says so.
 
   # The digest of one platform
   airgap inspect harbor.example.com/mirror/acme/dhi-python:3.13 --platform linux/amd64 --digest`,
-		Args: exactArgs("FILE or REF"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runInspect(cmd.Context(), a, &flags, args[0]) },
+		Args: atLeast("FILE or REF"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runInspect(cmd.Context(), a, &flags, args) },
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM), to check the signature of a bundle")
@@ -83,16 +83,20 @@ type imageFacts struct {
 	UsedBy       []string      `json:"usedBy,omitempty"` // charts
 }
 
-func runInspect(ctx context.Context, a *app, flags *inspectFlags, arg string) error {
-	inspect := inspectReference
-	if _, err := os.Stat(arg); err == nil || arg == "-" {
-		inspect = inspectBundle
-	} else if len(flags.keys) > 0 {
-		return err // a signature can only be checked in a file
-	}
-	found, err := inspect(ctx, a, flags, arg)
-	if err != nil {
-		return err
+// runInspect takes one file or reference, or several places that have the volumes of one bundle.
+func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string) error {
+	var found *inspection
+	if _, err := os.Stat(args[0]); err == nil || args[0] == "-" || len(args) > 1 {
+		if found, err = inspectBundle(ctx, a, flags, args); err != nil {
+			return err
+		}
+	} else {
+		if len(flags.keys) > 0 {
+			return err // a signature can only be checked in a file
+		}
+		if found, err = inspectReference(ctx, a, flags, args[0]); err != nil {
+			return err
+		}
 	}
 	if flags.platform != "" {
 		if err := found.choose(flags.platform); err != nil {
@@ -112,8 +116,8 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, arg string) er
 	return nil
 }
 
-func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, file string) (found *inspection, err error) {
-	sealed, _, err := openSealed(a, file)
+func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []string) (found *inspection, err error) {
+	sealed, _, err := openSealed(a, files...)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,23 @@ func TestVolumesRoundTrip(t *testing.T) {
 		}
 	}
 	c.expect(t, exitOK, "", "inspect", media, "--key", c.public)
+	// Some of the volumes on another disk.
+	other := filepath.Join(c.home, "other")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range glob(filepath.Join(media, "*.0001")) {
+		if err := os.Rename(file, filepath.Join(other, filepath.Base(file))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.expect(t, exitOK, "", "inspect", media, other, "--key", c.public)
+	c.expect(t, exitDamaged, "volume 1 of ", "inspect", media, "--key", c.public)
+	for _, file := range glob(filepath.Join(other, "*.0001")) {
+		if err := os.Rename(file, filepath.Join(media, filepath.Base(file))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	joined := filepath.Join(c.home, "joined.tar")
 	c.expect(t, exitOK, "joined.tar", "join", media, "-o", joined)
 	if got, err := os.ReadFile(joined); err != nil || !bytes.Equal(got, want) {
