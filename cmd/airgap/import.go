@@ -106,7 +106,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 		return err
 	}
 	options.Now = a.now
-	client, err := flags.client(ctx, a, []string{options.Destination.Registry.RegistryStr()})
+	client, err := flags.target(ctx, a, options.Destination.Registry.RegistryStr())
 	if err != nil {
 		return err
 	}

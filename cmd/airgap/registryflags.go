@@ -81,6 +81,16 @@ func (f *registryFlags) client(ctx context.Context, a *app, hosts []string) (*re
 	return access.client(a), nil
 }
 
+// target returns a client for the registry that an import writes to.
+func (f *registryFlags) target(ctx context.Context, a *app, host string) (*registry.Client, error) {
+	access, err := f.resolve(ctx, a, []string{host})
+	if err != nil {
+		return nil, err
+	}
+	access.writes = true
+	return access.client(a), nil
+}
+
 // access is what the flags come to.
 type access struct {
 	credentials map[string]authn.AuthConfig
@@ -90,6 +100,8 @@ type access struct {
 	files            *fileAccess
 	skipDockerConfig bool
 	userAgent        string
+
+	writes bool // the client is for a registry that is written to
 }
 
 // resolve reads the flags. Errors are about usage, or about files that cannot be read. It may ask for passwords.
@@ -118,6 +130,8 @@ func (access access) client(a *app) *registry.Client {
 		UserAgent: access.userAgent,
 		Logger:    a.log,
 		Now:       a.now,
+
+		NotFoundIsEnough: access.writes,
 	})
 }
 

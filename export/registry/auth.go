@@ -59,6 +59,7 @@ type session struct {
 	resource authn.Resource
 	key      sessionKey
 	works    atomic.Bool // a request has been answered well
+	known    atomic.Bool // there are manifests in the repository
 	fixed    bool        // there is no other credential than cred
 
 	mu     sync.Mutex

@@ -59,6 +59,11 @@ type Config struct {
 	// Hub is the host of Docker Hub's API, which lists the repositories of a namespace; empty means hub.docker.com.
 	Hub string
 
+	// NotFoundIsEnough makes a manifest that HEAD does not find ErrNotFound, without a GET to learn whether it is the
+	// repository that is unknown (which is not done either where manifests have been seen in the repository before). That is
+	// for who is about to write there, to whom it makes no difference.
+	NotFoundIsEnough bool
+
 	// Now is the clock for the expiry of tokens and for Retry-After dates; nil means time.Now.
 	Now func() time.Time
 }

@@ -26,7 +26,8 @@ func (c *Client) manifestRequest(op, method string, s *session, ref name.Referen
 
 // Resolve returns the media type, digest and size of the manifest that ref names. It asks with HEAD, which registries
 // that limit the number of pulls do not count, and fetches the manifest only where that does not say enough; so a digest
-// that ref does not have is the registry's word, until the manifest is fetched by it. Errors are those of Manifest.
+// that ref does not have is the registry's word, until the manifest is fetched by it. Errors are those of Manifest, but see
+// Config.NotFoundIsEnough.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
 func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error) {
 	s := c.session(ref.Context(), pull)
@@ -37,6 +38,8 @@ func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descri
 	resp, _, err := c.fetch(ctx, r, 0)
 	var e *Error
 	switch {
+	case errors.As(err, &e) && e.Status == http.StatusNotFound && (c.cfg.NotFoundIsEnough || s.known.Load()):
+		return bundle.Descriptor{}, err
 	case errors.As(err, &e) && e.Status >= 400 && e.Status <= 499 && e.Status != http.StatusTooManyRequests:
 		// Answers to HEAD have no body. Only GET can say why, for example that the repository is unknown.
 	case err != nil:
@@ -45,6 +48,7 @@ func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descri
 		s.home.noteRateLimit(resp.Header)
 		desc, ok, err := describe(r, ref, resp)
 		if ok || err != nil {
+			s.known.Store(true)
 			return desc, err
 		}
 	}
@@ -105,6 +109,7 @@ func (c *Client) manifest(ctx context.Context, s *session, op string, ref name.R
 		return bundle.Descriptor{}, nil, err
 	}
 	s.home.noteRateLimit(resp.Header)
+	s.known.Store(true)
 	desc := bundle.Descriptor{MediaType: mediaType(resp.Header), Digest: bundle.DigestOf(body), Size: int64(len(body))}
 	if desc.MediaType == "" {
 		return bundle.Descriptor{}, nil, r.failf("the answer has no media type (Content-Type %.100q)", resp.Header.Get("Content-Type"))

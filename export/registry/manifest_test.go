@@ -192,3 +192,37 @@ func TestContextDone(t *testing.T) {
 		t.Errorf("%d retries", n)
 	}
 }
+
+// Where it makes no difference whether it is the repository that is unknown, or where that is known not to be so, what HEAD
+// does not find is not asked for with GET: some registries count that as a pull.
+func TestNotFoundIsAskedOnce(t *testing.T) {
+	server := New(t)
+	server.AddManifest("acme/app", "1", bundle.MediaTypeOCIManifest, manifest(t, "1", nil))
+	gets := func() int {
+		n := 0
+		for _, r := range server.Requests() {
+			if r.Method == http.MethodGet && strings.Contains(r.Path, "/manifests/absent") {
+				n++
+			}
+		}
+		return n
+	}
+	absent, present := server.Repo("acme/app").Tag("absent"), server.Repo("acme/app").Tag("1")
+	resolve := func(c *setup, ref name.Reference, want error) {
+		t.Helper()
+		if _, err := c.Resolve(t.Context(), ref); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", ref, err, want)
+		}
+	}
+	c := newClient(t, nil)
+	resolve(c, absent, registry.ErrNotFound)
+	if n := gets(); n != 1 {
+		t.Errorf("%d GETs while nothing is known of the repository, want 1", n)
+	}
+	resolve(c, present, nil)
+	resolve(c, absent, registry.ErrNotFound)
+	resolve(newClient(t, func(cfg *registry.Config) { cfg.NotFoundIsEnough = true }), absent, registry.ErrNotFound)
+	if n := gets(); n != 1 {
+		t.Errorf("%d GETs, want only the first", n)
+	}
+}
