@@ -50,12 +50,21 @@ func (r *rollback) removed(ctx context.Context, row *RollbackRow, err error) err
 	if err != nil && !errors.Is(err, registry.ErrNotFound) {
 		return err
 	}
-	// Not found may be the answer to a request that had to be repeated.
-	if differs := r.expect(ctx, row, bundle.Digest{}); differs != nil {
-		return errors.Join(err, differs)
+	// Not found may be the answer to a request that had to be repeated, or of a registry that knows no such request.
+	differs := r.expect(ctx, row, bundle.Digest{})
+	switch {
+	case differs != nil && err != nil:
+		return noDeletion(err)
+	case differs != nil:
+		return differs
 	}
 	row.Status = RollbackRemoved
 	return nil
+}
+
+// noDeletion does not wrap err: that may be a 404, by which nothing is missing here.
+func noDeletion(err error) error {
+	return fmt.Errorf("%w; remove the tag by its own means: %s", registry.ErrNoDeletion, err.Error())
 }
 
 // untagAll removes the tags that the import made from a registry that is not Harbor: one after the other until it is known
@@ -99,7 +108,7 @@ func (r *rollback) untag(ctx context.Context, row *RollbackRow) error {
 	defer stop()
 	deleted := r.target.DeleteTag(ctx, row.name)
 	if errors.Is(deleted, registry.ErrNoDeletion) {
-		return fmt.Errorf("%w; remove it by the registry's own means", deleted)
+		return noDeletion(deleted)
 	}
 	// Whatever the answer was, it may have been carried out.
 	keep := keeper{rollback: r, row: row, mediaType: manifest.MediaType, content: content}
