@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -223,7 +225,7 @@ func (r *rollback) look(ctx context.Context, row *RollbackRow) error {
 		row.Status = RollbackRemove
 		return nil
 	}
-	_, err := r.target.Resolve(ctx, row.oldName())
+	_, err := r.resolve(ctx, row.oldName())
 	switch {
 	case absent(err):
 		row.Status = RollbackGone
@@ -258,11 +260,33 @@ func (r *rollback) isOurs(ctx context.Context, row *RollbackRow) (bool, error) {
 
 // tagged returns what a tag points to; zero where there is no such tag.
 func (r *rollback) tagged(ctx context.Context, tag name.Tag) (bundle.Digest, error) {
-	found, err := r.target.Resolve(ctx, tag)
+	found, err := r.resolve(ctx, tag)
 	if absent(err) {
 		return bundle.Digest{}, nil
 	}
-	return found.Digest, err
+	return found, err
+}
+
+// resolve returns the digest that the target has under ref. Harbor answers 412 for what a policy of the project hides, such
+// as an image that nobody has signed (content trust); its API tells of that, too.
+func (r *rollback) resolve(ctx context.Context, ref name.Reference) (bundle.Digest, error) {
+	found, err := r.target.Resolve(ctx, ref)
+	var e *registry.Error
+	if r.options.Harbor == nil || !errors.As(err, &e) || e.Status != http.StatusPreconditionFailed {
+		return found.Digest, err
+	}
+	project, repository := harborName(ref.Context())
+	artifact, apiErr := r.options.Harbor.Artifact(ctx, project, repository, ref.Identifier())
+	if apiErr != nil && !absent(apiErr) {
+		return bundle.Digest{}, fmt.Errorf("%w; and Harbor's API does not tell what it is: %w", err, apiErr)
+	}
+	return artifact.Digest, apiErr
+}
+
+// harborName takes a repository's name apart as Harbor does.
+func harborName(repo name.Repository) (project, repository string) {
+	project, repository, _ = strings.Cut(repo.RepositoryStr(), "/")
+	return project, repository
 }
 
 // restore puts a tag back. It is looked at once more, as looking at all of them may have taken a while; between that and

@@ -459,3 +459,38 @@ func TestRollbackIsRefusedByHarbor(t *testing.T) {
 	}
 	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": failed})
 }
+
+// Content trust hides what nobody has signed from who would pull it, and not from a rollback.
+func TestRollbackOfWhatHarborHides(t *testing.T) {
+	_, first := release(t, 1)
+	_, second := release(t, 2)
+	s := harbortest.New(t)
+	s.AddProject(harbortest.Project{Name: "mirror"})
+	robot := s.AddRobot("mirror", "imp", harbortest.Push, harbortest.DeleteTag, harbortest.ReadArtifacts)
+	blind := robotClient(s.AddRobot("mirror", "blind", harbortest.Push, harbortest.DeleteTag))
+	c := robotClient(robot)
+	first.into(c, s.Host()+"/mirror")
+	before := s.Tags("mirror/acme/app")
+	imported := second.into(c, s.Host()+"/mirror")
+	tool := s.Repo("mirror/acme/tool").Tag("1")
+	s.ChangeProject("mirror", func(p *harbortest.Project) { p.ContentTrust = true })
+	if _, err := c.Resolve(t.Context(), tool); err == nil || !strings.Contains(err.Error(), "412") {
+		t.Fatalf("%s is not hidden: %v", tool, err)
+	}
+
+	report, err := importer.Rollback(t.Context(), imported, blind, importer.RollbackOptions{Harbor: harborOf(t, blind, s), DryRun: true})
+	if !errors.Is(err, harbor.ErrNotAllowed) || !strings.Contains(err.Error(), "412") {
+		t.Errorf("%v", err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": importer.RollbackRestore, "acme/tool:1": failed, "acme/tool:latest": failed})
+
+	report, err = importer.Rollback(t.Context(), imported, c, importer.RollbackOptions{Harbor: harborOf(t, c, s)})
+	if err != nil {
+		t.Error(err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed})
+	expectTags(t, s.Tags("mirror/acme/app"), before)
+	if left := s.Tags("mirror/acme/tool"); len(left) != 0 {
+		t.Errorf("%v", left)
+	}
+}

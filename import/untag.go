@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -35,7 +34,7 @@ func (r *rollback) untagAtHarbor(ctx context.Context, row *RollbackRow) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	project, repository, _ := strings.Cut(row.name.RepositoryStr(), "/")
+	project, repository := harborName(row.name.Context())
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), tagTimeout)
 	defer stop()
 	err := r.options.Harbor.DeleteTag(ctx, project, repository, row.New, row.name.TagStr())
