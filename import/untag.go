@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,7 +17,9 @@ import (
 
 // What is known of a registry that is asked to delete a tag. By the specification that deletes the tag alone:
 // "to delete a tag" and "to delete a manifest" are two requests, of which the second names a digest. In truth some delete
-// the manifest along with its last tag (ECR), and others might do so along with any, which would take the tags of others.
+// the manifest along with its last tag (ECR, by its documentation), and others might do so along with any, which would take
+// the tags of others. Observed, where deletion is configured: distribution 3.1.2 deletes the tag alone, and 2.8.2 answers 400
+// DIGEST_INVALID; where it is not, both answer 405.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#deleting-tags
 const (
 	deletionUnknown int32 = iota // nothing was deleted yet, or the manifest had no other tag
@@ -63,7 +66,12 @@ func (r *rollback) removed(ctx context.Context, row *RollbackRow, err error) err
 
 // noDeletion does not wrap err: that may be a 404, by which nothing is missing here.
 func noDeletion(err error) error {
-	return fmt.Errorf("%w; remove the tag by its own means: %s", registry.ErrNoDeletion, err.Error())
+	answer := err.Error()
+	var e *registry.Error
+	if errors.As(err, &e) {
+		answer = strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, e.Message))
+	}
+	return fmt.Errorf("%w (it answers %s): remove this one by the registry's own means", registry.ErrNoDeletion, answer)
 }
 
 // untagAll removes the tags that the import made from a registry that is not Harbor: one after the other until it is known
