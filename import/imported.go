@@ -39,13 +39,16 @@ func (i *Imported) Target() string { return i.report.Target }
 // ReadReport reads a Report in JSON, MaxReportSize bytes at most. What is no such thing, the report of a dry run, and
 // names of tags that are none or belong to another registry are errors that wrap ErrReport. A report is not signed: what it
 // says about tags is believed, so it is to be kept where nobody else writes.
-func ReadReport(r io.Reader) (*Imported, error) {
-	content, err := io.ReadAll(io.LimitReader(r, MaxReportSize+1))
+func ReadReport(r io.Reader) (*Imported, error) { return readReport(r, MaxReportSize) }
+
+// readReport is ReadReport of limit bytes at most.
+func readReport(r io.Reader, limit int64) (*Imported, error) {
+	content, err := io.ReadAll(io.LimitReader(r, limit+1))
 	switch {
 	case err != nil:
 		return nil, err
-	case len(content) > MaxReportSize:
-		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrReport, MaxReportSize)
+	case int64(len(content)) > limit:
+		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrReport, limit)
 	}
 	return parseReport(content)
 }

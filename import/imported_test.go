@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -141,32 +140,6 @@ func TestReadReportRefuses(t *testing.T) {
 		}
 	}
 }
-
-// endless is spaces without end.
-type endless struct{}
-
-func (endless) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
-	}
-	return len(p), nil
-}
-
-func TestReadReportIsBounded(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 256 MiB")
-	}
-	if _, err := importer.ReadReport(endless{}); !errors.Is(err, importer.ErrReport) || !strings.Contains(err.Error(), "more than 268435456 bytes") {
-		t.Errorf("%v", err)
-	}
-	if _, err := importer.ReadReport(io.MultiReader(strings.NewReader("{"), failing{})); !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, importer.ErrReport) {
-		t.Errorf("%v", err)
-	}
-}
-
-type failing struct{}
-
-func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // FuzzReport: whatever is accepted leads to tags with valid names at the one registry of the report, each once.
 func FuzzReport(f *testing.F) {
