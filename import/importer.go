@@ -64,6 +64,10 @@ type Options struct {
 	Map         []Mapping   // of sources to paths; the most specific that matches counts, of equals the first
 	Only        []string    // patterns; take only images that match one by source or destination; none: all
 
+	// Flatten makes one path element of each recorded path, and puts it below the prefix: a/b becomes a--b, and a--b becomes
+	// a---b. What Map gives another destination stays as it is.
+	Flatten bool
+
 	// DryRun asks the target what it has and writes nothing.
 	DryRun bool
 	// OverwriteCosignTags moves .sig, .att and .sbom tags that exist with other content, which is otherwise a conflict.

@@ -81,6 +81,9 @@ func (p *placer) add(row int, root *bundle.Root) {
 }
 
 func (p *placer) prefixed(path string) string {
+	if p.options.Flatten {
+		path = flatten(path)
+	}
 	return strings.TrimPrefix(p.options.Destination.Prefix+"/"+path, "/")
 }
 

@@ -54,7 +54,7 @@ var exitCodes = []struct {
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, export.ErrPlatform, export.ErrNothing)},
 	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse)},
-	{exitDiffers, "what was read back from the target is not what was written", anyOf(importer.ErrDiffers)},
+	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(importer.ErrDiffers, importer.ErrNotRolledBack)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},
 }
@@ -77,7 +77,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, importer.ErrMapping, verify.ErrNoKey)(err)
+	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, importer.ErrMapping, importer.ErrReport, verify.ErrNoKey)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -49,6 +49,8 @@ func TestExitCode(t *testing.T) {
 		{importer.ErrMapping, exitUsage},
 		{importer.ErrConflict, exitConflict},
 		{importer.ErrDiffers, exitDiffers},
+		{importer.ErrNotRolledBack, exitDiffers},
+		{importer.ErrReport, exitUsage},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},

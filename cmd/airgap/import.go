@@ -23,6 +23,7 @@ type importFlags struct {
 
 	mappings      []string
 	only          []string
+	flatten       bool
 	overwriteTags bool
 	dryRun        bool
 	jobs          int
@@ -42,7 +43,11 @@ referrers is read back and compared. An import that failed can be run again, and
 complete changes nothing when run again.
 
 Images go to the destination that the bundle records for them, below PREFIX. --map gives images, by their source,
-another path; PREFIX is not applied to those.
+another path; PREFIX is not applied to those. For registries that allow no deeper paths, --flatten makes one
+element of what comes below PREFIX: each / becomes --, and two or more dashes in a row become one more, so that
+no two paths become the same and each can be read back.
+
+With --report, what the import did to tags can be undone with "airgap rollback".
 
 ` + volumesHelp + `
 
@@ -72,17 +77,18 @@ another path; PREFIX is not applied to those.
 	flags.sourceFlags.add(f)
 	f.StringArrayVar(&flags.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
 	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
+	f.BoolVar(&flags.flatten, "flatten", false, "make one path element of each path below PREFIX: acme/app becomes acme--app")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
 	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
-	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag")
+	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
 	f.BoolVar(&flags.json, "json", false, "print that report on standard output")
 	flags.registryFlags.add(f)
 	return cmd
 }
 
 func (f *importFlags) options(destination string) (importer.Options, error) {
-	o := importer.Options{Only: f.only, DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, Jobs: f.jobs}
+	o := importer.Options{Only: f.only, Flatten: f.flatten, DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, Jobs: f.jobs}
 	if f.jobs < 1 {
 		return o, usagef("--jobs must be at least 1")
 	}

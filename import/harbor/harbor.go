@@ -1,6 +1,6 @@
 // Package harbor asks Harbor, by its own API, what the protocol of registries does not tell: which projects there are and
 // what they allow, what is left of a quota, which tags cannot be moved, what Harbor has made of signatures, and when it
-// collects garbage. It makes projects, and writes nothing else.
+// collects garbage. It makes projects and deletes tags, and writes nothing else.
 //
 // Find tells whether a registry is Harbor, and returns the Client for it. Everything goes through the one registry client
 // (package registry), with its retries, its bounds and its rules for credentials. What an account may not see is an error

@@ -78,6 +78,9 @@ func need(r *http.Request) []string {
 	}
 	for _, part := range []string{"/manifests/", "/blobs/", "/referrers/", "/tags/"} {
 		if repo, _, ok := strings.Cut(path, part); ok {
+			if r.Method == "DELETE" && part == "/manifests/" {
+				return []string{"repository:" + repo + ":delete"} // as distribution has it
+			}
 			scopes := []string{"repository:" + repo + ":pull"}
 			if r.Method != "GET" && r.Method != "HEAD" {
 				scopes = append(scopes, "repository:"+repo+":push")

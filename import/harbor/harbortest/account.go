@@ -34,6 +34,7 @@ const (
 	Pull               Right = "repository:pull"
 	Push               Right = "repository:push"
 	Delete             Right = "repository:delete"
+	DeleteTag          Right = "tag:delete" // assumed
 	ListRepositories   Right = "repository:list"
 	ReadProject        Right = "project:read"
 	ReadQuota          Right = "quota:read"
@@ -60,7 +61,7 @@ const (
 var (
 	Guest        = []Right{Pull, ListRepositories, ReadProject, ReadQuota, ReadArtifacts, ListArtifacts, ListAccessories}
 	Developer    = append(slices.Clip(Guest), Push)
-	ProjectAdmin = append(slices.Clip(Developer), Delete, ListImmutableRules)
+	ProjectAdmin = append(slices.Clip(Developer), Delete, DeleteTag, ListImmutableRules)
 
 	// public is what anybody may do in a public project.
 	public = []Right{Pull, ListRepositories, ReadProject, ReadArtifacts, ListArtifacts, ListAccessories}

@@ -161,7 +161,7 @@ func (x *exchange) createTag(segments []string) answer {
 }
 
 func (x *exchange) deleteTag(segments []string) answer {
-	p, r, a, refusal := x.found(segments[:3], Delete)
+	p, r, a, refusal := x.found(segments[:3], DeleteTag)
 	if refusal != nil {
 		return *refusal
 	}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/cmd/airgap/terminal"
+	importer "airgap/import"
+	"airgap/import/harbor"
+)
+
+// rollbackFlags are the flags of rollback.
+type rollbackFlags struct {
+	registryFlags
+
+	dryRun bool
+	jobs   int
+	json   bool
+}
+
+func newRollback(a *app) *cobra.Command {
+	var flags rollbackFlags
+	cmd := &cobra.Command{
+		Use:     "rollback REPORT",
+		Short:   "Put the tags of an import back to where they were before it",
+		GroupID: groupCarry,
+		Long: `Put the tags that an import moved back to where they were before it. REPORT is what "airgap import" wrote with
+--report, or printed with --json; - reads it from standard input. The registry that it names is the only one that
+is asked. The report is not signed: what it says is believed, so keep it where nobody else can write.
+
+Only tags that are still where the import put them are touched; what somebody else has moved or removed since stays.
+All tags are looked at first, and what will become of each is listed. Then each gets the manifest back that it had,
+which the registry must still have: garbage collection may have taken it. A tag that the import made is removed:
+at Harbor through its API, for which a robot needs the permission "delete" of "tag"; at other registries by the
+request of the specification, for which the registry has to allow it. The manifests that were imported stay, without
+a tag. So do their signatures and SBOMs, and the tags of cosign that others have changed since.
+
+What cannot be put back, such as a tag that has become immutable, is named, and does not keep the others from being
+put back. The command can be run again, and then changes only what is left.
+
+` + registryHelp,
+		Example: `  airgap import python.tar harbor.example.com/mirror --key airgap.pub --report report.json
+
+  # See what would become of each tag, then do it
+  airgap rollback report.json --dry-run
+  airgap rollback report.json`,
+		Args: exactArgs("REPORT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runRollback(cmd.Context(), a, &flags, args[0])
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&flags.dryRun, "dry-run", false, "look at the tags and show what would be done, but write nothing")
+	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
+	f.BoolVar(&flags.json, "json", false, "print a report in JSON on standard output: a row for each tag")
+	flags.registryFlags.add(f)
+	return cmd
+}
+
+func runRollback(ctx context.Context, a *app, flags *rollbackFlags, file string) error {
+	if flags.jobs < 1 {
+		return usagef("--jobs must be at least 1")
+	}
+	imported, err := readReport(ctx, a, file)
+	if err != nil {
+		return err
+	}
+	client, err := flags.client(ctx, a, []string{imported.Registry().RegistryStr()})
+	if err != nil {
+		return err
+	}
+	options := importer.RollbackOptions{DryRun: flags.dryRun, Jobs: flags.jobs, Now: a.now}
+	if !flags.dryRun {
+		options.Planned = func(rows []importer.RollbackRow) { listRollback(a.say, rows) }
+	}
+	var report *importer.RollbackReport
+	err = a.withProgress(func(o bundle.Observer) (err error) {
+		options.Observer = o
+		if options.Harbor, err = harbor.Find(ctx, client, imported.Registry()); err != nil {
+			return err
+		}
+		report, err = importer.Rollback(ctx, imported, client, options)
+		return err
+	})
+	if report == nil {
+		return err
+	}
+	return errors.Join(err, flags.show(a, report, err != nil))
+}
+
+// readReport reads a file, or standard input.
+func readReport(ctx context.Context, a *app, file string) (*importer.Imported, error) {
+	var from io.Reader
+	if file == "-" {
+		stdin, err := a.takeStdin("the report")
+		if err != nil {
+			return nil, err
+		}
+		from = stdin
+	} else {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }()
+		from = f
+	}
+	imported, err := wait(ctx, func() (*importer.Imported, error) { return importer.ReadReport(from) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return imported, nil
+}
+
+func (f *rollbackFlags) show(a *app, r *importer.RollbackReport, failed bool) error {
+	if f.json {
+		return a.printJSON(r)
+	}
+	count := map[importer.RollbackStatus]int{}
+	for _, row := range r.Tags {
+		count[row.Status]++
+	}
+	show := a.print
+	if failed { // the error names what failed; this is about the others
+		show = a.say
+	}
+	listRollback(show, r.Tags)
+	if len(r.Tags) == 0 {
+		a.say("the import into %s moved no tags: there is nothing to be put back", r.Target)
+		return nil
+	}
+	if r.DryRun {
+		a.say("would put back %s, and remove %d that the import made", terminal.Count(count[importer.RollbackRestore], "tag"), count[importer.RollbackRemove])
+		return nil
+	}
+	done := []importer.RollbackStatus{importer.RollbackRestored, importer.RollbackRemoved, importer.RollbackUnchanged, importer.RollbackChanged}
+	left := len(r.Tags)
+	for _, status := range done {
+		left -= count[status]
+	}
+	a.say("%s put back, %d removed that the import made, %d as before it already, %d changed by others since and left alone, %d not put back",
+		terminal.Count(count[importer.RollbackRestored], "tag"), count[importer.RollbackRemoved], count[importer.RollbackUnchanged],
+		count[importer.RollbackChanged], left)
+	return nil
+}
+
+// listRollback prints a line for each tag.
+func listRollback(show func(format string, args ...any), rows []importer.RollbackRow) {
+	for _, row := range rows {
+		line := fmt.Sprintf("%s:%s  %s", row.Repository, row.Tag, describeRollback(row))
+		if row.Status != importer.RollbackFailed && row.Reason != "" {
+			line += " (" + row.Reason + ")"
+		}
+		show("%s", line)
+	}
+}
+
+func describeRollback(row importer.RollbackRow) string {
+	switch row.Status {
+	case importer.RollbackRestore:
+		return fmt.Sprintf("back to %s from %s", row.Old, row.New)
+	case importer.RollbackRemove:
+		return fmt.Sprintf("to be removed, as the import made it, from %s", row.New)
+	case importer.RollbackRestored:
+		return fmt.Sprintf("%s  was %s", row.Old, row.New)
+	case importer.RollbackRemoved:
+		return fmt.Sprintf("removed  was %s", row.New)
+	case importer.RollbackUnchanged:
+		return "as before the import already"
+	case importer.RollbackChanged:
+		if row.Found.IsZero() {
+			return "left alone: somebody else has removed it since"
+		}
+		return fmt.Sprintf("left alone: somebody else has moved it since, to %s", row.Found)
+	case importer.RollbackGone:
+		return fmt.Sprintf("stays at %s: the registry does not have %s any more", row.New, row.Old)
+	case importer.RollbackFailed:
+		return "not put back: " + row.Reason
+	}
+	return "not looked at"
+}

@@ -1,0 +1,496 @@
+package importer_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+	"airgap/export/registry/registrytest"
+	importer "airgap/import"
+	"airgap/import/harbor"
+	"airgap/import/harbor/harbortest"
+)
+
+// release is a bundle of two images, of which the second is new in version 2. It has cosign tags, of which one is taken
+// over by version 2.
+func release(t testing.TB, version int) (*world, *carriedBundle) {
+	w := newWorld(t)
+	app := w.image(fmt.Sprint("app ", version), w.layer(1000))
+	w.cosignTag(app, w.image(fmt.Sprint("sig ", version)), ".sig")
+	w.root("docker.io/acme/app:1", "acme/app", "1", app)
+	w.root("docker.io/acme/app:same", "acme/app", "same", w.image("same"))
+	if version == 2 {
+		tool := w.image("tool", w.layer(2000))
+		w.root("docker.io/acme/tool:1", "acme/tool", "1", tool)
+		w.root("docker.io/acme/tool:latest", "acme/tool", "latest", tool)
+	}
+	return w, &carriedBundle{t: t, path: w.file()}
+}
+
+type carriedBundle struct {
+	t    testing.TB
+	path string
+}
+
+// into imports the bundle, and returns the report as it is read back from a file.
+func (b *carriedBundle) into(c *registry.Client, destination string) *importer.Imported {
+	b.t.Helper()
+	imported, err := importer.ReadReport(bytes.NewReader(b.report(c, destination)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return imported
+}
+
+func (b *carriedBundle) report(c *registry.Client, destination string) []byte {
+	b.t.Helper()
+	d, err := importer.ParseDestination(destination)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	report, err := importer.Run(b.t.Context(), open(b.t, b.path), c, importer.Options{Destination: d, TempDir: b.t.TempDir()})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	content, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return content
+}
+
+// allTags reads the tags of repositories as any client would.
+func allTags(t testing.TB, c *registry.Client, s interface{ Host() string }, paths ...string) map[string]bundle.Digest {
+	t.Helper()
+	found := map[string]bundle.Digest{}
+	for _, path := range paths {
+		d, err := importer.ParseDestination(s.Host())
+		if err != nil {
+			t.Fatal(err)
+		}
+		repo := d.Registry.Repo(path)
+		tags, err := c.Tags(t.Context(), repo)
+		if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrRepositoryUnknown) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tag := range tags {
+			got, err := c.Resolve(t.Context(), repo.Tag(tag))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[path+":"+tag] = got.Digest
+		}
+	}
+	return found
+}
+
+func expectTags(t testing.TB, got, want map[string]bundle.Digest) {
+	t.Helper()
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s is there", name)
+		}
+	}
+	for name, digest := range want {
+		if got[name] != digest {
+			t.Errorf("%s is %s, want %s", name, got[name], digest)
+		}
+	}
+}
+
+// statuses are those of a report, by tag, without those of cosign.
+func statuses(r *importer.RollbackReport) map[string]importer.RollbackStatus {
+	found := map[string]importer.RollbackStatus{}
+	for _, row := range r.Tags {
+		if !row.Cosign {
+			_, path, _ := strings.Cut(row.Repository, "/mirror/")
+			found[path+":"+row.Tag] = row.Status
+		}
+	}
+	return found
+}
+
+func expectStatuses(t testing.TB, r *importer.RollbackReport, want map[string]importer.RollbackStatus) {
+	t.Helper()
+	if got := statuses(r); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+const (
+	restored  = importer.RollbackRestored
+	removed   = importer.RollbackRemoved
+	unchanged = importer.RollbackUnchanged
+	changed   = importer.RollbackChanged
+	failed    = importer.RollbackFailed
+)
+
+// Version 1, version 2, and back: everything is as before; once more, and nothing changes.
+func TestRollback(t *testing.T) {
+	_, first := release(t, 1)
+	_, second := release(t, 2)
+	registryTarget := registrytest.New(t, registrytest.AcknowledgeSubjects())
+	harborTarget := harbortest.New(t)
+	harborTarget.AddProject(harbortest.Project{Name: "mirror"})
+	robot := harborTarget.AddRobot("mirror", "imp", harbortest.Push, harbortest.DeleteTag)
+	for name, target := range map[string]struct {
+		server interface{ Host() string }
+		client *registry.Client
+		writes func() int
+	}{
+		"registry": {registryTarget, client(), func() int { return len(writes(registryTarget)) }},
+		"Harbor":   {harborTarget, robotClient(robot), func() int { return len(harborTarget.Writes()) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := target.client
+			to := target.server.Host() + "/mirror"
+			repos := []string{"mirror/acme/app", "mirror/acme/tool"}
+			first.into(c, to)
+			before := allTags(t, c, target.server, repos...)
+			imported := second.into(c, to)
+			after := allTags(t, c, target.server, repos...)
+			if len(before) != 3 || len(after) != 6 || imported.Registry().Name() != target.server.Host() || imported.Target() != to {
+				t.Fatalf("%v, %v, %s", before, after, imported.Target())
+			}
+			o := importer.RollbackOptions{Now: time.Now}
+			if name == "Harbor" {
+				o.Harbor = harborOf(t, c, harborTarget)
+			}
+			planned := map[string]importer.RollbackStatus{"acme/app:1": "restore", "acme/tool:1": "remove", "acme/tool:latest": "remove"}
+			done := map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed}
+			again := map[string]importer.RollbackStatus{"acme/app:1": unchanged, "acme/tool:1": unchanged, "acme/tool:latest": unchanged}
+
+			o.DryRun = true
+			n := target.writes()
+			report, err := importer.Rollback(t.Context(), imported, c, o)
+			if err != nil || report.Changed || report.Complete || target.writes() != n {
+				t.Errorf("dry run: %v, %+v, %d writes", err, report, target.writes()-n)
+			}
+			expectStatuses(t, report, planned)
+
+			o.DryRun = false
+			o.Planned = func(rows []importer.RollbackRow) {
+				expectStatuses(t, &importer.RollbackReport{Tags: rows}, planned)
+				if target.writes() != n {
+					t.Error("something was written before the plan was known")
+				}
+			}
+			report, err = importer.Rollback(t.Context(), imported, c, o)
+			if err != nil || !report.Changed || !report.Complete || len(report.Tags) != 4 {
+				t.Errorf("%v, %+v", err, report)
+			}
+			expectStatuses(t, report, done)
+			expectTags(t, allTags(t, c, target.server, repos...), before)
+			for name, digest := range after { // nothing but names is gone
+				path, _, _ := strings.Cut(name, ":")
+				d, _ := importer.ParseDestination(target.server.Host())
+				if _, err := c.Resolve(t.Context(), d.Registry.Repo(path).Digest(digest.String())); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+
+			o.Planned, n = nil, target.writes()
+			report, err = importer.Rollback(t.Context(), imported, c, o)
+			if err != nil || report.Changed || !report.Complete || target.writes() != n {
+				t.Errorf("again: %v, %+v, %d writes", err, report, target.writes()-n)
+			}
+			expectStatuses(t, report, again)
+		})
+	}
+}
+
+func robotClient(who harbortest.Account) *registry.Client {
+	return registry.New(registry.Config{
+		Keychain: who.Keychain(),
+		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
+		Retry:    registry.RetryPolicy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+	})
+}
+
+func harborOf(t testing.TB, c *registry.Client, s *harbortest.Server) *harbor.Client {
+	t.Helper()
+	found, err := harbor.Find(t.Context(), c, s.Registry())
+	if err != nil || found == nil {
+		t.Fatal("no Harbor", err)
+	}
+	return found
+}
+
+// carriedOut is version 2 after version 1, at a registry.
+type carriedOut struct {
+	server        *registrytest.Server
+	before, after map[string]bundle.Digest
+	imported      *importer.Imported
+}
+
+var bothRepos = []string{"mirror/acme/app", "mirror/acme/tool"}
+
+func carryOut(t *testing.T) *carriedOut {
+	t.Helper()
+	_, first := release(t, 1)
+	_, second := release(t, 2)
+	c := &carriedOut{server: registrytest.New(t)}
+	first.into(client(), c.server.Host()+"/mirror")
+	c.before = allTags(t, client(), c.server, bothRepos...)
+	c.imported = second.into(client(), c.server.Host()+"/mirror")
+	c.after = allTags(t, client(), c.server, bothRepos...)
+	c.server.Forget()
+	return c
+}
+
+func (c *carriedOut) rollback(t *testing.T) (*importer.RollbackReport, error) {
+	t.Helper()
+	return importer.Rollback(t.Context(), c.imported, client(), importer.RollbackOptions{})
+}
+
+// What somebody else has moved, removed or put back since the import stays as it is.
+func TestRollbackLeavesOthersAlone(t *testing.T) {
+	c := carryOut(t)
+	another := []byte(`{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`)
+	c.server.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIIndex, another)
+	c.server.AddManifest("mirror/acme/tool", "latest", bundle.MediaTypeOCIIndex, another)
+	if err := client().DeleteTag(t.Context(), c.server.Repo("mirror/acme/tool").Tag("1")); err != nil {
+		t.Fatal(err)
+	}
+	report, err := c.rollback(t)
+	if err != nil || !report.Complete {
+		t.Errorf("%v, %+v", err, report)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": changed, "acme/tool:1": unchanged, "acme/tool:latest": changed})
+	if row := report.Tags[slices.IndexFunc(report.Tags, func(r importer.RollbackRow) bool { return r.Status == changed })]; row.Found != bundle.DigestOf(another) {
+		t.Errorf("%s was found", row.Found)
+	}
+	for _, name := range []string{"mirror/acme/app:1", "mirror/acme/tool:latest"} {
+		path, tag, _ := strings.Cut(name, ":")
+		expectManifest(t, c.server, path, tag, another)
+	}
+}
+
+// The tag is moved by somebody else after all were looked at, and before it is its turn.
+func TestRollbackLooksTwice(t *testing.T) {
+	c := carryOut(t)
+	another := []byte(`{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`)
+	report, err := importer.Rollback(t.Context(), c.imported, client(), importer.RollbackOptions{Planned: func([]importer.RollbackRow) {
+		c.server.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIIndex, another)
+		c.server.AddManifest("mirror/acme/tool", "1", bundle.MediaTypeOCIIndex, another)
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": changed, "acme/tool:1": changed, "acme/tool:latest": removed})
+	expectManifest(t, c.server, "mirror/acme/app", "1", another)
+	expectManifest(t, c.server, "mirror/acme/tool", "1", another)
+}
+
+func TestRollbackWithoutOldManifest(t *testing.T) {
+	c := carryOut(t)
+	old := c.before["mirror/acme/app:1"].String()
+	c.server.Inject(registrytest.On("", "/manifests/"+old, registrytest.Code(http.StatusNotFound, "MANIFEST_UNKNOWN", "gone")))
+	report, err := c.rollback(t)
+	if !errors.Is(err, importer.ErrNotRolledBack) || !strings.Contains(err.Error(), "acme/app:1") || !strings.Contains(err.Error(), old) || errors.Is(err, registry.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": importer.RollbackGone, "acme/tool:1": removed, "acme/tool:latest": removed})
+	if got := allTags(t, client(), c.server, bothRepos...); got["mirror/acme/app:1"] != c.after["mirror/acme/app:1"] || report.Complete || !report.Changed {
+		t.Errorf("%v, %+v", got, report)
+	}
+}
+
+// Registries that delete no tags, whatever they call that, keep them, and say so; the others are put back.
+func TestRollbackWhereTagsAreNotDeleted(t *testing.T) {
+	for name, fault := range map[string]registrytest.Fault{
+		"405":                     registrytest.Code(http.StatusMethodNotAllowed, "UNSUPPORTED", "the operation is unsupported"),
+		"400":                     registrytest.Code(http.StatusBadRequest, "DIGEST_INVALID", "invalid checksum digest format"),
+		"404":                     registrytest.Answer(http.StatusNotFound, "404 page not found\n", "Content-Type", "text/plain"),
+		"202, though it does not": registrytest.Answer(http.StatusAccepted, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := carryOut(t)
+			c.server.Inject(registrytest.On("DELETE", "/manifests/", fault))
+			report, err := c.rollback(t)
+			if !errors.Is(err, importer.ErrNotRolledBack) || errors.Is(err, registry.ErrNotFound) || report.Complete {
+				t.Errorf("%v, %+v", err, report)
+			}
+			expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": failed, "acme/tool:latest": failed})
+			c.before["mirror/acme/tool:1"], c.before["mirror/acme/tool:latest"] = c.after["mirror/acme/tool:1"], c.after["mirror/acme/tool:latest"]
+			for name, digest := range c.before {
+				if got := allTags(t, client(), c.server, bothRepos...)[name]; strings.Contains(name, ":sha256-") || got == digest {
+					continue
+				}
+				t.Errorf("%s is not %s", name, digest)
+			}
+		})
+	}
+}
+
+// deletesManifests has a tag's deletion delete the manifest as well: with its last tag, or with all of its tags.
+func deletesManifests(s *registrytest.Server, lastOnly bool) registrytest.Fault {
+	return registrytest.On("DELETE", "/manifests/", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		repo, tag, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
+		content := s.StoredManifest(repo, tag)
+		doomed := []string{bundle.DigestOf(content).String()}
+		for _, other := range []string{"1", "latest", "mine"} {
+			if other != tag && bytes.Equal(s.StoredManifest(repo, other), content) {
+				doomed = append(doomed, other)
+			}
+		}
+		if len(doomed) == 1 || !lastOnly {
+			for _, name := range doomed {
+				other := r.Clone(r.Context())
+				other.URL.Path = "/v2/" + repo + "/manifests/" + name
+				next.ServeHTTP(discard{}, other)
+			}
+		}
+		next.ServeHTTP(w, r)
+		return true
+	})
+}
+
+// discard is an answer that nobody reads.
+type discard struct{}
+
+func (discard) Header() http.Header         { return http.Header{} }
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) WriteHeader(int)             {}
+
+// A registry that deletes a manifest with its last tag loses nothing: it is put back, by its digest.
+func TestRollbackKeepsManifestOfLastTag(t *testing.T) {
+	c := carryOut(t)
+	tool := c.after["mirror/acme/tool:1"]
+	c.server.Inject(deletesManifests(c.server, true))
+	report, err := c.rollback(t)
+	if err != nil || !report.Complete {
+		t.Errorf("%v, %+v", err, report)
+	}
+	expectTags(t, allTags(t, client(), c.server, bothRepos...), c.before)
+	if c.server.StoredManifest("mirror/acme/tool", tool.String()) == nil {
+		t.Error("the manifest is lost")
+	}
+	if !slices.ContainsFunc(report.Tags, func(r importer.RollbackRow) bool { return strings.Contains(r.Reason, "it was put back") }) {
+		t.Errorf("nothing is said of it: %+v", report.Tags)
+	}
+}
+
+// A registry that deletes a manifest with all of its tags is asked to do so once, and what it took of others is put back.
+func TestRollbackKeepsTagsOfOthers(t *testing.T) {
+	c := carryOut(t)
+	tool := c.after["mirror/acme/tool:1"]
+	c.server.AddManifest("mirror/acme/tool", "mine", bundle.MediaTypeOCIManifest, c.server.StoredManifest("mirror/acme/tool", "1"))
+	c.server.Inject(deletesManifests(c.server, false))
+	report, err := c.rollback(t)
+	if !errors.Is(err, importer.ErrNotRolledBack) || !strings.Contains(err.Error(), "with all of its tags") {
+		t.Errorf("%v", err)
+	}
+	got := allTags(t, client(), c.server, bothRepos...)
+	if got["mirror/acme/tool:mine"] != tool || c.server.StoredManifest("mirror/acme/tool", tool.String()) == nil {
+		t.Errorf("%v", got)
+	}
+	tags := statuses(report)
+	if n := c.server.Count("DELETE", "/mirror/acme/tool/"); n != 1 || tags["acme/app:1"] != restored || tags["acme/tool:1"] == tags["acme/tool:latest"] {
+		t.Errorf("%d deletions, %v", n, tags)
+	}
+}
+
+// Where the other tags of a manifest cannot be listed, nothing is deleted.
+func TestRollbackInDoubt(t *testing.T) {
+	c := carryOut(t)
+	c.server.Inject(registrytest.On("GET", "/tags/list", registrytest.Code(http.StatusForbidden, "DENIED", "no")))
+	report, err := c.rollback(t)
+	if !errors.Is(err, importer.ErrNotRolledBack) || !errors.Is(err, registry.ErrForbidden) || c.server.Count("DELETE", "") != 0 {
+		t.Errorf("%v, %d deletions", err, c.server.Count("DELETE", ""))
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": failed, "acme/tool:latest": failed})
+}
+
+func TestRollbackEndsWhereNobodyAnswers(t *testing.T) {
+	c := carryOut(t)
+	c.server.Inject(registrytest.Drop())
+	report, err := c.rollback(t)
+	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "no tag was put back") || report.Changed {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	c.server.Inject()
+	report, err = importer.Rollback(ctx, c.imported, client(), importer.RollbackOptions{Planned: func([]importer.RollbackRow) { cancel() }})
+	if !errors.Is(err, context.Canceled) || report.Changed || len(writes(c.server)) != 0 {
+		t.Errorf("%v, %v", err, writes(c.server))
+	}
+}
+
+// At Harbor: a rule that makes one tag immutable, and a robot that may push only, keep none of the others.
+func TestRollbackIsRefusedByHarbor(t *testing.T) {
+	_, first := release(t, 1)
+	_, second := release(t, 2)
+	s := harbortest.New(t)
+	s.AddProject(harbortest.Project{Name: "mirror"})
+	pusher := robotClient(s.AddRobot("mirror", "imp", harbortest.Push))
+	first.into(pusher, s.Host()+"/mirror")
+	imported := second.into(pusher, s.Host()+"/mirror")
+	after := s.Tags("mirror/acme/tool")
+	s.ChangeProject("mirror", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{Repository: "acme/app", Tag: "1"}} })
+
+	report, err := importer.Rollback(t.Context(), imported, pusher, importer.RollbackOptions{Harbor: harborOf(t, pusher, s)})
+	if !errors.Is(err, importer.ErrNotRolledBack) || !errors.Is(err, harbor.ErrNotAllowed) ||
+		!strings.Contains(err.Error(), "immutable") || !strings.Contains(err.Error(), `permission "delete" of "tag"`) {
+		t.Errorf("%v", err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": failed, "acme/tool:1": failed, "acme/tool:latest": failed})
+	if got := s.Tags("mirror/acme/tool"); len(got) != 2 || got["1"] != after["1"] {
+		t.Errorf("%v", got)
+	}
+	// Cosign's tags are under no rule: the one of version 1 was not moved, the other is still there as robots may not delete.
+	s.ChangeProject("mirror", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{Repository: "acme/tool", Tag: "latest"}} })
+	admin := robotClient(harbortest.Admin)
+	report, err = importer.Rollback(t.Context(), imported, admin, importer.RollbackOptions{Harbor: harborOf(t, admin, s)})
+	if !errors.Is(err, importer.ErrNotRolledBack) || !errors.Is(err, harbor.ErrImmutable) || errors.Is(err, harbor.ErrNotAllowed) {
+		t.Errorf("%v", err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": failed})
+}
+
+// Content trust hides what nobody has signed from who would pull it, and not from a rollback.
+func TestRollbackOfWhatHarborHides(t *testing.T) {
+	_, first := release(t, 1)
+	_, second := release(t, 2)
+	s := harbortest.New(t)
+	s.AddProject(harbortest.Project{Name: "mirror"})
+	robot := s.AddRobot("mirror", "imp", harbortest.Push, harbortest.DeleteTag, harbortest.ReadArtifacts)
+	blind := robotClient(s.AddRobot("mirror", "blind", harbortest.Push, harbortest.DeleteTag))
+	c := robotClient(robot)
+	first.into(c, s.Host()+"/mirror")
+	before := s.Tags("mirror/acme/app")
+	imported := second.into(c, s.Host()+"/mirror")
+	tool := s.Repo("mirror/acme/tool").Tag("1")
+	s.ChangeProject("mirror", func(p *harbortest.Project) { p.ContentTrust = true })
+	if _, err := c.Resolve(t.Context(), tool); err == nil || !strings.Contains(err.Error(), "412") {
+		t.Fatalf("%s is not hidden: %v", tool, err)
+	}
+
+	report, err := importer.Rollback(t.Context(), imported, blind, importer.RollbackOptions{Harbor: harborOf(t, blind, s), DryRun: true})
+	if !errors.Is(err, harbor.ErrNotAllowed) || !strings.Contains(err.Error(), "412") {
+		t.Errorf("%v", err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": importer.RollbackRestore, "acme/tool:1": failed, "acme/tool:latest": failed})
+
+	report, err = importer.Rollback(t.Context(), imported, c, importer.RollbackOptions{Harbor: harborOf(t, c, s)})
+	if err != nil {
+		t.Error(err)
+	}
+	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed})
+	expectTags(t, s.Tags("mirror/acme/app"), before)
+	if left := s.Tags("mirror/acme/tool"); len(left) != 0 {
+		t.Errorf("%v", left)
+	}
+}
