@@ -40,13 +40,13 @@ race: ## the same with the race detector, which needs a C compiler
 	go test -race -timeout 30m ./...
 
 .PHONY: interop
-interop: interop-tools ## run the round trips with cosign, regctl, regsync, crane, helm, skopeo and a real registry
+interop: interop-tools ## run the round trips with cosign, regctl, regsync, crane, helm, skopeo and real registries
 	cd testdata/interop && AIRGAP_TOOLS='$(TOOLS)' go test -count=1 -timeout 20m ./...
 	AIRGAP_TOOLS='$(TOOLS)' go test -count=1 -run '^TestRealHelm$$' ./export/chart
 
 .PHONY: interop-tools
 interop-tools: $(TOOLS)/.cosign-$(COSIGN_VERSION) $(TOOLS)/.regctl-$(REGCTL_VERSION) $(TOOLS)/.regsync-$(REGCTL_VERSION) \
-	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) $(TOOLS)/.helm-$(HELM_VERSION) skopeo
+	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) $(TOOLS)/.helm-$(HELM_VERSION) skopeo docker-registry
 
 # skopeo cannot be built by Go alone, and so comes from Debian.
 .PHONY: skopeo
@@ -54,6 +54,16 @@ skopeo:
 	@command -v skopeo >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends skopeo; } || \
 		{ echo 'skopeo is missing: install it, as in "sudo apt-get install skopeo"' >&2; exit 1; }
+
+# Neither can distribution 2.8, which Debian calls docker-registry. It is unpacked into .tools and not installed, since
+# installing it makes a user and a service.
+.PHONY: docker-registry
+docker-registry:
+	@command -v docker-registry >/dev/null || [ -x '$(TOOLS)/docker-registry' ] || { \
+		unpacked=$$(mktemp -d) && trap 'rm -rf "$$unpacked"' EXIT && mkdir -p '$(TOOLS)' && cd "$$unpacked" && \
+		{ [ "$$(id -u)" != 0 ] || apt-get update -qq; } && apt-get -o APT::Sandbox::User=root download -qq docker-registry && \
+		dpkg-deb -x docker-registry_*.deb . && mv usr/bin/docker-registry '$(TOOLS)/'; } || \
+		{ echo 'docker-registry is missing: install it, as in "sudo apt-get install docker-registry", and disable its service' >&2; exit 1; }
 
 .PHONY: bench
 bench: interop-tools ## compare with regctl, crane, skopeo, oras-go and the floors (12 GB of disk, a quarter of an hour)

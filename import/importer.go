@@ -145,6 +145,9 @@ func (r *run) all(ctx context.Context) error {
 	if r.options.DryRun {
 		return nil
 	}
+	if err := r.pushSamples(ctx); err != nil {
+		return fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", r.options.Destination, err)
+	}
 	done, err := r.bring(ctx)
 	if err != nil {
 		return fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", r.options.Destination, err)

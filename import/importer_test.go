@@ -18,6 +18,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/verify"
 )
 
 // The kinds of registries that everything must work with.
@@ -575,15 +576,22 @@ func TestVanishesBeforeTags(t *testing.T) {
 	}
 }
 
-// TestOrder: children before their index, subjects before referrers, referrers of one subject one at a time.
+// TestOrder: children before their index, subjects before referrers, referrers of one subject one at a time. From a file,
+// the samples of two kinds of referrers come before everything.
 func TestOrder(t *testing.T) {
 	a := newAcme(t)
-	s := registrytest.New(t, targets["acknowledges"]...)
-	var watch watcher
-	s.Inject(watch.fault(t, a))
-	o := options(t, s)
-	o.Jobs = 16
-	if _, err := importer.Run(t.Context(), open(t, a.file()), client(), o); err != nil {
-		t.Fatal(err)
+	path := a.file()
+	for early, b := range map[int]*verify.Bundle{0: openPipe(t, path), 2: open(t, path)} {
+		s := registrytest.New(t, targets["acknowledges"]...)
+		var watch watcher
+		s.Inject(watch.fault(t, a))
+		o := options(t, s)
+		o.Jobs = 16
+		if _, err := importer.Run(t.Context(), b, client(), o); err != nil {
+			t.Fatal(err)
+		}
+		if watch.early != early {
+			t.Errorf("%d referrers arrived before their subjects, want %d", watch.early, early)
+		}
 	}
 }

@@ -74,8 +74,9 @@ func TestUploadsAreRetried(t *testing.T) {
 				}
 				want += 2 // the empty config in the head is in the total, and is passed over
 			}
-			if count.total["push"] != want || count.done["push"] != want && count.done["push"] != want-2 {
-				t.Errorf("%d of %d bytes, want %d", count.done["push"], count.total["push"], want)
+			done, total := count.done["push"]+count.done["push samples"], count.total["push"]+count.total["push samples"]
+			if total != want || done != want && done != want-2 {
+				t.Errorf("%d of %d bytes, want %d", done, total, want)
 			}
 		})
 	}

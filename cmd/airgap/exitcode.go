@@ -53,7 +53,7 @@ var exitCodes = []struct {
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, export.ErrPlatform, export.ErrNothing)},
-	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse)},
+	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse, importer.ErrRefused)},
 	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(importer.ErrDiffers, importer.ErrNotRolledBack)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},

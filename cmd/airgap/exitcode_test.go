@@ -48,6 +48,8 @@ func TestExitCode(t *testing.T) {
 		{bundle.ErrCollision, exitConflict},
 		{importer.ErrMapping, exitUsage},
 		{importer.ErrConflict, exitConflict},
+		{importer.ErrSparse, exitConflict},
+		{importer.ErrRefused, exitConflict},
 		{importer.ErrDiffers, exitDiffers},
 		{importer.ErrNotRolledBack, exitDiffers},
 		{importer.ErrReport, exitUsage},

@@ -57,6 +57,20 @@ func startDistributionWith(t testing.TB, more string) string {
 // startDistributionIn keeps its data in a given folder, and runs until ctx is done.
 func startDistributionIn(ctx context.Context, t testing.TB, storage, more string) (address string, ended <-chan struct{}) {
 	t.Helper()
+	return startProgramIn(ctx, t, "registry", storage, more)
+}
+
+// startDistribution2 runs distribution 2.8, which is Debian's docker-registry, until the test ends.
+func startDistribution2(t testing.TB) string {
+	t.Helper()
+	address, ended := startProgramIn(t.Context(), t, "docker-registry", t.TempDir(), allowForeign)
+	t.Cleanup(func() { <-ended })
+	return address
+}
+
+// startProgramIn starts one of distribution's programs, of whatever version.
+func startProgramIn(ctx context.Context, t testing.TB, program, storage, more string) (address string, ended <-chan struct{}) {
+	t.Helper()
 	address = freeAddress(t)
 	config := filepath.Join(t.TempDir(), "config.yml")
 	content := fmt.Sprintf(distributionConfig, storage, address) + more
@@ -64,7 +78,7 @@ func startDistributionIn(ctx context.Context, t testing.TB, storage, more string
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	command := exec.CommandContext(ctx, findTool(t, "registry"), "serve", config)
+	command := exec.CommandContext(ctx, findTool(t, program), "serve", config)
 	command.Stdout, command.Stderr = &log, &log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ var routes = []route{
 	{"HEAD", "projects", (*exchange).headProject},
 	{"POST", "projects", (*exchange).createProject},
 	{"GET", "projects/{}", (*exchange).getProject},
+	{"DELETE", "projects/{}", (*exchange).deleteProject},
 	{"GET", "projects/{}/summary", (*exchange).summary},
 	{"GET", "projects/{}/metadatas", (*exchange).metadatas},
 	{"GET", "projects/{}/immutabletagrules", (*exchange).immutableRules},
