@@ -49,6 +49,8 @@ func TestExitCode(t *testing.T) {
 		{importer.ErrMapping, exitUsage},
 		{importer.ErrConflict, exitConflict},
 		{importer.ErrDiffers, exitDiffers},
+		{importer.ErrPreflight, exitPreflight},
+		{errors.Join(importer.ErrPreflight, importer.ErrConflict, registry.ErrUnauthorized), exitPreflight},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},
