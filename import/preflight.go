@@ -123,7 +123,7 @@ func (c *preflight) checkClock(there time.Time) {
 	if there.IsZero() {
 		return
 	}
-	ahead := there.Sub(c.started).Round(time.Second)
+	ahead := there.Sub(c.started)
 	if ahead.Abs() <= maxSkew {
 		return
 	}
@@ -131,8 +131,20 @@ func (c *preflight) checkClock(there time.Time) {
 	if ahead < 0 {
 		direction = "behind"
 	}
-	c.warning(CheckClock, c.host(), fmt.Sprintf("its clock is %s %s this machine's", ahead.Abs(), direction),
+	c.warning(CheckClock, c.host(), fmt.Sprintf("its clock is %s %s this machine's", roughly(ahead.Abs()), direction),
 		"set the one that is wrong: logins and certificates are good for a time only")
+}
+
+// roughly returns how long d is, for people.
+func roughly(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", d.Round(day)/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d.Round(time.Hour)/time.Hour)
+	}
+	return fmt.Sprintf("%d minutes", d.Round(time.Minute)/time.Minute)
 }
 
 // checkOverwrites finds the tags that Options.NoOverwrite is to protect. Cosign's tags are conflicts by themselves unless

@@ -22,10 +22,12 @@ type hosted struct {
 	create func(host []string, path string) string
 }
 
+var artifactRegistryUnknown = regexp.MustCompile(`Repository ".*" not found`)
+
 var hostedServices = []hosted{
 	{
 		// https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-create.html: a repository must exist before a push,
-		// unless a template creates it.
+		// unless a repository creation template makes it, which cannot be seen from here.
 		service: "Amazon ECR", host: regexp.MustCompile(`^[0-9]{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$`),
 		elements: 1, layout: "NAME",
 		unknown: func(err error) bool { return errors.Is(err, registry.ErrRepositoryUnknown) },
@@ -40,7 +42,7 @@ var hostedServices = []hosted{
 		elements: 3, layout: "PROJECT/REPOSITORY/IMAGE",
 		unknown: func(err error) bool {
 			var answer *registry.Error
-			return errors.As(err, &answer) && answer.Status == 404 && strings.HasPrefix(answer.Message, "Repository ") && strings.Contains(answer.Message, "not found")
+			return errors.As(err, &answer) && answer.Status == 404 && artifactRegistryUnknown.MatchString(answer.Message)
 		},
 		create: func(host []string, path string) string {
 			parts := strings.SplitN(path, "/", 3)

@@ -226,12 +226,12 @@ func (c *preflight) readQuota(ctx context.Context, p *project) error {
 }
 
 // readRules keeps an error for when it is known whether any tag moves.
-func (c *preflight) readRules(ctx context.Context, p *project) error {
+func (c *preflight) readRules(ctx context.Context, p *project) (err error) {
 	p.rules, p.rulesErr = c.harbor.ImmutableRules(ctx, p.name)
 	if final(ctx, p.rulesErr) {
-		return p.rulesErr
+		err = p.rulesErr
 	}
-	return nil
+	return err
 }
 
 // checkQuota compares what is left of the quota with what would be added.

@@ -18,11 +18,10 @@ func (c *Client) Clock(ctx context.Context, reg name.Registry) (time.Time, error
 	if err != nil {
 		return time.Time{}, err
 	}
-	clock, err := http.ParseTime(answer.Header.Get("Date"))
-	if err != nil {
-		return time.Time{}, nil
+	if clock, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		return clock, nil
 	}
-	return clock, nil
+	return time.Time{}, nil
 }
 
 // Path returns the path that repo has at its host: below HostConfig.PathPrefix.
