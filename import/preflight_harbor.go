@@ -152,7 +152,9 @@ func (c *preflight) checkGC(ctx context.Context) error {
 func (c *preflight) afterHarbor(ctx context.Context) error {
 	needs := c.needs()
 	for i, p := range c.projects {
-		c.checkQuota(p, needs[i])
+		if err := c.checkQuota(ctx, p, needs[i]); err != nil {
+			return err
+		}
 		if err := c.checkTags(ctx, p); err != nil {
 			return err
 		}
@@ -203,41 +205,4 @@ func (c *preflight) checkManifests() {
 func listsTwice(children []int32) bool {
 	sorted := slices.Sorted(slices.Values(children))
 	return len(slices.Compact(sorted)) < len(children)
-}
-
-// needs returns for each project how many bytes would be added to it: each blob and manifest that none of the repositories
-// has to which the import goes. It may be less where others of the project have it, which cannot be seen.
-func (c *preflight) needs() []int64 {
-	needs := make([]int64, len(c.projects))
-	for i, p := range c.projects {
-		there := map[int32]bool{} // by row: whether a repository has it
-		for repo := p.first; repo < p.end; repo++ {
-			r := &c.plan.repositories[repo]
-			for at, row := range r.manifests {
-				there[row] = there[row] || r.states[at].isThere()
-			}
-		}
-		for row, is := range there {
-			if !is {
-				needs[i] += c.plan.contents.Blobs[row].Size
-			}
-		}
-	}
-	held, counted := make([]int32, len(c.projects)), make([]int32, len(c.projects)) // the last row, plus one
-	for blob := range c.plan.blobs() {
-		for i, u := range blob.uses {
-			if at := c.projectOf[u.repo]; at >= 0 && blob.states[i].isThere() {
-				held[at] = blob.row + 1
-			}
-		}
-		for _, u := range blob.uses {
-			at := c.projectOf[u.repo]
-			if at < 0 || held[at] == blob.row+1 || counted[at] == blob.row+1 {
-				continue
-			}
-			counted[at] = blob.row + 1
-			needs[at] += c.plan.contents.Blobs[blob.row].Size
-		}
-	}
-	return needs
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -354,7 +355,7 @@ func TestQuotaIsCountedAsHarborCounts(t *testing.T) {
 		h.s.AddProject(harbortest.Project{Name: name, Quota: quota})
 	}
 	report := h.refused(harbortest.Admin, "too-small")
-	expectFinding(t, report, importer.LevelBlocks, importer.CheckQuota, "project too-small", fmt.Sprintf("adds up to %d bytes", used))
+	expectFinding(t, report, importer.LevelBlocks, importer.CheckQuota, "project too-small", fmt.Sprintf("adds %d bytes", used))
 	h.works(harbortest.Admin, "enough")
 	if got := h.s.Used("enough"); got != used {
 		t.Errorf("%d bytes are used, want %d", got, used)
@@ -364,6 +365,38 @@ func TestQuotaIsCountedAsHarborCounts(t *testing.T) {
 	h.s.AddProject(harbortest.Project{Name: "partly", Quota: used})
 	h.s.AddBlob("partly/acme/tool", layerType, h.blobs[h.shared.Digest])
 	h.works(harbortest.Admin, "partly")
+}
+
+// TestQuotaKnowsTheOtherRepositories: what the project has in a repository to which nothing goes counts already, if the
+// account may look there.
+func TestQuotaKnowsTheOtherRepositories(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab"})
+	h.works(harbortest.Admin, "lab")
+	used := h.s.Used("lab")
+	for label, test := range map[string]struct {
+		rights []harbortest.Right
+		spare  int64
+		words  string // "": it works
+	}{
+		"may look":           {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListRepositories}, 0, ""},
+		"may look, too much": {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListRepositories}, -1, fmt.Sprintf("adds %d bytes", used-h.large.Size-h.tool.Size)},
+		"may not look":       {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota}, 0, fmt.Sprintf("adds up to %d bytes", used)},
+	} {
+		project := "p" + strconv.Itoa(len(label))
+		h.s.AddProject(harbortest.Project{Name: project, Quota: used + test.spare})
+		h.s.AddBlob(project+"/unrelated/app", layerType, h.blobs[h.large.Digest])
+		h.s.AddManifest(project+"/unrelated/app", "", h.tool.MediaType, h.blobs[h.tool.Digest])
+		robot := h.s.AddRobot(project, "imp", test.rights...)
+		if test.words == "" {
+			h.works(robot, project)
+			if h.s.Used(project) != used {
+				t.Errorf("%s: %d bytes are used, want %d", label, h.s.Used(project), used)
+			}
+			continue
+		}
+		expectFinding(t, h.refused(robot, project), importer.LevelBlocks, importer.CheckQuota, "project "+project, test.words)
+	}
 }
 
 // TestRobotWithFewRights: what a robot may not see is not checked, is said so, and the import works.

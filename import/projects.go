@@ -17,6 +17,7 @@ type project struct {
 	first, end int32    // its repositories
 	private    []string // sources of private images that go to it, or what refers to them
 	missing    bool     // and is to be created
+	hidden     bool     // it may be there, and this account has no rights in it
 	rules      []harbor.ImmutableRule
 	rulesErr   error         // why the rules are not known
 	quota      *harbor.Quota // nil: not known
@@ -82,9 +83,11 @@ func (c *preflight) leave(p *project) {
 	}
 }
 
+func canBeProject(name string) bool { return harbor.CheckProjectName(name) == nil }
+
 // checkProject is the first stage for one project.
 func (c *preflight) checkProject(ctx context.Context, p *project) error {
-	if harbor.CheckProjectName(p.name) != nil {
+	if !canBeProject(p.name) {
 		c.leave(p)
 		c.block(CheckProject, p.subject(), "Harbor gives such a name to no project: small letters and digits, with one of . _ - between them",
 			"choose another PREFIX, or other paths with --map")
@@ -123,7 +126,8 @@ func (c *preflight) exists(ctx context.Context, p *project) (bool, error) {
 	if err != nil || !known {
 		return true, err
 	}
-	return len(granted) > 0, nil
+	p.hidden = len(granted) == 0
+	return !p.hidden, nil
 }
 
 func (c *preflight) checkPush(ctx context.Context, p *project) error {
@@ -215,16 +219,6 @@ func (c *preflight) checkStrangers(ctx context.Context, p *project) error {
 	return nil
 }
 
-func (c *preflight) readQuota(ctx context.Context, p *project) error {
-	quota, err := c.harbor.Quota(ctx, p.name)
-	if err != nil {
-		return c.unchecked(ctx, CheckQuota, p.subject(), "what is left of its quota",
-			"for a robot account, ask for the permissions Project: Read and Quota: Read in this project", err)
-	}
-	p.quota = &quota
-	return nil
-}
-
 // readRules keeps an error for when it is known whether any tag moves.
 func (c *preflight) readRules(ctx context.Context, p *project) (err error) {
 	p.rules, p.rulesErr = c.harbor.ImmutableRules(ctx, p.name)
@@ -232,18 +226,6 @@ func (c *preflight) readRules(ctx context.Context, p *project) (err error) {
 		err = p.rulesErr
 	}
 	return err
-}
-
-// checkQuota compares what is left of the quota with what would be added.
-func (c *preflight) checkQuota(p *project, need int64) {
-	const remedy = "let a system administrator raise it: Administration, Project Quotas; or delete what is not needed and collect garbage"
-	switch {
-	case p.missing && c.options.ProjectQuota > 0 && need > c.options.ProjectQuota:
-		c.block(CheckQuota, p.subject(), fmt.Sprintf("the import adds %s, and --project-quota is %s", bytesText(need), bytesText(c.options.ProjectQuota)), "give it a larger --project-quota")
-	case p.quota == nil || p.quota.Left() == harbor.Unlimited || need <= p.quota.Left():
-	default:
-		c.block(CheckQuota, p.subject(), fmt.Sprintf("the import adds up to %s, and its quota has %s left", bytesText(need), bytesText(p.quota.Left())), remedy)
-	}
 }
 
 // checkCreation decides what becomes of projects that are missing.
@@ -265,11 +247,15 @@ func (c *preflight) checkCreation(ctx context.Context) error {
 		}
 	}
 	for _, p := range missing {
+		what := "there is no such project"
+		if p.hidden {
+			what += ", or this account has no rights in it"
+		}
 		switch {
 		case !c.options.CreateProjects:
-			c.block(CheckProject, p.subject(), "there is no such project, or this account has no rights in it", "create it in Harbor (Projects, New Project), or let the import do it with --create-projects")
+			c.block(CheckProject, p.subject(), what, "create it in Harbor (Projects, New Project), or let the import do it with --create-projects")
 		case !may && err == nil:
-			c.block(CheckProject, p.subject(), "there is no such project, and this account may not create it", c.creationRemedy())
+			c.block(CheckProject, p.subject(), what+", and this account may not create projects", c.creationRemedy())
 		default:
 			c.planProject(p)
 		}
@@ -349,7 +335,9 @@ func (r *run) checkCreated(ctx context.Context) error {
 		if err := check(ctx, p); err != nil {
 			return r.stopAfterCreation(err)
 		}
-		c.checkQuota(p, needs[i])
+		if err := c.checkQuota(ctx, p, needs[i]); err != nil {
+			return r.stopAfterCreation(err)
+		}
 	}
 	list := c.findings.all()
 	c.warn(list)

@@ -36,7 +36,7 @@ func (p *projectFlags) apply(o *importer.Options) (err error) {
 		o.ProjectQuota = harbor.Unlimited
 	default:
 		if o.ProjectQuota, err = volume.ParseSize(p.quota); err != nil {
-			return usagef("--project-quota: %v", err)
+			return usagef("--project-quota: %q is no size; a number with a unit is expected, as in 500GB or 500GiB, or unlimited", p.quota)
 		}
 	}
 	return nil
