@@ -16,6 +16,9 @@ import (
 
 // beforeHarbor is the first stage at Harbor. Without a login Harbor tells so little that nothing else is asked.
 func (c *preflight) beforeHarbor(ctx context.Context) (goOn bool, err error) {
+	if len(c.plan.repos) == 0 {
+		return false, nil // nothing goes anywhere
+	}
 	c.collectProjects()
 	if goOn, err = c.checkLogin(ctx); err != nil || !goOn {
 		return false, err
@@ -155,25 +158,28 @@ func (c *preflight) afterHarbor(ctx context.Context) error {
 		if err := c.checkQuota(ctx, p, needs[i]); err != nil {
 			return err
 		}
-		if err := c.checkTags(ctx, p); err != nil {
-			return err
-		}
 	}
 	c.checkManifests()
-	return nil
+	return c.checkTags(ctx)
 }
 
 // checkTags finds the tags that a rule keeps where they are. Harbor takes the first push of a tag, and what is right is
 // not pushed again.
-func (c *preflight) checkTags(ctx context.Context, p *project) error {
+func (c *preflight) checkTags(ctx context.Context) error {
 	for i := range c.plan.tags {
 		t := &c.plan.tags[i]
-		if !p.has(t.repo) || !t.moves() {
+		at := c.projectOf[t.repo]
+		if at < 0 || !t.moves() {
 			continue
 		}
+		p := c.projects[at]
 		if p.rulesErr != nil {
-			return c.unchecked(ctx, CheckImmutable, p.subject(), "whether the tags that would move are immutable",
+			err := c.unchecked(ctx, CheckImmutable, p.subject(), "whether the tags that would move are immutable",
 				"for a robot account, ask for the permission Tag Immutability: List in this project", p.rulesErr)
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		_, repository, _ := strings.Cut(c.path(t.repo), "/")
 		rule := slices.IndexFunc(p.rules, func(r harbor.ImmutableRule) bool { return r.Matches(repository, t.tag) })

@@ -23,7 +23,12 @@ type project struct {
 	quota      *harbor.Quota // nil: not known
 }
 
-func (p *project) has(repo int32) bool { return repo >= p.first && repo < p.end }
+// addPrivate notes a source, of which both repositories may be in the project.
+func (p *project) addPrivate(source string) {
+	if n := len(p.private); n == 0 || p.private[n-1] != source {
+		p.private = append(p.private, source)
+	}
+}
 
 // subject names the project in findings.
 func (p *project) subject() string { return "project " + p.name }
@@ -59,8 +64,8 @@ func (c *preflight) collectProjects() {
 	for _, image := range c.plan.images {
 		root := &c.plan.contents.Roots[image.root]
 		for _, repo := range []int32{image.repo, image.referrerRepo} {
-			if at := c.projectOf[repo]; at >= 0 && root.Private && !slices.Contains(c.projects[at].private, root.Source) {
-				c.projects[at].private = append(c.projects[at].private, root.Source)
+			if at := c.projectOf[repo]; at >= 0 && root.Private {
+				c.projects[at].addPrivate(root.Source)
 			}
 		}
 	}

@@ -169,7 +169,7 @@ func (c *preflight) otherRepositories(ctx context.Context, p *project) ([]name.R
 	}
 	var others []name.Repository
 	for _, path := range listing.Repositories {
-		ours := slices.ContainsFunc(c.plan.repos, func(r name.Repository) bool { return r.RepositoryStr() == path })
+		_, ours := slices.BinarySearchFunc(c.plan.repos, path, func(r name.Repository, path string) int { return strings.Compare(r.RepositoryStr(), path) })
 		if !ours && strings.HasPrefix(path, p.name+"/") {
 			others = append(others, first.Registry.Repo(path))
 		}
