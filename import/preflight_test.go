@@ -641,6 +641,22 @@ func TestNoOverwriteHoldsWhenTagsMove(t *testing.T) {
 	}
 }
 
+// TestNoOverwriteOfCosignTags: they are conflicts by themselves, unless they may be overwritten.
+func TestNoOverwriteOfCosignTags(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab"})
+	tag := h.index.Digest.FallbackTag() + ".sig"
+	h.old("lab/acme/app", tag)
+	noOverwrite := func(o *importer.Options) { o.NoOverwrite = true }
+	if _, err := h.run(harbortest.Admin, "lab", noOverwrite); !errors.Is(err, importer.ErrConflict) || errors.Is(err, importer.ErrPreflight) {
+		t.Error(err)
+	}
+	overwrite := func(o *importer.Options) { o.OverwriteCosignTags = true }
+	report := h.refused(harbortest.Admin, "lab", noOverwrite, overwrite)
+	expectFinding(t, report, importer.LevelBlocks, importer.CheckOverwrite, h.s.Host()+"/lab/acme/app:"+tag, "would move it")
+	h.works(harbortest.Admin, "lab", overwrite)
+}
+
 // TestPreflightAtAnUnreachableHarbor: outages are no findings.
 func TestPreflightAtAnUnreachableHarbor(t *testing.T) {
 	for _, path := range []string{"/users/current", "/systeminfo", "/gc/schedule", "/api/v2.0/projects", "/summary", "/immutabletagrules", "/service/token"} {
