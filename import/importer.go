@@ -1,7 +1,8 @@
 // Package importer is the disconnected side: it takes a bundle that has been checked into a registry that has never
 // seen the internet.
 //
-// Start with [Run]. It goes in one direction: names are mapped, the target is asked what it has, blobs and manifests
+// Start with [Run]. It goes in one direction: names are mapped, the target is asked what it is, what it lets the account do
+// and what it has (the preflight, see [Finding]), projects are created where that was asked for, blobs and manifests
 // are pushed as they become complete, referrers are listed, everything is looked for once more, tags move, and tags
 // and referrers are read back. Nothing is written before all mappings and conflicts are known, and no tag that a person
 // uses moves before everything is there.
@@ -19,6 +20,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/import/harbor"
 	"airgap/verify"
 )
 
@@ -40,6 +42,20 @@ type Target interface {
 	// PushManifest writes a manifest under a tag or its digest, and tells whether the registry said that it lists the
 	// manifest for its subject (OCI-Subject).
 	PushManifest(ctx context.Context, ref name.Reference, mediaType string, body []byte) (subjectAcknowledged bool, err error)
+
+	// What follows is for the preflight.
+
+	// Granted returns what the account may do in repo, such as "pull" and "push", or known as false. Without actions it asks
+	// for both.
+	Granted(ctx context.Context, repo name.Repository, actions ...string) (granted []string, known bool, err error)
+	// AnonymousRefused tells whether ref is kept from those without an account; an error where nobody finds it.
+	AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error)
+	// Clock returns the time at the registry; zero where it does not say.
+	Clock(ctx context.Context, reg name.Registry) (time.Time, error)
+	// Repositories lists the repositories below a path.
+	Repositories(ctx context.Context, reg name.Registry, namespace string) (registry.Listing, error)
+	// Path returns the path of repo at its host, where there may be a prefix before it.
+	Path(repo name.Repository) string
 }
 
 var _ Target = (*registry.Client)(nil)
@@ -72,6 +88,17 @@ type Options struct {
 	DryRun bool
 	// OverwriteCosignTags moves .sig, .att and .sbom tags that exist with other content, which is otherwise a conflict.
 	OverwriteCosignTags bool
+	// NoOverwrite refuses to move tags that exist with other content.
+	NoOverwrite bool
+
+	// Harbor is the target's own API; nil: the target is no Harbor.
+	Harbor *harbor.Client
+	// CreateProjects creates projects that Harbor does not have.
+	CreateProjects bool
+	ProjectPublic  bool  // so that anybody can pull from what is created
+	ProjectQuota   int64 // bytes; 0: what Harbor gives to all; harbor.Unlimited
+	// AllowPublic brings images that are private at their source into public projects, too.
+	AllowPublic bool
 
 	Jobs int // 0: DefaultJobs
 	// SpoolBytes bounds what a bundle from a pipe may take in TempDir while it waits to be uploaded, though one blob is
@@ -111,7 +138,7 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, e
 	if err != nil {
 		return nil, err
 	}
-	r := &run{plan: p, target: t, options: o, observer: o.Observer}
+	r := &run{plan: p, target: t, options: o, observer: o.Observer, started: started}
 	err = r.all(ctx)
 	if ctx.Err() != nil {
 		err = ctx.Err()
@@ -127,23 +154,33 @@ type run struct {
 	target   Target
 	options  Options
 	observer bundle.Observer
+	started  time.Time
 
 	planned      Work         // as found at the target
 	fallbackTags atomic.Int64 // written
+
+	checks  *preflight
+	unasked []bool       // by repository: the target is not asked, or not any more, what is in it
+	created []ProjectRow // projects of Harbor that are missing
+	api     atomic.Int32 // whether the target has the referrers API: apiUnknown, ...
 }
 
 // all goes through the steps. Each says in its error what it was about; here is said what that means for the target.
 func (r *run) all(ctx context.Context) error {
 	r.observer.Phase("check target", 0)
-	if err := r.inspect(ctx); err != nil {
+	if err := r.preflight(ctx); err != nil {
 		return fmt.Errorf("nothing was written to %s: %w", r.options.Destination, err)
 	}
 	r.planned = r.plan.work()
+	if r.options.DryRun {
+		r.warnOfSparse()
+		return nil
+	}
+	if err := r.createProjects(ctx); err != nil {
+		return err
+	}
 	if err := r.pushSparse(ctx); err != nil {
 		return fmt.Errorf("nothing was pushed to %s but, perhaps, an index without a tag: %w", r.options.Destination, err)
-	}
-	if r.options.DryRun {
-		return nil
 	}
 	if err := r.pushSamples(ctx); err != nil {
 		return fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", r.options.Destination, err)

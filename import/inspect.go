@@ -44,7 +44,7 @@ type lookup struct {
 // inspect asks the target what it has. It writes nothing. Problems of several repositories, and all conflicts, are in
 // one error; one that concerns all of the target ends it.
 func (r *run) inspect(ctx context.Context) error {
-	s := survey{run: r, failed: make([]bool, len(r.plan.repositories))}
+	s := survey{run: r, failed: r.unasked}
 	err := s.make(ctx, r.lookups())
 	if err == nil {
 		err = s.make(ctx, r.lookupsOfLists())
@@ -56,7 +56,7 @@ type survey struct {
 	*run
 	mu       sync.Mutex
 	problems bundle.Problems
-	failed   []bool // by repository
+	failed   []bool // by repository; run.unasked
 }
 
 func (s *survey) make(ctx context.Context, lookups iter.Seq[lookup]) error {
@@ -129,6 +129,7 @@ func (r *run) lookForList(ctx context.Context, l *referrersList) error {
 	case err != nil:
 		return err
 	}
+	r.noteAPI(listed)
 	l.listed = len(missing(listed.Descriptors, r.digests(*l))) == 0
 	return nil
 }

@@ -22,6 +22,11 @@ type Report struct {
 	Referrers []ReferrerRow `json:"referrers"`
 	Tags      []TagMove     `json:"tags"`
 
+	// Findings of the preflight: what blocks comes first.
+	Findings []Finding `json:"findings"`
+	// Projects of Harbor that were not there.
+	Projects []ProjectRow `json:"projects,omitempty"`
+
 	Planned Work `json:"planned"` // what there was to do
 	Done    Work `json:"done"`    // what was done
 
@@ -64,6 +69,7 @@ const (
 	StatusPushed    Status = "pushed"    // written by this run
 	StatusUnchanged Status = "unchanged" // of tags: right before this run
 	StatusMoved     Status = "moved"     // of tags: written by this run
+	StatusCreated   Status = "created"   // of projects: by this run
 )
 
 // ImageRow is a root of the bundle.
@@ -112,9 +118,14 @@ func (r *run) report(succeeded bool) *Report {
 		Planned:  r.planned, Done: p.done(int(r.fallbackTags.Load())),
 		Missing: p.contents.Missing, Excluded: p.excluded, Nondistributable: p.nondistributable(),
 		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
+		Findings: []Finding{}, Projects: r.created,
+	}
+	if r.checks != nil {
+		report.Findings = append(report.Findings, r.checks.findings.all()...)
 	}
 	d := report.Done
-	report.Changed = d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved+d.FallbackTags > 0
+	report.Changed = d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved+d.FallbackTags > 0 ||
+		slices.ContainsFunc(r.created, func(row ProjectRow) bool { return row.Status == StatusCreated })
 	for _, image := range p.images {
 		report.addImage(p, image)
 	}

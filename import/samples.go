@@ -59,11 +59,11 @@ type sample struct {
 // What is pushed here is part of the import, and is not pushed again.
 //
 // From a pipe and from media that are changed, blobs come in the order in which they lie there, and nothing is pushed
-// beforehand.
+// beforehand; nor to Harbor, which takes all kinds (observed at 2.14.4).
 //
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
 func (r *run) pushSamples(ctx context.Context) error {
-	if r.plan.bundle.Sequential() || r.plan.bundle.Removable() {
+	if r.plan.bundle.Sequential() || r.plan.bundle.Removable() || r.options.Harbor != nil {
 		return nil
 	}
 	samples, err := r.plan.samples()

@@ -25,10 +25,6 @@ func (r *run) pushSparse(ctx context.Context) error {
 		if !root.IsSparse() || repo.states[at].isThere() {
 			continue
 		}
-		if r.options.DryRun {
-			r.observer.Warn(fmt.Sprintf("%s lists manifests that stayed behind: whether the target takes such an index shows only when it is pushed, which the import does first of all", root.Source))
-			continue
-		}
 		taken, err := r.pushManifest(ctx, row, repo.name.Digest(root.Digest.String()))
 		if refused(err) {
 			return fmt.Errorf("%w: %s, of which the bundle has %v: export it again with --platform-mode rewrite, which makes an index of just these platforms, or with all platforms: %s",
@@ -51,4 +47,15 @@ func refused(err error) bool {
 	return errors.As(err, &answer) && answer.Status >= 400 && answer.Status < 500 &&
 		!errors.Is(err, registry.ErrUnauthorized) && !errors.Is(err, registry.ErrForbidden) && !errors.Is(err, registry.ErrThrottled) &&
 		!errors.Is(err, bundle.ErrDigest)
+}
+
+// warnOfSparse says what a dry run cannot find out.
+func (r *run) warnOfSparse() {
+	for _, image := range r.plan.images {
+		root := &r.plan.contents.Roots[image.root]
+		at, _ := r.plan.repositories[image.repo].find(r.plan.row(root.Digest))
+		if root.IsSparse() && !r.plan.repositories[image.repo].states[at].isThere() {
+			r.observer.Warn(fmt.Sprintf("%s lists manifests that stayed behind: whether the target takes such an index shows only when it is pushed, which the import does first of all", root.Source))
+		}
+	}
 }

@@ -85,6 +85,9 @@ func (r *run) moveTag(ctx context.Context, t *tagMove) error {
 	if t.cosign && old != t.old && old != r.plan.digest(t.row) {
 		return fmt.Errorf("%w: %s was changed by somebody else just now; run the command again", ErrConflict, r.plan.tagName(t))
 	}
+	if r.options.NoOverwrite && !t.cosign && !old.IsZero() && old != r.plan.digest(t.row) {
+		return fmt.Errorf("%w: %s was made by somebody else just now, and no tag is to be overwritten", ErrConflict, r.plan.tagName(t))
+	}
 	t.old = old
 	if t.isThere = old == r.plan.digest(t.row); t.isThere {
 		return nil

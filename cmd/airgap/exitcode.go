@@ -34,6 +34,7 @@ const (
 	exitConflict     = 8
 	exitDiffers      = 9
 	exitIncomplete   = 10
+	exitPreflight    = 11
 	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -48,6 +49,7 @@ var exitCodes = []struct {
 	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
 	{exitUsage, "the command line is wrong; nothing was done", isUsage},
 	{exitIncomplete, "the bundle was written without images that could not be had (--keep-going)", anyOf(errMissing)},
+	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(importer.ErrPreflight)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},

@@ -53,6 +53,8 @@ func TestExitCode(t *testing.T) {
 		{importer.ErrDiffers, exitDiffers},
 		{importer.ErrNotRolledBack, exitDiffers},
 		{importer.ErrReport, exitUsage},
+		{importer.ErrPreflight, exitPreflight},
+		{errors.Join(importer.ErrPreflight, importer.ErrConflict, registry.ErrUnauthorized), exitPreflight},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},

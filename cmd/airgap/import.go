@@ -20,11 +20,14 @@ import (
 type importFlags struct {
 	registryFlags
 	sourceFlags
+	projectFlags
 
 	mappings      []string
 	only          []string
 	flatten       bool
 	overwriteTags bool
+	noOverwrite   bool
+	allowPublic   bool
 	dryRun        bool
 	jobs          int
 	report        string
@@ -42,6 +45,11 @@ verified, and no tag moves before every blob and manifest is at the target. Then
 referrers is read back and compared. An import that failed can be run again, and continues; one that is
 complete changes nothing when run again.
 
+Before the first byte is written, everything is looked for that would make the import fail, and listed with what to
+do about it (exit code 11). For Harbor that is: the login, read-only mode, projects that are missing, the right to
+push, public projects for private images, quotas, immutable tags and what Harbor does not take. What the account may
+not see is reported as not checked. --dry-run shows the same list, and writes nothing.
+
 Images go to the destination that the bundle records for them, below PREFIX. --map gives images, by their source,
 another path; PREFIX is not applied to those. For registries that allow no deeper paths, --flatten makes one
 element of what comes below PREFIX: each / becomes --, and two or more dashes in a row become one more, so that
@@ -56,6 +64,9 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 
   # See what would be pushed, and which tags would move
   airgap import python.tar harbor.example.com/mirror --key airgap.pub --dry-run
+
+  # Into Harbor, and create the projects that it does not have yet, private, of at most 500 GB each
+  airgap import python.tar harbor.example.com/mirror --key airgap.pub --create-projects --project-quota 500GB
 
   # Some of the images, under other names
   airgap import monday.tar harbor.example.com --key airgap.pub \
@@ -79,6 +90,9 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
 	f.BoolVar(&flags.flatten, "flatten", false, "make one path element of each path below PREFIX: acme/app becomes acme--app")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
+	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
+	f.BoolVar(&flags.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
+	flags.projectFlags.add(f)
 	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
 	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
 	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
@@ -88,11 +102,17 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 }
 
 func (f *importFlags) options(destination string) (importer.Options, error) {
-	o := importer.Options{Only: f.only, Flatten: f.flatten, DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, Jobs: f.jobs}
+	o := importer.Options{
+		Only: f.only, Flatten: f.flatten, DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, NoOverwrite: f.noOverwrite,
+		AllowPublic: f.allowPublic, Jobs: f.jobs,
+	}
 	if f.jobs < 1 {
 		return o, usagef("--jobs must be at least 1")
 	}
-	var err error
+	err := f.projectFlags.apply(&o)
+	if err != nil {
+		return o, err
+	}
 	if o.Destination, err = importer.ParseDestination(destination); err != nil {
 		return o, usageError{err}
 	}
@@ -122,6 +142,9 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	a.say("signed by %s", from.checked.Key().Fingerprint())
+	if options.Harbor, err = findHarbor(ctx, client, options); err != nil {
+		return err
+	}
 	var report *importer.Report
 	err = a.withProgress(func(o bundle.Observer) (err error) {
 		options.Observer = o
@@ -146,6 +169,7 @@ func (f *importFlags) showImport(a *app, r *importer.Report, failed bool) error 
 			return err
 		}
 	}
+	showFindings(a, r)
 	if f.json {
 		return a.printJSON(r)
 	}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+
+	"airgap/bundle/volume"
+	"airgap/export/registry"
+	importer "airgap/import"
+	"airgap/import/harbor"
+)
+
+// projectFlags are the flags of import about the projects that it creates in Harbor.
+type projectFlags struct {
+	create bool
+	public bool
+	quota  string
+}
+
+func (p *projectFlags) add(f *pflag.FlagSet) {
+	f.BoolVar(&p.create, "create-projects", false, "create projects that Harbor does not have, private ones")
+	f.BoolVar(&p.public, "project-public", false, "create public projects, from which anybody can pull")
+	f.StringVar(&p.quota, "project-quota", "", "`SIZE` that a created project may have, as in 500GB, or unlimited (default: what Harbor gives to all)")
+}
+
+// apply reads the flags into o.
+func (p *projectFlags) apply(o *importer.Options) (err error) {
+	o.CreateProjects, o.ProjectPublic = p.create, p.public
+	if !p.create && (p.public || p.quota != "") {
+		return usagef("--project-public and --project-quota are about what --create-projects creates, which is not given")
+	}
+	switch p.quota {
+	case "":
+	case "unlimited":
+		o.ProjectQuota = harbor.Unlimited
+	default:
+		if o.ProjectQuota, err = volume.ParseSize(p.quota); err != nil {
+			return usagef("--project-quota: %q is no size; a number with a unit is expected, as in 500GB or 500GiB, or unlimited", p.quota)
+		}
+	}
+	return nil
+}
+
+// findHarbor returns the API of the target; nil where it is another registry.
+func findHarbor(ctx context.Context, client *registry.Client, o importer.Options) (*harbor.Client, error) {
+	found, err := harbor.Find(ctx, client, o.Destination.Registry)
+	if err == nil && found == nil && o.CreateProjects {
+		return nil, usagef("--create-projects is for Harbor, and %s is another registry: leave it out", o.Destination.Registry.Name())
+	}
+	return found, err
+}
+
+// showFindings prints what the preflight found that is neither a warning nor an error, which are shown as they come.
+func showFindings(a *app, r *importer.Report) {
+	var notes []importer.Finding
+	for _, found := range r.Findings {
+		if found.Level == importer.LevelNote {
+			notes = append(notes, found)
+		}
+	}
+	for _, text := range importer.FindingLines(notes) {
+		a.say("%s", text)
+	}
+	for _, project := range r.Projects {
+		if project.Status == importer.StatusCreated {
+			a.say("created the project %s", project.Project)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package importer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"airgap/bundle"
+)
+
+// ErrPreflight: something at the target would make the import fail. It was found before anything was written.
+var ErrPreflight = errors.New("the preflight found something in the way")
+
+// Level says what a finding means for the import.
+type Level string
+
+// The values of Level.
+const (
+	LevelBlocks    Level = "blocks"    // the import would fail, and is not begun
+	LevelWarning   Level = "warning"   // it can succeed, and somebody should know
+	LevelUnchecked Level = "unchecked" // this account may not see it: it may be fine, or block
+	LevelNote      Level = "note"
+)
+
+var levels = []Level{LevelBlocks, LevelWarning, LevelUnchecked, LevelNote}
+
+// Check is what a finding is about.
+type Check string
+
+// The values of Check.
+const (
+	CheckTarget     Check = "target"          // what it is
+	CheckLogin      Check = "login"           // whether it takes the account
+	CheckReadOnly   Check = "read-only"       // whether anybody can write
+	CheckClock      Check = "clock"           // whether it has the same time
+	CheckVersion    Check = "version"         // what its version means for signatures
+	CheckRepository Check = "repository"      // whether it takes a repository of that name
+	CheckProject    Check = "project"         // whether it exists, or can be created
+	CheckSettings   Check = "settings"        // of a project
+	CheckPush       Check = "push"            // the right to
+	CheckProxyCache Check = "proxy-cache"     // a project that nobody can push to
+	CheckVisibility Check = "visibility"      // private images in a public project
+	CheckPullPolicy Check = "pull-policy"     // what a project hides after it was pushed
+	CheckQuota      Check = "quota"           // of a project
+	CheckManifest   Check = "manifest"        // one that the target refuses for good
+	CheckImmutable  Check = "immutable-tag"   // one that would move
+	CheckOverwrite  Check = "overwrite"       // a tag that would move, with Options.NoOverwrite
+	CheckGC         Check = "garbage-collect" // what may be deleted during the import
+	CheckReferrers  Check = "referrers"       // how the target lists them
+)
+
+var checks = []Check{
+	CheckTarget, CheckLogin, CheckReadOnly, CheckClock, CheckVersion, CheckRepository, CheckProject, CheckSettings, CheckPush,
+	CheckProxyCache, CheckVisibility, CheckPullPolicy, CheckQuota, CheckManifest, CheckImmutable, CheckOverwrite, CheckGC, CheckReferrers,
+}
+
+// Finding is something that the preflight found out about the target.
+type Finding struct {
+	Check   Check  `json:"check"`
+	Subject string `json:"subject"` // what it is about: the target, "project x", an image, a tag
+	Level   Level  `json:"level"`
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"` // what to do about it
+}
+
+// compareFindings orders findings: what blocks comes first, then as things are checked.
+func compareFindings(a, b Finding) int {
+	return cmp.Or(
+		cmp.Compare(slices.Index(levels, a.Level), slices.Index(levels, b.Level)),
+		cmp.Compare(slices.Index(checks, a.Check), slices.Index(checks, b.Check)),
+		cmp.Compare(a.Message, b.Message), cmp.Compare(a.Remedy, b.Remedy), cmp.Compare(a.Subject, b.Subject),
+	)
+}
+
+// maxFindings bounds how many findings of one check and level are kept: nobody reads more, and a bundle may have a
+// million tags.
+const maxFindings = 1000
+
+// findings is the list as it grows. It is safe for concurrent use.
+type findings struct {
+	mu    sync.Mutex
+	list  []Finding
+	seen  map[Finding]bool
+	count map[findingKind]int // also of what is not in the list
+}
+
+type findingKind struct {
+	check Check
+	level Level
+}
+
+// add adds what was not found before.
+func (f *findings) add(found Finding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == nil {
+		f.seen, f.count = map[Finding]bool{}, map[findingKind]int{}
+	}
+	if f.seen[found] {
+		return
+	}
+	of := findingKind{found.Check, found.Level}
+	f.count[of]++
+	if f.count[of] <= maxFindings {
+		f.seen[found], f.list = true, append(f.list, found)
+	}
+}
+
+// all returns the findings in their order.
+func (f *findings) all() []Finding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := slices.Clone(f.list)
+	for of, n := range f.count {
+		if more := n - maxFindings; more > 0 {
+			list = append(list, Finding{Check: of.check, Level: of.level, Message: fmt.Sprintf("there are %d more findings of this kind", more)})
+		}
+	}
+	slices.SortFunc(list, compareFindings)
+	return list
+}
+
+// ofLevel returns those of the given levels.
+func ofLevel(list []Finding, levels ...Level) []Finding {
+	return slices.DeleteFunc(slices.Clone(list), func(f Finding) bool { return !slices.Contains(levels, f.Level) })
+}
+
+// maxSubjects is how many subjects one line names.
+const maxSubjects = 5
+
+// FindingLines returns the findings as lines for people, those that differ in nothing but their subjects in one.
+func FindingLines(list []Finding) []string {
+	var lines []string
+	sorted := slices.SortedFunc(slices.Values(list), compareFindings)
+	for run := range slicesBy(sorted, func(a, b Finding) bool { a.Subject = b.Subject; return a == b }) {
+		lines = append(lines, line(run))
+	}
+	return lines
+}
+
+func line(run []Finding) string {
+	var subjects []string
+	for _, f := range run[:min(len(run), maxSubjects)] {
+		if f.Subject != "" {
+			subjects = append(subjects, f.Subject)
+		}
+	}
+	var b strings.Builder
+	b.WriteString(strings.Join(subjects, ", "))
+	if left := len(run) - maxSubjects; left > 0 {
+		fmt.Fprintf(&b, " and %d more", left)
+	}
+	if b.Len() > 0 {
+		b.WriteString(": ")
+	}
+	if run[0].Level == LevelUnchecked {
+		b.WriteString("not checked: ")
+	}
+	b.WriteString(run[0].Message)
+	if run[0].Remedy != "" {
+		b.WriteString("; " + run[0].Remedy)
+	}
+	return b.String()
+}
+
+// blocking returns an error that lists what blocks, or nil.
+func blocking(list []Finding) error {
+	var problems bundle.Problems
+	lines := FindingLines(ofLevel(list, LevelBlocks))
+	for _, text := range lines {
+		problems.Add(errors.New(text))
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w:\n%w", ErrPreflight, problems.Err())
+}
+
+// bytesText returns a number of bytes for people, and whole: a quota may lack one byte.
+func bytesText(n int64) string {
+	const mebibyte = 1 << 20
+	if n < mebibyte {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%d bytes (%.1f MiB)", n, float64(n)/mebibyte)
+}

@@ -1,0 +1,793 @@
+package importer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+	"airgap/export/registry/registrytest"
+	importer "airgap/import"
+	"airgap/import/harbor"
+	"airgap/import/harbor/harbortest"
+)
+
+// atHarbor is a bundle and the Harbor that it goes to.
+type atHarbor struct {
+	*acme
+	t     *testing.T
+	s     *harbortest.Server
+	path  string // of the bundle
+	warns []string
+}
+
+func newAtHarbor(t *testing.T, opts ...harbortest.Option) *atHarbor {
+	return &atHarbor{acme: newAcme(t), t: t, s: harbortest.New(t, opts...)}
+}
+
+// Phase, Add, Item and Warn make it an observer.
+func (*atHarbor) Phase(string, int64) {}
+func (*atHarbor) Add(int64)           {}
+func (*atHarbor) Item(string)         {}
+func (h *atHarbor) Warn(text string)  { h.warns = append(h.warns, text) }
+
+// run imports into PREFIX as who.
+func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*importer.Options)) (*importer.Report, error) {
+	h.t.Helper()
+	var keychain authn.Keychain
+	if who.Name != "" {
+		keychain = who.Keychain()
+	}
+	c := registry.New(registry.Config{
+		Keychain: keychain,
+		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
+		Retry:    registry.RetryPolicy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+	})
+	h.t.Cleanup(c.CloseIdleConnections)
+	d, err := importer.ParseDestination(h.s.Host() + "/" + prefix)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	o := importer.Options{Destination: d, TempDir: h.t.TempDir(), Observer: h}
+	if o.Harbor, err = harbor.Find(h.t.Context(), c, d.Registry); err != nil || o.Harbor == nil {
+		h.t.Fatal("no Harbor was found: ", err)
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	if h.path == "" {
+		h.path = h.file()
+	}
+	h.warns = nil
+	return importer.Run(h.t.Context(), open(h.t, h.path), c, o)
+}
+
+// content is everything that an import could change.
+func (h *atHarbor) content() map[string]any {
+	all := map[string]any{"projects": h.s.Projects(), "repositories": h.s.Repositories(), "uploads": h.s.Uploads()}
+	for _, project := range h.s.Projects() {
+		all["used by "+project] = h.s.Used(project)
+		all["settings of "+project] = h.s.Project(project)
+	}
+	for _, repo := range h.s.Repositories() {
+		all["tags of "+repo], all["artifacts of "+repo] = h.s.Tags(repo), h.s.Artifacts(repo)
+	}
+	return all
+}
+
+// refused runs an import that must be stopped by the preflight with nothing written.
+func (h *atHarbor) refused(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *importer.Report {
+	h.t.Helper()
+	before := h.content()
+	report, err := h.run(who, prefix, changes...)
+	if !errors.Is(err, importer.ErrPreflight) || report.Complete || report.Changed {
+		h.t.Fatalf("complete %t, changed %t, %v", report.Complete, report.Changed, err)
+	}
+	if after := h.content(); !reflect.DeepEqual(before, after) {
+		h.t.Errorf("something was written:\n%v\n%v", before, after)
+	}
+	for _, f := range report.Findings {
+		if f.Level != importer.LevelBlocks {
+			continue
+		}
+		if f.Remedy == "" || !strings.Contains(err.Error(), f.Message) || !strings.Contains(err.Error(), f.Remedy) {
+			h.t.Errorf("without remedy, or not in the error: %+v\n%v", f, err)
+		}
+	}
+	return report
+}
+
+func (h *atHarbor) works(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *importer.Report {
+	h.t.Helper()
+	report, err := h.run(who, prefix, changes...)
+	if err != nil || !report.Complete {
+		h.t.Fatal(err)
+	}
+	return report
+}
+
+// expectFinding looks for a finding by what is given of it.
+func expectFinding(t *testing.T, r *importer.Report, level importer.Level, check importer.Check, subject, text string) {
+	t.Helper()
+	for _, f := range r.Findings {
+		if f.Level == level && f.Check == check && f.Subject == subject && strings.Contains(f.Message+"; "+f.Remedy, text) {
+			return
+		}
+	}
+	t.Errorf("no finding %s, %s, %q with %q in\n%s", level, check, subject, text, strings.Join(importer.FindingLines(r.Findings), "\n"))
+}
+
+func expectNone(t *testing.T, r *importer.Report, level importer.Level, check importer.Check) {
+	t.Helper()
+	for _, f := range r.Findings {
+		if f.Level == level && f.Check == check {
+			t.Errorf("found %+v", f)
+		}
+	}
+}
+
+func (h *atHarbor) private() { h.images[0].Root.Private = true }
+
+func createProjects(o *importer.Options) { o.CreateProjects = true }
+
+// TestPreflightBlocks: what Harbor would refuse is found, and nothing is written.
+func TestPreflightBlocks(t *testing.T) {
+	type blocked struct {
+		check         importer.Check
+		subject, text string // HOST in a subject is the target
+	}
+	lab := harbortest.Project{Name: "lab"}
+	for label, test := range map[string]struct {
+		project harbortest.Project
+		prefix  string // "lab" if empty
+		before  func(h *atHarbor) harbortest.Account
+		change  func(*importer.Options)
+		want    blocked
+	}{
+		"wrong password": {
+			before: func(h *atHarbor) harbortest.Account {
+				robot := h.s.AddRobot("lab", "imp", harbortest.Push)
+				return harbortest.Account{Name: robot.Name, Secret: "secret-wrong"}
+			},
+			want: blocked{importer.CheckLogin, "HOST", "airgap login"},
+		},
+		"no account": {
+			before: func(*atHarbor) harbortest.Account { return harbortest.Account{} },
+			want:   blocked{importer.CheckLogin, "HOST", "none were given"},
+		},
+		"read-only": {
+			before: func(h *atHarbor) harbortest.Account {
+				h.s.Change(func(set *harbortest.Settings) { set.ReadOnly = true })
+				return harbortest.Admin
+			},
+			want: blocked{importer.CheckReadOnly, "HOST", "Repository Read Only"},
+		},
+		"missing project": {prefix: "absent", want: blocked{importer.CheckProject, "project absent", "--create-projects"}},
+		"missing project that the robot may not create": {
+			prefix: "absent", change: createProjects,
+			before: func(h *atHarbor) harbortest.Account { return h.s.AddRobot("lab", "imp", harbortest.Push) },
+			want:   blocked{importer.CheckProject, "project absent", "system permission Project: Create"},
+		},
+		"missing project that the person may not create": {
+			prefix: "absent", change: createProjects,
+			before: func(h *atHarbor) harbortest.Account {
+				h.s.Change(func(set *harbortest.Settings) { set.ProjectCreation = "adminonly" })
+				return h.s.AddUser("ada")
+			},
+			want: blocked{importer.CheckProject, "project absent", "Project Creation"},
+		},
+		"project that later versions do not tell of": {
+			prefix: "other",
+			before: func(h *atHarbor) harbortest.Account {
+				h.s.Change(func(set *harbortest.Settings) { set.HeadForMembers = true })
+				h.s.AddProject(harbortest.Project{Name: "other"})
+				return h.s.AddRobot("lab", "imp", harbortest.Push)
+			},
+			want: blocked{importer.CheckProject, "project other", "no rights in it"},
+		},
+		"name that no project can have": {prefix: "a__b", want: blocked{importer.CheckProject, "project a__b", "--map"}},
+		"repository in no project": {
+			change: func(o *importer.Options) { o.Map = []importer.Mapping{mapping(t, "docker.io/acme/tool=tool")} },
+			want:   blocked{importer.CheckRepository, "HOST/tool", "PROJECT"},
+		},
+		"robot that may not push": {
+			before: func(h *atHarbor) harbortest.Account { return h.s.AddRobot("lab", "imp", harbortest.Pull) },
+			want:   blocked{importer.CheckPush, "project lab", "Repository: Push"},
+		},
+		"person who is no member": {
+			before: func(h *atHarbor) harbortest.Account { return h.s.AddUser("ada") },
+			want:   blocked{importer.CheckPush, "project lab", "Developer"},
+		},
+		"proxy cache": {project: harbortest.Project{Name: "lab", ProxyCache: true}, want: blocked{importer.CheckProxyCache, "project lab", "another project"}},
+		"private images in a public project": {
+			project: harbortest.Project{Name: "lab", Public: true},
+			before:  func(h *atHarbor) harbortest.Account { h.private(); return harbortest.Admin },
+			want:    blocked{importer.CheckVisibility, "project lab", "docker.io/acme/app:1"},
+		},
+		"private images in a public project that cannot be looked at": {
+			project: harbortest.Project{Name: "lab", Public: true},
+			before: func(h *atHarbor) harbortest.Account {
+				h.private()
+				h.s.Inject(hideProject("lab"))
+				return h.s.AddRobot("lab", "imp", harbortest.Push)
+			},
+			want: blocked{importer.CheckVisibility, "project lab", "--allow-public"},
+		},
+		"private images in a public project to be": {
+			prefix: "new", change: func(o *importer.Options) { o.CreateProjects, o.ProjectPublic = true, true },
+			before: func(h *atHarbor) harbortest.Account { h.private(); return harbortest.Admin },
+			want:   blocked{importer.CheckVisibility, "project new", "docker.io/acme/app:1"},
+		},
+		"quota": {project: harbortest.Project{Name: "lab", Quota: 1 << 20}, want: blocked{importer.CheckQuota, "project lab", "Project Quotas"}},
+		"quota of a project to be": {
+			prefix: "new", change: func(o *importer.Options) { o.CreateProjects, o.ProjectQuota = true, 1<<20 },
+			want: blocked{importer.CheckQuota, "project new", "--project-quota"},
+		},
+		"immutable tag": {
+			project: harbortest.Project{Name: "lab", Rules: []harbortest.Rule{{Tag: "2*", Repository: "acme/**"}}},
+			before:  func(h *atHarbor) harbortest.Account { h.old("lab/acme/tool", "2"); return harbortest.Admin },
+			want:    blocked{importer.CheckImmutable, "HOST/lab/acme/tool:2", "Tag Immutability"},
+		},
+		"no overwriting": {
+			before: func(h *atHarbor) harbortest.Account { h.old("lab/acme/tool", "2"); return harbortest.Admin },
+			change: func(o *importer.Options) { o.NoOverwrite = true },
+			want:   blocked{importer.CheckOverwrite, "HOST/lab/acme/tool:2", "--no-overwrite"},
+		},
+		"index that lists a digest twice": {
+			before: func(h *atHarbor) harbortest.Account {
+				twice := h.manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{h.tool, h.tool}})
+				h.root("docker.io/acme/twice:1", "acme/twice", "1", twice)
+				return harbortest.Admin
+			},
+			want: blocked{importer.CheckManifest, "", "--only"},
+		},
+	} {
+		t.Run(label, func(t *testing.T) {
+			h := newAtHarbor(t)
+			project := lab
+			if test.project.Name != "" {
+				project = test.project
+			}
+			h.s.AddProject(project)
+			who, prefix, change := harbortest.Admin, test.prefix, test.change
+			if test.before != nil {
+				who = test.before(h)
+			}
+			if prefix == "" {
+				prefix = "lab"
+			}
+			if change == nil {
+				change = func(*importer.Options) {}
+			}
+			report := h.refused(who, prefix, change)
+			blocks := 0
+			for _, f := range report.Findings {
+				if f.Level != importer.LevelBlocks {
+					continue
+				}
+				blocks++
+				if want := strings.Replace(test.want.subject, "HOST", h.s.Host(), 1); f.Check != test.want.check ||
+					!strings.Contains(f.Subject, want) || !strings.Contains(f.Message+f.Remedy, test.want.text) {
+					t.Errorf("got %+v, want %+v", f, test.want)
+				}
+			}
+			if blocks != 1 {
+				t.Errorf("%d findings block, want 1:\n%s", blocks, strings.Join(importer.FindingLines(report.Findings), "\n"))
+			}
+			h.refused(who, prefix, change, func(o *importer.Options) { o.DryRun = true })
+		})
+	}
+}
+
+// hideProject keeps a project's settings from an account that does not have the permission for them.
+func hideProject(project string) registrytest.Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if r.URL.Path != "/api/v2.0/projects/"+project {
+			return false
+		}
+		return registrytest.Code(http.StatusForbidden, "FORBIDDEN", "forbidden")(w, r, next)
+	}
+}
+
+func mapping(t *testing.T, text string) importer.Mapping {
+	t.Helper()
+	m, err := importer.ParseMapping(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// old puts another image under a tag.
+func (h *atHarbor) old(repo, tag string) bundle.Digest {
+	h.t.Helper()
+	config := h.s.AddBlob(repo, configType, []byte(`{"os":"old"}`))
+	content := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`,
+		bundle.MediaTypeOCIManifest, config.MediaType, config.Digest, config.Size)
+	return h.s.AddManifest(repo, tag, bundle.MediaTypeOCIManifest, content).Digest
+}
+
+// TestPreflightFindsEverythingAtOnce: problems of different kinds, of both stages, are in one list, always in one order.
+func TestPreflightFindsEverythingAtOnce(t *testing.T) {
+	h := newAtHarbor(t)
+	h.private()
+	h.root("docker.io/more/small:1", "small/tool", "1", h.tool)
+	h.root("docker.io/more/immutable:1", "fixed/tool", "1", h.tool)
+	h.s.AddProject(harbortest.Project{Name: "acme", Public: true})
+	h.s.AddProject(harbortest.Project{Name: "small", Quota: 1000})
+	h.s.AddProject(harbortest.Project{Name: "fixed", Rules: []harbortest.Rule{{}}})
+	h.old("fixed/tool", "1")
+	first := h.refused(harbortest.Admin, "")
+	expectFinding(t, first, importer.LevelBlocks, importer.CheckProject, "project other", "no such project")
+	expectFinding(t, first, importer.LevelBlocks, importer.CheckVisibility, "project acme", "it is public")
+	expectFinding(t, first, importer.LevelBlocks, importer.CheckQuota, "project small", "has 1000 bytes left")
+	expectFinding(t, first, importer.LevelBlocks, importer.CheckImmutable, h.s.Host()+"/fixed/tool:1", "it is immutable")
+	for range 3 {
+		if again := h.refused(harbortest.Admin, ""); !reflect.DeepEqual(withoutHost(first), withoutHost(again)) {
+			t.Errorf("another order:\n%v\n%v", first.Findings, again.Findings)
+		}
+	}
+}
+
+func withoutHost(r *importer.Report) []importer.Finding {
+	return slices.DeleteFunc(slices.Clone(r.Findings), func(f importer.Finding) bool { return f.Check == importer.CheckClock })
+}
+
+// TestQuotaIsCountedAsHarborCounts: what fits to the byte is imported, and one byte less is refused beforehand; what is
+// there, in whichever repository, counts for nothing.
+func TestQuotaIsCountedAsHarborCounts(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab"})
+	h.works(harbortest.Admin, "lab")
+	used := h.s.Used("lab")
+	for name, quota := range map[string]int64{"too-small": used - 1, "enough": used} {
+		h.s.AddProject(harbortest.Project{Name: name, Quota: quota})
+	}
+	report := h.refused(harbortest.Admin, "too-small")
+	expectFinding(t, report, importer.LevelBlocks, importer.CheckQuota, "project too-small", fmt.Sprintf("adds %d bytes", used))
+	h.works(harbortest.Admin, "enough")
+	if got := h.s.Used("enough"); got != used {
+		t.Errorf("%d bytes are used, want %d", got, used)
+	}
+	h.works(harbortest.Admin, "enough") // nothing is added
+	// The shared layer is in one repository of the project, and needed in others.
+	h.s.AddProject(harbortest.Project{Name: "partly", Quota: used})
+	h.s.AddBlob("partly/acme/tool", layerType, h.blobs[h.shared.Digest])
+	h.works(harbortest.Admin, "partly")
+}
+
+// TestQuotaKnowsTheOtherRepositories: what the project has in a repository to which nothing goes counts already, if the
+// account may look there.
+func TestQuotaKnowsTheOtherRepositories(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab"})
+	h.works(harbortest.Admin, "lab")
+	used := h.s.Used("lab")
+	for label, test := range map[string]struct {
+		rights []harbortest.Right
+		spare  int64
+		words  string // "": it works
+	}{
+		"may look":           {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListRepositories}, 0, ""},
+		"may look, too much": {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListRepositories}, -1, fmt.Sprintf("adds %d bytes", used-h.large.Size-h.tool.Size)},
+		"may not look":       {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota}, 0, fmt.Sprintf("adds up to %d bytes", used)},
+	} {
+		project := "p" + strconv.Itoa(len(label))
+		h.s.AddProject(harbortest.Project{Name: project, Quota: used + test.spare})
+		h.s.AddBlob(project+"/unrelated/app", layerType, h.blobs[h.large.Digest])
+		h.s.AddManifest(project+"/unrelated/app", "", h.tool.MediaType, h.blobs[h.tool.Digest])
+		robot := h.s.AddRobot(project, "imp", test.rights...)
+		if test.words == "" {
+			h.works(robot, project)
+			if h.s.Used(project) != used {
+				t.Errorf("%s: %d bytes are used, want %d", label, h.s.Used(project), used)
+			}
+			continue
+		}
+		expectFinding(t, h.refused(robot, project), importer.LevelBlocks, importer.CheckQuota, "project "+project, test.words)
+	}
+}
+
+// TestRobotWithFewRights: what a robot may not see is not checked, is said so, and the import works.
+func TestRobotWithFewRights(t *testing.T) {
+	h := newAtHarbor(t)
+	h.private()
+	h.s.AddProject(harbortest.Project{Name: "lab", Rules: []harbortest.Rule{{Tag: "never"}}})
+	robot := h.s.AddRobot("lab", "imp", harbortest.Push)
+	report := h.works(robot, "lab")
+	expectFinding(t, report, importer.LevelUnchecked, importer.CheckQuota, "project lab", "Quota: Read")
+	expectFinding(t, report, importer.LevelUnchecked, importer.CheckSettings, "project lab", "Project: Read")
+	expectFinding(t, report, importer.LevelUnchecked, importer.CheckGC, h.s.Host(), "Garbage Collection: Read")
+	for _, check := range []importer.Check{importer.CheckVisibility, importer.CheckImmutable, importer.CheckPush} {
+		expectNone(t, report, importer.LevelUnchecked, check) // strangers are refused, no tag moves, and the token tells
+	}
+	if warned := strings.Join(h.warns, "\n"); strings.Count(warned, "not checked") != 3 {
+		t.Errorf("warnings:\n%s", warned)
+	}
+	h.old("lab/acme/tool", "2")
+	report = h.works(robot, "lab")
+	expectFinding(t, report, importer.LevelUnchecked, importer.CheckImmutable, "project lab", "Tag Immutability: List")
+
+	h.s.AddMember("lab", robot, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListImmutableRules)
+	h.s.AddMember(harbortest.TheSystem, robot, harbortest.ReadGC)
+	report = h.works(robot, "lab")
+	for _, f := range report.Findings {
+		if f.Level == importer.LevelUnchecked {
+			t.Errorf("not checked, with all rights: %+v", f)
+		}
+	}
+}
+
+// TestPreflightAllows: what only looks like a problem is none.
+func TestPreflightAllows(t *testing.T) {
+	h := newAtHarbor(t)
+	h.private()
+	h.s.AddProject(harbortest.Project{Name: "lab", Public: true, Rules: []harbortest.Rule{{}, {Tag: "gone", Disabled: true}}})
+	noOverwrite := func(o *importer.Options) { o.AllowPublic, o.NoOverwrite = true, true }
+	report := h.works(harbortest.Admin, "lab", noOverwrite)
+	expectFinding(t, report, importer.LevelNote, importer.CheckTarget, h.s.Host(), "Harbor v2.14.4")
+	expectFinding(t, report, importer.LevelNote, importer.CheckReferrers, h.s.Host(), "acknowledges subjects")
+	report = h.works(harbortest.Admin, "lab", noOverwrite) // immutable tags that are right, and referrers and all
+	if report.Changed {
+		t.Error("something was written")
+	}
+}
+
+// TestPreflightWarns: what the import survives is said.
+func TestPreflightWarns(t *testing.T) {
+	type warned struct {
+		check importer.Check
+		text  string
+	}
+	for label, test := range map[string]struct {
+		settings func(*harbortest.Settings)
+		project  harbortest.Project
+		ahead    time.Duration
+		level    importer.Level
+		want     warned
+	}{
+		"clock":        {ahead: time.Hour, want: warned{importer.CheckClock, "ahead of"}},
+		"clock behind": {ahead: -6 * time.Minute, want: warned{importer.CheckClock, "behind"}},
+		"before 2.8": {
+			settings: func(s *harbortest.Settings) { s.Version = "v2.7.4" },
+			want:     warned{importer.CheckVersion, "before 2.8"},
+		},
+		"before 2.15": {level: importer.LevelNote, want: warned{importer.CheckVersion, "before 2.15"}},
+		"before 2.9": {
+			settings: func(s *harbortest.Settings) { s.Version = "v2.8.6" },
+			level:    importer.LevelNote, want: warned{importer.CheckReferrers, "does not acknowledge"},
+		},
+		"no version": {
+			settings: func(s *harbortest.Settings) { s.Version = "dev" },
+			level:    importer.LevelNote, want: warned{importer.CheckReferrers, "shows when something is there"},
+		},
+		"vulnerable": {project: harbortest.Project{PreventVulnerable: true, Severity: "high"}, want: warned{importer.CheckPullPolicy, "high"}},
+		"garbage": {
+			settings: func(s *harbortest.Settings) { s.GC = harbortest.GC{Type: "Daily", Cron: "0 0 0 * * *"} },
+			level:    importer.LevelNote, want: warned{importer.CheckGC, "Daily 0 0 0 * * *"},
+		},
+		"untagged garbage": {
+			settings: func(s *harbortest.Settings) {
+				s.GC = harbortest.GC{Type: "Hourly", Cron: "0 0 * * * *", DeleteUntagged: true, Next: time.Unix(1_700_000_000, 0)}
+			},
+			want: warned{importer.CheckGC, "next at 2023-11-14T22:13:20Z"},
+		},
+	} {
+		t.Run(label, func(t *testing.T) {
+			h := newAtHarbor(t)
+			project := test.project
+			project.Name = "lab"
+			h.s.AddProject(project)
+			if test.settings != nil {
+				h.s.Change(test.settings)
+			}
+			h.s.Advance(test.ahead)
+			report := h.works(harbortest.Admin, "lab")
+			level := test.level
+			if level == "" {
+				level = importer.LevelWarning
+			}
+			i := slices.IndexFunc(report.Findings, func(f importer.Finding) bool {
+				return f.Level == level && f.Check == test.want.check && strings.Contains(f.Message, test.want.text)
+			})
+			if i < 0 {
+				t.Fatalf("not found: %+v in\n%+v", test.want, report.Findings)
+			}
+			said := slices.ContainsFunc(h.warns, func(w string) bool { return strings.Contains(w, report.Findings[i].Message) })
+			if said != (level == importer.LevelWarning) {
+				t.Errorf("said as a warning: %t, %q", said, h.warns)
+			}
+		})
+	}
+}
+
+// TestContentTrustIsFound before it hides anything.
+func TestContentTrustIsFound(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab", ContentTrust: true, ContentTrustNotary: true})
+	report, err := h.run(harbortest.Admin, "lab", func(o *importer.Options) { o.DryRun = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectFinding(t, report, importer.LevelWarning, importer.CheckPullPolicy, "project lab", "signatures of cosign")
+	expectFinding(t, report, importer.LevelWarning, importer.CheckPullPolicy, "project lab", "signatures of Notary")
+	if len(h.s.Repositories()) > 0 {
+		t.Error("a dry run wrote something")
+	}
+}
+
+func TestCreateProjects(t *testing.T) {
+	h := newAtHarbor(t)
+	before := h.content()
+	report, err := h.run(harbortest.Admin, "", createProjects, func(o *importer.Options) { o.DryRun = true })
+	planned := []importer.ProjectRow{{Project: "acme", Status: importer.StatusPlanned}, {Project: "other", Status: importer.StatusPlanned}}
+	if err != nil || !reflect.DeepEqual(report.Projects, planned) || !reflect.DeepEqual(before, h.content()) {
+		t.Fatalf("%v, %+v", err, report.Projects)
+	}
+	expectFinding(t, report, importer.LevelNote, importer.CheckProject, "project acme", "will be created, private")
+	report = h.works(harbortest.Admin, "", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
+	for i, name := range []string{"acme", "other"} {
+		if got := h.s.Project(name); got.Public || got.Quota != 50<<20 {
+			t.Errorf("%+v", got)
+		}
+		if want := (importer.ProjectRow{Project: name, Quota: 50 << 20, Status: importer.StatusCreated}); report.Projects[i] != want {
+			t.Errorf("%+v", report.Projects[i])
+		}
+	}
+	if !report.Changed || h.s.Tags("acme/tool")["2"] != h.tool.Digest {
+		t.Errorf("changed %t, %v", report.Changed, h.s.Tags("acme/tool"))
+	}
+	report = h.works(harbortest.Admin, "public", createProjects, func(o *importer.Options) { o.ProjectPublic = true })
+	if !h.s.Project("public").Public || !report.Projects[0].Public {
+		t.Errorf("%+v", h.s.Project("public"))
+	}
+}
+
+// race creates a project by somebody else's hand when the import is about to.
+func (h *atHarbor) race(settings harbortest.Project) {
+	h.s.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		created := slices.Contains(h.s.Projects(), settings.Name)
+		// The first POST is the question whether projects may be created.
+		if r.Method == http.MethodPost && r.URL.Path == "/api/v2.0/projects" && h.s.Count("POST", "/api/v2.0/projects") > 1 && !created {
+			h.s.AddProject(settings)
+		}
+		return false
+	})
+}
+
+// TestCreateProjectsRace: a project that somebody else has made meanwhile is as good, and is looked at.
+func TestCreateProjectsRace(t *testing.T) {
+	h := newAtHarbor(t)
+	h.race(harbortest.Project{Name: "new"})
+	report := h.works(harbortest.Admin, "new", createProjects)
+	if report.Projects[0].Status != importer.StatusPresent {
+		t.Errorf("%+v", report.Projects)
+	}
+	for label, settings := range map[string]harbortest.Project{
+		"it is public": {Name: "new", Public: true}, "its quota has 1000 bytes left": {Name: "new", Quota: 1000}, "proxy cache": {Name: "new", ProxyCache: true},
+	} {
+		h := newAtHarbor(t)
+		h.private()
+		h.race(settings)
+		report, err := h.run(harbortest.Admin, "new", createProjects)
+		if err == nil || !strings.Contains(err.Error(), label) || len(h.s.Repositories()) > 0 || h.s.Used("new") > 0 || report.Complete {
+			t.Errorf("%s: %v", label, err)
+		}
+	}
+}
+
+// TestRobotThatMayCreateAndNotPush is warned before, and stopped when it is known, before anything is pushed.
+func TestRobotThatMayCreateAndNotPush(t *testing.T) {
+	h := newAtHarbor(t)
+	robot := h.s.AddSystemRobot("maker", map[string][]harbortest.Right{harbortest.TheSystem: {harbortest.CreateProject}})
+	report, err := h.run(robot, "new", createProjects)
+	if !errors.Is(err, registry.ErrForbidden) || errors.Is(err, importer.ErrPreflight) {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"created and are empty: new", "may not push", "Repository: Push"} {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%q is not in: %v", text, err)
+		}
+	}
+	expectFinding(t, report, importer.LevelWarning, importer.CheckPush, "project new", "becomes no member")
+	if len(h.warns) == 0 || report.Projects[0].Status != importer.StatusCreated || !report.Changed || len(h.s.Repositories()) > 0 || h.s.Uploads() > 0 || h.s.Used("new") > 0 {
+		t.Errorf("%q, %+v, %v", h.warns, report.Projects, h.s.Repositories())
+	}
+
+	both := h.s.AddSystemRobot("both", map[string][]harbortest.Right{
+		harbortest.TheSystem: {harbortest.CreateProject}, harbortest.AllProjects: {harbortest.Push},
+	})
+	report = h.works(both, "newer", createProjects)
+	expectFinding(t, report, importer.LevelUnchecked, importer.CheckQuota, "project newer", "quota")
+
+	// Later versions do not tell the robot whether a project is there.
+	h.s.Change(func(set *harbortest.Settings) { set.HeadForMembers = true })
+	h.works(both, "newest", createProjects)
+	h.works(both, "newest", createProjects)
+}
+
+// TestQuotaThatHarborDoesNotSet: from others than administrators Harbor takes none.
+func TestQuotaThatHarborDoesNotSet(t *testing.T) {
+	h := newAtHarbor(t)
+	report := h.works(h.s.AddUser("ada"), "new", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
+	expectFinding(t, report, importer.LevelWarning, importer.CheckQuota, "project new", "has not given it the quota")
+}
+
+// TestNoOverwriteHoldsWhenTagsMove: a tag that somebody makes during the import stays.
+func TestNoOverwriteHoldsWhenTagsMove(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab"})
+	var theirs bundle.Digest
+	h.s.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:") && theirs.IsZero() {
+			theirs = h.old("lab/acme/tool", "2")
+		}
+		return false
+	})
+	_, err := h.run(harbortest.Admin, "lab", func(o *importer.Options) { o.NoOverwrite, o.Jobs = true, 1 })
+	if !errors.Is(err, importer.ErrConflict) || theirs.IsZero() || h.s.Tags("lab/acme/tool")["2"] != theirs {
+		t.Errorf("%v, %v", err, h.s.Tags("lab/acme/tool"))
+	}
+}
+
+// TestNoOverwriteOfCosignTags: they are conflicts by themselves, unless they may be overwritten.
+func TestNoOverwriteOfCosignTags(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab"})
+	tag := h.index.Digest.FallbackTag() + ".sig"
+	h.old("lab/acme/app", tag)
+	noOverwrite := func(o *importer.Options) { o.NoOverwrite = true }
+	if _, err := h.run(harbortest.Admin, "lab", noOverwrite); !errors.Is(err, importer.ErrConflict) || errors.Is(err, importer.ErrPreflight) {
+		t.Error(err)
+	}
+	overwrite := func(o *importer.Options) { o.OverwriteCosignTags = true }
+	report := h.refused(harbortest.Admin, "lab", noOverwrite, overwrite)
+	expectFinding(t, report, importer.LevelBlocks, importer.CheckOverwrite, h.s.Host()+"/lab/acme/app:"+tag, "would move it")
+	h.works(harbortest.Admin, "lab", overwrite)
+}
+
+// TestPreflightAtAnUnreachableHarbor: outages are no findings.
+func TestPreflightAtAnUnreachableHarbor(t *testing.T) {
+	for _, path := range []string{"/users/current", "/systeminfo", "/gc/schedule", "/api/v2.0/projects", "/summary", "/immutabletagrules", "/service/token"} {
+		h := newAtHarbor(t)
+		h.s.AddProject(harbortest.Project{Name: "lab"})
+		h.s.Inject(registrytest.On("", path, registrytest.Answer(http.StatusBadGateway, "<html>")))
+		report, err := h.run(harbortest.Admin, "lab")
+		if !errors.Is(err, registry.ErrUnavailable) || errors.Is(err, importer.ErrPreflight) || len(h.s.Repositories()) > 0 || report.Complete {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// elsewhere is a target that has the name of another host.
+type elsewhere struct {
+	importer.Target
+	host name.Registry
+}
+
+func (e elsewhere) repo(r name.Repository) name.Repository {
+	return e.host.Repo(strings.Split(r.RepositoryStr(), "/")...)
+}
+
+func (e elsewhere) ref(r name.Reference) name.Reference {
+	if d, ok := r.(name.Digest); ok {
+		return e.repo(d.Context()).Digest(d.DigestStr())
+	}
+	return e.repo(r.Context()).Tag(r.Identifier())
+}
+
+func (e elsewhere) Clock(ctx context.Context, _ name.Registry) (time.Time, error) {
+	return e.Target.Clock(ctx, e.host)
+}
+
+func (e elsewhere) Resolve(ctx context.Context, r name.Reference) (bundle.Descriptor, error) {
+	return e.Target.Resolve(ctx, e.ref(r))
+}
+
+func (e elsewhere) Manifest(ctx context.Context, r name.Reference) (bundle.Descriptor, []byte, error) {
+	return e.Target.Manifest(ctx, e.ref(r))
+}
+
+func (e elsewhere) HasBlob(ctx context.Context, r name.Repository, d bundle.Digest) (int64, bool, error) {
+	return e.Target.HasBlob(ctx, e.repo(r), d)
+}
+
+// TestHostedRegistries: repositories that must be there first, by the documentation of who runs the registry.
+func TestHostedRegistries(t *testing.T) {
+	ecr := "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+	for label, test := range map[string]struct {
+		destination   string
+		code, message string
+		want          []string // commands or subjects; none: nothing is in the way
+	}{
+		"ECR": {ecr + "/mirror", "NAME_UNKNOWN", "The repository with name 'mirror/acme/app' does not exist in the registry with id '123456789012'", []string{
+			"aws ecr create-repository --repository-name mirror/acme/app --region eu-west-1",
+			"aws ecr create-repository --repository-name mirror/other/app --region eu-west-1",
+		}},
+		"ECR, repository is there": {ecr + "/mirror", "MANIFEST_UNKNOWN", "Requested image not found", nil},
+		"Artifact Registry": {"europe-docker.pkg.dev/proj/repo", "NAME_UNKNOWN", `Repository "repo" not found`, []string{
+			"gcloud artifacts repositories create repo --repository-format=docker --location=europe --project=proj",
+		}},
+		"Artifact Registry, image is new":   {"europe-docker.pkg.dev/proj/repo", "NAME_UNKNOWN", "Requested entity was not found.", nil},
+		"Artifact Registry, path too short": {"europe-docker.pkg.dev", "MANIFEST_UNKNOWN", "", []string{"PROJECT/REPOSITORY/IMAGE"}},
+		"GHCR":                              {"ghcr.io/me", "NAME_UNKNOWN", "", nil},
+		"another":                           {"registry.example.com", "NAME_UNKNOWN", "", nil},
+	} {
+		t.Run(label, func(t *testing.T) {
+			a := newAcme(t)
+			s := registrytest.New(t)
+			s.Inject(registrytest.On("", "/v2/", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+				if r.URL.Path == "/v2/" {
+					return false
+				}
+				return registrytest.Code(http.StatusNotFound, test.code, test.message)(w, r, next)
+			}))
+			host, err := name.NewRegistry(s.Host())
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := options(t, s)
+			o.DryRun = true
+			if o.Destination, err = importer.ParseDestination(test.destination); err != nil {
+				t.Fatal(err)
+			}
+			report, err := importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
+			if errors.Is(err, importer.ErrPreflight) != (len(test.want) > 0) || len(test.want) == 0 && err != nil || len(writes(s)) > 0 {
+				t.Fatalf("%v, %q", err, writes(s))
+			}
+			for _, text := range test.want {
+				if !strings.Contains(err.Error(), text) || !slices.ContainsFunc(report.Findings, func(f importer.Finding) bool {
+					return f.Check == importer.CheckRepository && strings.Contains(f.Message+f.Remedy, text)
+				}) {
+					t.Errorf("%q is not in: %v", text, err)
+				}
+			}
+		})
+	}
+	a := newAcme(t)
+	s := registrytest.New(t)
+	o := options(t, s)
+	o.Map = []importer.Mapping{mapping(t, "docker.io/acme/tool=tool")}
+	var err error
+	if o.Destination, err = importer.ParseDestination("ghcr.io/me"); err != nil {
+		t.Fatal(err)
+	}
+	host, _ := name.NewRegistry(s.Host())
+	_, err = importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
+	if !errors.Is(err, importer.ErrPreflight) || !strings.Contains(err.Error(), "OWNER/IMAGE") || len(writes(s)) > 0 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestReferrersOfOtherRegistriesAreProbed once something is there.
+func TestReferrersOfOtherRegistriesAreProbed(t *testing.T) {
+	for label, want := range map[string]string{"referrers API": "it has the referrers API", "fallback tags": "fallback tags, sha256-"} {
+		w := newWorld(t)
+		tool := w.image("tool", w.layer(1000))
+		w.root("docker.io/acme/tool:1", "acme/tool", "1", tool)
+		s := registrytest.New(t, targets[label]...)
+		path := w.file()
+		for range 2 {
+			report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Changed {
+				expectFinding(t, report, importer.LevelNote, importer.CheckReferrers, s.Host(), "shows when something is there")
+			} else {
+				expectFinding(t, report, importer.LevelNote, importer.CheckReferrers, s.Host(), want)
+			}
+		}
+	}
+}
