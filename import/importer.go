@@ -19,6 +19,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/import/harbor"
 	"airgap/verify"
 )
 
@@ -70,6 +71,11 @@ type Options struct {
 	OverwriteCosignTags bool
 
 	Jobs int // 0: DefaultJobs
+	// JobsPerProject bounds the blob uploads and manifest pushes that are under way at once into one project of Harbor. Other
+	// registries have no projects, and Jobs is their only bound. 0: DefaultJobs.
+	JobsPerProject int
+	// Harbor is what to ask where the target is Harbor; nil where it is another registry.
+	Harbor *harbor.Client
 	// SpoolBytes bounds what a bundle from a pipe may take in TempDir while it waits to be uploaded, though one blob is
 	// always let in. 0: DefaultSpoolBytes.
 	SpoolBytes int64
@@ -82,6 +88,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Jobs <= 0 {
 		o.Jobs = DefaultJobs
+	}
+	if o.JobsPerProject <= 0 {
+		o.JobsPerProject = DefaultJobs
 	}
 	if o.SpoolBytes <= 0 {
 		o.SpoolBytes = DefaultSpoolBytes

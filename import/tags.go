@@ -58,7 +58,7 @@ func (r *run) confirm(ctx context.Context) (complete, error) {
 // moveTags moves the tags that people use. The first failure ends it, since a tag that stays is better than one more
 // half of something new; what was moved is in the report.
 func (r *run) moveTags(ctx context.Context, done complete) error {
-	err := each(ctx, r.options.Jobs, slices.Values(done.tags), r.moveTag)
+	err := eachIn(ctx, r, slices.Values(done.tags), repoOfTag, r.moveTag)
 	if err == nil {
 		return nil
 	}
@@ -70,6 +70,8 @@ func (r *run) moveTags(ctx context.Context, done complete) error {
 	}
 	return fmt.Errorf("%d of %d tags were moved, and the report says which; everything they need is there: %w", moved, len(done.tags), err)
 }
+
+func repoOfTag(t *tagMove) int32 { return t.repo }
 
 // tagTimeout is how long a tag may take that was begun before the import was cancelled.
 const tagTimeout = 30 * time.Second
