@@ -134,6 +134,7 @@ type run struct {
 	observer bundle.Observer
 
 	planned      Work         // as found at the target
+	piped        bool         // the bundle came through a pipe, and has gone by
 	fallbackTags atomic.Int64 // written
 }
 

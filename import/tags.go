@@ -17,39 +17,27 @@ import (
 type complete struct{ tags []*tagMove }
 
 // confirm looks for every manifest once more. Blobs are implied: a registry has accepted, or has had before, the
-// manifests that name them, and each blob was found or pushed before that.
+// manifests that name them, and each blob was found or pushed before that. What is gone is pushed again.
 func (r *run) confirm(ctx context.Context) (complete, error) {
-	p := r.plan
-	if slices.Contains(p.useStates, lacking) {
-		return complete{}, fmt.Errorf("%w: a blob was never pushed", ErrDiffers)
-	}
-	type wanted struct {
-		repo *repository
-		row  int32
-	}
-	manifests := func(yield func(wanted) bool) {
-		for i := range p.repositories {
-			for _, row := range p.repositories[i].manifests {
-				if !yield(wanted{&p.repositories[i], row}) {
-					return
-				}
-			}
+	for round := 0; ; round++ {
+		lost, err := r.lookAgain(ctx)
+		if err != nil {
+			return complete{}, err
 		}
-	}
-	err := each(ctx, r.options.Jobs, manifests, func(ctx context.Context, w wanted) error {
-		found, err := r.hasManifest(ctx, w.repo, w.row)
-		if err == nil && !found {
-			err = fmt.Errorf("%w: %s: the target had %s and does not have it any more", ErrDiffers, p.graph.Path(int(w.row)), w.repo.name.Digest(p.digest(w.row).String()))
+		if lost == nil {
+			break
 		}
-		return err
-	})
-	if err != nil {
-		return complete{}, err
+		if round == lostRounds || !r.canPushAgain() {
+			return complete{}, lost
+		}
+		if err := r.pushAgain(ctx, lost); err != nil {
+			return complete{}, err
+		}
 	}
 	var done complete
-	for i := range p.tags {
-		if !p.tags[i].cosign {
-			done.tags = append(done.tags, &p.tags[i])
+	for i := range r.plan.tags {
+		if !r.plan.tags[i].cosign {
+			done.tags = append(done.tags, &r.plan.tags[i])
 		}
 	}
 	return done, nil

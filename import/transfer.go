@@ -17,6 +17,7 @@ type transfer struct {
 	*run
 	queue *queue
 	order *order
+	lost  lostBlobs
 }
 
 // transfer pushes every blob and manifest that the target lacks. The first failure ends it.
@@ -33,7 +34,10 @@ func (r *run) transfer(ctx context.Context) (err error) {
 	group.Go(func() error {
 		defer t.queue.endFeed()
 		switch b := r.plan.bundle; {
+		case b.Sequential() && r.piped:
+			return nil // it cannot be read again
 		case b.Sequential():
+			r.piped = true
 			return t.feedFromPipe(inner)
 		case b.Removable():
 			return t.feedFromMedium(inner)
@@ -45,6 +49,7 @@ func (r *run) transfer(ctx context.Context) (err error) {
 	if err == nil {
 		err = ctx.Err()
 	}
+	t.lost.note(r.plan)
 	for _, left := range t.queue.left() { // where it ended early
 		err = errors.Join(err, left.close())
 	}
@@ -161,7 +166,7 @@ func (t *transfer) manifest(ctx context.Context, task task) error {
 	t.observer.Item(t.plan.digest(task.row).String())
 	taken, err := t.pushManifest(ctx, task.row, r.name.Digest(t.plan.digest(task.row).String()))
 	if err != nil {
-		return err
+		return t.lostSome(ctx, task, err)
 	}
 	at, _ := r.find(task.row)
 	r.states[at] = pushed
