@@ -23,6 +23,11 @@ func (r *run) lookAgain(ctx context.Context) (lost, err error) {
 	if slices.Contains(p.useStates, lacking) {
 		lost = fmt.Errorf("%w: the target had a blob and does not have it any more", ErrDiffers)
 	}
+	for i := range p.tags {
+		if t := &p.tags[i]; t.cosign && !t.isThere {
+			lost = fmt.Errorf("%w: what %s is for was at the target, and is not there any more", ErrDiffers, p.tagName(t))
+		}
+	}
 	gone, err := r.goneManifests(ctx)
 	if err != nil {
 		return nil, err
@@ -125,30 +130,66 @@ func (l *lostBlobs) note(p *plan) {
 	}
 }
 
-// lostSome is called with the target's refusal of a manifest. Where it is for want of blobs that were there, they are noted,
-// and the manifest is left: confirm will see that both are pushed again.
-func (t *transfer) lostSome(ctx context.Context, manifest task, refusal error) error {
+// lacksContent tells whether a target refuses a manifest for want of what it names.
+func lacksContent(err error) bool {
 	var answer *registry.Error
-	if t.plan.bundle.Sequential() || !errors.As(refusal, &answer) || !answer.HasCode("MANIFEST_BLOB_UNKNOWN") {
+	return errors.As(err, &answer) && answer.HasCode("MANIFEST_BLOB_UNKNOWN")
+}
+
+// lostSome is called with the target's refusal of a manifest. Where it is for want of something that was there, blobs are
+// noted, and the manifest is left: confirm will see that all of it is pushed again.
+func (t *transfer) lostSome(ctx context.Context, manifest task, refusal error) error {
+	if t.plan.bundle.Sequential() || !lacksContent(refusal) {
 		return refusal
 	}
-	var gone []int
+	blobs, err := t.goneBlobs(ctx, manifest)
+	if err != nil {
+		return errors.Join(refusal, err)
+	}
+	children, err := t.lacksChildren(ctx, manifest)
+	if err != nil {
+		return errors.Join(refusal, err)
+	}
+	if len(blobs) == 0 && !children {
+		return refusal
+	}
+	t.lost.mu.Lock()
+	t.lost.uses = append(t.lost.uses, blobs...)
+	t.lost.mu.Unlock()
+	t.order.manifestIsLeft(manifest.repo, manifest.row, t.push)
+	return nil
+}
+
+// goneBlobs returns where in plan.uses the blobs of a manifest are that are not at the target.
+func (t *transfer) goneBlobs(ctx context.Context, manifest task) (gone []int, err error) {
 	for _, at := range t.plan.usesIn(use{row: manifest.row, repo: manifest.repo}) {
 		u := t.plan.uses[at]
 		_, found, err := t.target.HasBlob(ctx, t.plan.repos[u.repo], t.plan.digest(u.row))
 		if err != nil {
-			return errors.Join(refusal, err)
+			return nil, err
 		}
 		if !found {
 			gone = append(gone, at)
 		}
 	}
-	if len(gone) == 0 {
-		return refusal
+	return gone, nil
+}
+
+func (t *transfer) lacksChildren(ctx context.Context, manifest task) (bool, error) {
+	for _, child := range t.plan.graph.Node(int(manifest.row)).Children {
+		found, err := t.hasManifest(ctx, &t.plan.repositories[manifest.repo], child)
+		if err != nil || !found {
+			return !found, err
+		}
 	}
-	t.lost.mu.Lock()
-	t.lost.uses = append(t.lost.uses, gone...)
-	t.lost.mu.Unlock()
-	t.order.manifestIsLeft(manifest.repo, manifest.row, t.push)
-	return nil
+	return false, nil
+}
+
+// moveCosignTag is moveTag, but leaves a tag for confirm whose manifest has lost what it names.
+func (r *run) moveCosignTag(ctx context.Context, t *tagMove) error {
+	err := r.moveTag(ctx, t)
+	if lacksContent(err) {
+		return nil
+	}
+	return err
 }

@@ -23,7 +23,7 @@ func (r *run) listReferrers(ctx context.Context) error {
 			}
 		}
 	}
-	if err := eachIn(ctx, r, tags, repoOfTag, r.moveTag); err != nil {
+	if err := eachIn(ctx, r, tags, repoOfTag, r.moveCosignTag); err != nil {
 		return err
 	}
 	return eachIn(ctx, r, slices.Values(r.plan.lists), func(l referrersList) int32 { return l.repo }, r.ensureListed)
