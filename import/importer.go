@@ -116,7 +116,7 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, e
 	if err != nil {
 		return nil, err
 	}
-	r := &run{plan: p, target: t, options: o, observer: o.Observer}
+	r := &run{plan: p, target: seeThrough(t, o.Harbor), options: o, observer: o.Observer}
 	err = r.all(ctx)
 	if ctx.Err() != nil {
 		err = ctx.Err()
@@ -136,6 +136,7 @@ type run struct {
 	planned      Work         // as found at the target
 	piped        bool         // the bundle came through a pipe, and has gone by
 	fallbackTags atomic.Int64 // written
+	unchecked    []string     // tags that could not be read back
 }
 
 // all goes through the steps. Each says in its error what it was about; here is said what that means for the target.

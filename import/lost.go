@@ -53,24 +53,33 @@ func (r *run) goneManifests(ctx context.Context) ([]use, error) {
 		}
 	}
 	var mu sync.Mutex
-	var gone []use
+	var gone, unseen []use
 	err := each(ctx, r.options.Jobs, manifests, func(ctx context.Context, w use) error {
 		repo := &r.plan.repositories[w.repo]
 		at, _ := repo.find(w.row)
-		found := false
+		found, hidden := false, false
 		if repo.states[at].isThere() {
 			var err error
-			if found, err = r.hasManifest(ctx, repo, w.row); err != nil {
+			found, err = r.hasManifest(ctx, repo, w.row)
+			if hidden = errors.Is(err, ErrUnchecked); err != nil && !hidden {
 				return err
 			}
 		}
-		if !found {
-			mu.Lock()
-			defer mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case hidden:
+			unseen = append(unseen, w)
+		case !found:
 			gone = append(gone, w)
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	refused, err := r.writeAgain(ctx, unseen)
+	gone = append(gone, refused...)
 	slices.SortFunc(gone, func(a, b use) int { return -compareUses(a, b) }) // so that the first is told of
 	return gone, err
 }
@@ -178,6 +187,9 @@ func (t *transfer) goneBlobs(ctx context.Context, manifest task) (gone []int, er
 func (t *transfer) lacksChildren(ctx context.Context, manifest task) (bool, error) {
 	for _, child := range t.plan.graph.Node(int(manifest.row)).Children {
 		found, err := t.hasManifest(ctx, &t.plan.repositories[manifest.repo], child)
+		if errors.Is(err, ErrUnchecked) {
+			continue
+		}
 		if err != nil || !found {
 			return !found, err
 		}

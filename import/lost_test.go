@@ -155,3 +155,12 @@ func reads(part string, fault registrytest.Fault) registrytest.Fault {
 		return (r.Method == http.MethodGet || r.Method == http.MethodHead) && fault(w, r, next)
 	})
 }
+
+// after does something once such a request has been answered.
+func after(method, part string, do func()) registrytest.Fault {
+	return registrytest.On(method, part, func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		next.ServeHTTP(w, r)
+		do()
+		return true
+	})
+}

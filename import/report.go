@@ -22,6 +22,9 @@ type Report struct {
 	Referrers []ReferrerRow `json:"referrers"`
 	Tags      []TagMove     `json:"tags"`
 
+	// Unchecked are tags that were written and could not be read back, since a pull policy hides what they lead to.
+	Unchecked []string `json:"unchecked,omitempty"`
+
 	Planned Work `json:"planned"` // what there was to do
 	Done    Work `json:"done"`    // what was done
 
@@ -97,7 +100,8 @@ type ReferrerRow struct {
 type TagMove struct {
 	Repository string        `json:"repository"` // with its registry
 	Tag        string        `json:"tag"`
-	Old        bundle.Digest `json:"old,omitzero"` // zero: there was no such tag
+	Old        bundle.Digest `json:"old,omitzero"`         // zero: there was no such tag
+	OldUnknown bool          `json:"oldUnknown,omitempty"` // there was such a tag, and a pull policy hid what it led to
 	New        bundle.Digest `json:"new"`
 	Cosign     bool          `json:"cosign,omitempty"` // a tag that cosign looks for, and no person
 	Status     Status        `json:"status"`
@@ -111,7 +115,8 @@ func (r *run) report(succeeded bool) *Report {
 		Complete: succeeded && !r.options.DryRun,
 		Planned:  r.planned, Done: p.done(int(r.fallbackTags.Load())),
 		Missing: p.contents.Missing, Excluded: p.excluded, Nondistributable: p.nondistributable(),
-		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
+		Unchecked: r.unchecked,
+		Images:    []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
 	}
 	d := report.Done
 	report.Changed = d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved+d.FallbackTags > 0
@@ -121,7 +126,7 @@ func (r *run) report(succeeded bool) *Report {
 	for i := range p.tags {
 		t := &p.tags[i]
 		report.Tags = append(report.Tags, TagMove{
-			Repository: p.repos[t.repo].Name(), Tag: t.tag, Old: t.old, New: p.digest(t.row), Cosign: t.cosign, Status: t.status(),
+			Repository: p.repos[t.repo].Name(), Tag: t.tag, Old: t.old, OldUnknown: t.unseen, New: p.digest(t.row), Cosign: t.cosign, Status: t.status(),
 		})
 	}
 	return report

@@ -1,7 +1,9 @@
 package importer
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -68,16 +70,8 @@ const tagTimeout = 30 * time.Second
 // and because some registries refuse to write a tag that is right already (immutable tags in Harbor). A write that has
 // begun is ended even when ctx is done: then it is known whether the tag was moved.
 func (r *run) moveTag(ctx context.Context, t *tagMove) error {
-	old, err := r.tagged(ctx, t)
-	if err != nil {
+	if done, err := r.lookAtTag(ctx, t); done || err != nil {
 		return err
-	}
-	if t.cosign && old != t.old && old != r.plan.digest(t.row) {
-		return fmt.Errorf("%w: %s was changed by somebody else just now; run the command again", ErrConflict, r.plan.tagName(t))
-	}
-	t.old = old
-	if t.isThere = old == r.plan.digest(t.row); t.isThere {
-		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -90,6 +84,32 @@ func (r *run) moveTag(ctx context.Context, t *tagMove) error {
 	}
 	t.isThere, t.moved = true, true
 	return nil
+}
+
+// lookAtTag looks what a tag that is to be moved points to. done tells whether it is right already.
+func (r *run) lookAtTag(ctx context.Context, t *tagMove) (done bool, err error) {
+	old, err := r.tagged(ctx, t)
+	switch unseen := errors.Is(err, ErrUnchecked); {
+	case unseen && t.moved:
+		return true, nil // by this run
+	case unseen && t.cosign && !t.unseen && !r.options.OverwriteCosignTags:
+		return false, r.changedByOthers(t)
+	case unseen:
+		return false, r.unseenTag(t, err)
+	case err != nil:
+		return false, err
+	case t.cosign && old != t.old && old != r.plan.digest(t.row):
+		return false, r.changedByOthers(t)
+	}
+	if !t.moved { // or else old is what this run has made it
+		t.old, t.unseen = old, false
+	}
+	t.isThere = old == r.plan.digest(t.row)
+	return t.isThere, nil
+}
+
+func (r *run) changedByOthers(t *tagMove) error {
+	return fmt.Errorf("%w: %s was changed by somebody else just now; run the command again", ErrConflict, r.plan.tagName(t))
 }
 
 // pushManifest writes a manifest under a reference, with the bytes that it had at the source.
@@ -118,7 +138,7 @@ func (p *plan) leftOut(row int32) string {
 // readBack compares what the target shows with what was written: every tag, and everything that is listed for each
 // subject. A target may list more. All differences are in one error, which wraps ErrDiffers.
 func (r *run) readBack(ctx context.Context) error {
-	differences := make([]error, len(r.plan.tags)+len(r.plan.lists))
+	differences := make([]error, len(r.plan.tags)+len(r.plan.lists)) // or what could not be compared
 	err := each(ctx, r.options.Jobs, indexes(len(differences)), func(ctx context.Context, i int) (err error) {
 		if i < len(r.plan.tags) {
 			differences[i], err = r.compareTag(ctx, &r.plan.tags[i])
@@ -131,10 +151,15 @@ func (r *run) readBack(ctx context.Context) error {
 		return err
 	}
 	var problems bundle.Problems
-	for _, difference := range differences {
+	var unchecked error
+	for i, difference := range differences {
+		if errors.Is(difference, ErrUnchecked) {
+			r.unchecked, unchecked = append(r.unchecked, r.plan.tagName(&r.plan.tags[i])), difference
+			continue
+		}
 		problems.Add(difference)
 	}
-	return problems.Err()
+	return cmp.Or(problems.Err(), r.uncheckedError(unchecked))
 }
 
 func indexes(n int) iter.Seq[int] {
@@ -149,6 +174,9 @@ func indexes(n int) iter.Seq[int] {
 
 func (r *run) compareTag(ctx context.Context, t *tagMove) (difference, err error) {
 	found, err := r.tagged(ctx, t)
+	if errors.Is(err, ErrUnchecked) {
+		return err, nil
+	}
 	if want := r.plan.digest(t.row); err == nil && found != want {
 		difference = fmt.Errorf("%w: %s is %s; expected: %s", ErrDiffers, r.plan.tagName(t), shown(found), want)
 	}

@@ -49,6 +49,7 @@ func TestExitCode(t *testing.T) {
 		{importer.ErrMapping, exitUsage},
 		{importer.ErrConflict, exitConflict},
 		{importer.ErrDiffers, exitDiffers},
+		{importer.ErrUnchecked, exitUnchecked},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},

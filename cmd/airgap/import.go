@@ -125,7 +125,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	from.warnOfDamage(a)
 	if report != nil {
 		// The report is most wanted when something went wrong.
-		err = errors.Join(err, flags.showImport(a, report, err != nil))
+		err = errors.Join(err, flags.showImport(a, report, err != nil && !errors.Is(err, importer.ErrUnchecked)))
 	}
 	return err
 }
@@ -159,6 +159,8 @@ func showTags(a *app, r *importer.Report) {
 		case tag.Cosign:
 		case tag.Old == tag.New:
 			a.print("%s:%s  %s  unchanged", tag.Repository, tag.Tag, tag.New)
+		case tag.OldUnknown:
+			a.print("%s:%s  %s  was hidden by a pull policy", tag.Repository, tag.Tag, tag.New)
 		case tag.Old.IsZero():
 			a.print("%s:%s  %s  new", tag.Repository, tag.Tag, tag.New)
 		default:
