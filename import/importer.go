@@ -137,6 +137,7 @@ type run struct {
 	piped        bool         // the bundle came through a pipe, and has gone by
 	fallbackTags atomic.Int64 // written
 	unchecked    []string     // tags that could not be read back
+	notes        []string     // see Report
 }
 
 // all goes through the steps. Each says in its error what it was about; here is said what that means for the target.

@@ -41,7 +41,7 @@ func (p pastPolicies) Resolve(ctx context.Context, ref name.Reference) (bundle.D
 	project, repository := inHarbor(ref.Context())
 	artifact, err := p.harbor.Artifact(ctx, project, repository, ref.Identifier())
 	if errors.Is(err, harbor.ErrNotAllowed) {
-		return bundle.Descriptor{}, fmt.Errorf("%w: %s: a pull policy of the project %s hides it, and this account may not look past that: it needs the permission \"read artifact\" there",
+		return bundle.Descriptor{}, fmt.Errorf("%w: %s: a pull policy of the project %s hides it, and this account may not look past that: it needs the permission artifact:read there",
 			ErrUnchecked, ref, project)
 	}
 	if err != nil {
@@ -62,7 +62,7 @@ func isHidden(err error) bool {
 func (r *run) unseenTag(t *tagMove, err error) error {
 	t.old, t.unseen = bundle.Digest{}, true
 	if t.cosign && !r.options.OverwriteCosignTags {
-		return fmt.Errorf("%w: %s exists, and signatures of others may be in it: give the account that permission, or allow to overwrite such tags: %s",
+		return fmt.Errorf("%w: %s exists, and signatures of others may be in it: give the account the permission artifact:read, or allow to overwrite such tags: %s",
 			ErrConflict, r.plan.tagName(t), err.Error()) // not wrapped: nothing was written
 	}
 	return nil

@@ -67,7 +67,7 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
 	s.Inject(moments(s)["everything was pushed"])
 	report, err := importer.Run(t.Context(), open(t, path), c, o)
-	if !errors.Is(err, importer.ErrUnchecked) || errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), "read artifact") {
+	if !errors.Is(err, importer.ErrUnchecked) || errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), "artifact:read") {
 		t.Fatal(err)
 	}
 	expectInHarbor(t, a, s)

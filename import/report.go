@@ -25,6 +25,9 @@ type Report struct {
 	// Unchecked are tags that were written and could not be read back, since a pull policy hides what they lead to.
 	Unchecked []string `json:"unchecked,omitempty"`
 
+	// Notes are what Harbor shows otherwise than it was sent, each in a sentence, and what of that could not be checked.
+	Notes []string `json:"notes,omitempty"`
+
 	Planned Work `json:"planned"` // what there was to do
 	Done    Work `json:"done"`    // what was done
 
@@ -115,8 +118,8 @@ func (r *run) report(succeeded bool) *Report {
 		Complete: succeeded && !r.options.DryRun,
 		Planned:  r.planned, Done: p.done(int(r.fallbackTags.Load())),
 		Missing: p.contents.Missing, Excluded: p.excluded, Nondistributable: p.nondistributable(),
-		Unchecked: r.unchecked,
-		Images:    []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
+		Unchecked: r.unchecked, Notes: r.notes,
+		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
 	}
 	d := report.Done
 	report.Changed = d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved+d.FallbackTags > 0

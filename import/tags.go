@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,7 +158,13 @@ func (r *run) readBack(ctx context.Context) error {
 		}
 		problems.Add(difference)
 	}
-	return cmp.Or(problems.Err(), r.uncheckedError(unchecked))
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	if err := r.compareAccessories(ctx); err != nil {
+		return err
+	}
+	return r.uncheckedError(unchecked)
 }
 
 func indexes(n int) iter.Seq[int] {

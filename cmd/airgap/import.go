@@ -196,6 +196,9 @@ func showWork(a *app, r *importer.Report) {
 		work.BlobsPushed, terminal.Bytes(work.BytesPushed), work.BlobsMounted, terminal.Bytes(work.BytesMounted),
 		work.BlobsPresent, terminal.Bytes(work.BytesPresent))
 	a.say("manifests: %d pushed, %d there already; tags: %d moved, %d unchanged", work.ManifestsPushed, work.ManifestsPresent, work.TagsMoved, work.TagsUnchanged)
+	for _, note := range r.Notes {
+		a.say("%s", note)
+	}
 	for _, missing := range r.Missing {
 		a.warn("not in the bundle, since it could not be had at export: %s: %s", missing.Source, missing.Reason)
 	}
