@@ -123,7 +123,11 @@ func (r *run) pushAgain(ctx context.Context, lost error) error {
 	if err := r.transfer(ctx); err != nil {
 		return err
 	}
-	return r.listReferrers(ctx)
+	if err := r.listReferrers(ctx); err != nil {
+		return err
+	}
+	r.observer.Phase("check everything", 0)
+	return nil
 }
 
 // lostBlobs are blobs that turned out to be gone while others were pushed.
