@@ -113,6 +113,37 @@ func TestUploadsContinue(t *testing.T) {
 			most: uploadSize + 8*mib, posts: 1,
 		},
 		// It takes the old request to its end while the new one is under way.
+		"a registry that is not done with what came before the break": {
+			faults: func(*harbortest.Server) []registrytest.Fault {
+				return []registrytest.Fault{
+					patch(registrytest.Times(1, registrytest.BreakUpload(20*mib))),
+					patch(registrytest.Times(2, registrytest.Code(416, "RANGE_INVALID", "invalid content range"))),
+				}
+			},
+			most: uploadSize + 4*mib, posts: 1,
+		},
+		"a registry that takes no chunks": {
+			faults: func(*harbortest.Server) []registrytest.Fault {
+				return []registrytest.Fault{
+					patch(registrytest.Times(1, registrytest.BreakUpload(20*mib))),
+					patch(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+						return r.Header.Get("Content-Range") != "" && registrytest.Code(405, "UNSUPPORTED", "no chunks")(w, r, next)
+					}),
+				}
+			},
+			most: uploadSize + 24*mib, posts: 2,
+		},
+		"a registry that never takes the next chunk": {
+			faults: func(*harbortest.Server) []registrytest.Fault {
+				return []registrytest.Fault{
+					patch(registrytest.Times(1, registrytest.BreakUpload(20*mib))),
+					patch(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+						return r.Header.Get("Content-Range") != "" && registrytest.Code(416, "RANGE_INVALID", "")(w, r, next)
+					}),
+				}
+			},
+			most: uploadSize + 24*mib, posts: 2,
+		},
 		"a registry that is wrong about how far it is": {
 			faults: func(*harbortest.Server) []registrytest.Fault {
 				return []registrytest.Fault{

@@ -25,6 +25,10 @@ const chunkSize = 32 << 20
 // fail do not count.
 const maxLooks = 2
 
+// maxOutOfOrder is how often a registry may say that a chunk is not the next one, until a new upload begins: distribution 3 says
+// so while it still writes what came before a break.
+const maxOutOfOrder = 4
+
 // partial is an upload that has begun.
 type partial struct {
 	location *url.URL // where it goes on; nil: there is none
@@ -32,7 +36,8 @@ type partial struct {
 	failed   int      // in a row, of the looks
 	chunked  bool     // the registry has told how far it was
 	resumed  bool     // it goes on from what the registry told
-	distrust bool     // what the registry told was wrong: begin anew from now on
+	disorder int      // how often a chunk was not the next one
+	distrust bool     // what the registry told was wrong, or it takes no chunks: begin anew from now on
 
 	furthest, counted int64 // of all attempts, bytes that the registry has told of; when gotOn last said so
 }
@@ -70,6 +75,7 @@ func (p *push) begin(ctx context.Context) error {
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks (GET of the location)
 func (p *push) look(ctx context.Context) error {
 	if p.distrust {
+		p.chunked = false
 		p.drop(ctx)
 		return nil
 	}
@@ -80,12 +86,17 @@ func (p *push) look(ctx context.Context) error {
 		if errors.As(err, &e) && e.Status >= http.StatusInternalServerError {
 			p.failed++
 		}
-		if ctx.Err() == nil && (!isTemporary(err) || p.failed >= maxLooks) {
+		switch {
+		case ctx.Err() == nil && e != nil && (e.HasCode(codeUploadInvalid) || e.HasCode(codeUploadUnknown)):
+			// Distribution 2.8 says so whenever more has arrived than it had last told of.
+			p.location = nil
+		case ctx.Err() == nil && (!isTemporary(err) || p.failed >= maxLooks):
 			p.failed = 0
 			p.drop(ctx)
-			return nil
+		default:
+			return err
 		}
-		return err
+		return nil
 	}
 	defer r.discard(resp)
 	p.failed = 0
@@ -140,7 +151,7 @@ func (p *push) stream(ctx context.Context, content io.Reader) error {
 		}
 		next, err := p.step(ctx, r)
 		if err != nil {
-			return err
+			return p.refusedChunk(err)
 		}
 		if next != nil {
 			p.location = next
@@ -167,6 +178,22 @@ func (p *push) skip(content io.Reader) error {
 		return p.request(http.MethodPatch, p.location).fail(err)
 	}
 	return nil
+}
+
+// refusedChunk makes the error temporary that the registry does not take this chunk, or any.
+func (p *push) refusedChunk(err error) error {
+	var e *Error
+	if !p.chunked || !errors.As(err, &e) {
+		return err
+	}
+	switch e.Status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		p.disorder++
+		e.temporary, p.distrust = true, p.disorder >= maxOutOfOrder
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusLengthRequired, http.StatusNotImplemented:
+		e.temporary, p.distrust = true, true
+	}
+	return err
 }
 
 // mixedUp makes the error temporary that the registry has committed other bytes: where an upload was continued, both sides
