@@ -104,7 +104,8 @@ func (o Options) withDefaults() Options {
 
 // Run imports b. The report says how far it got, and is there with an error, too, once the mappings make sense. A run
 // that failed can be repeated, and continues; a run after success changes nothing. Cancelling gives ctx.Err(): what was
-// pushed stays, without a tag, unless tags were being moved already (the report says which were).
+// pushed stays, without a tag, unless tags were being moved already (the report says which were). After an error that wraps
+// ErrUnchecked and not ErrDiffers, everything was written.
 func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, error) {
 	o = o.withDefaults()
 	started := o.Now()

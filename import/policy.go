@@ -68,6 +68,14 @@ func (r *run) unseenTag(t *tagMove, err error) error {
 	return nil
 }
 
+// explainTag adds to the refusal of a tag what may be behind it: an immutable tag is refused also where it is right already.
+func (r *run) explainTag(t *tagMove, err error) error {
+	if t.unseen && isHidden(err) {
+		return fmt.Errorf("%w; a pull policy hides whether %s is right already: with the permission artifact:read this account could see it", err, r.plan.tagName(t))
+	}
+	return err
+}
+
 // writeAgain pushes manifests again that cannot be seen: a registry that takes one has everything that it names.
 // It returns those for which it lacks something.
 func (r *run) writeAgain(ctx context.Context, manifests []use) (gone []use, err error) {

@@ -99,6 +99,21 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	expectInHarbor(t, a, s)
 }
 
+// TestImmutableTagThatCannotBeSeen: it is refused, right or not, and the error says what would help.
+func TestImmutableTagThatCannotBeSeen(t *testing.T) {
+	w := newWorld(t)
+	image := w.image("tool", w.layer(1000))
+	w.root("docker.io/acme/tool:2", "acme/tool", "2", image)
+	s := trusting(t)
+	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, w.blobs[image.Digest])
+	s.ChangeProject("acme", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{}} })
+	c := harborClient(t, pushers(s))
+	_, err := importer.Run(t.Context(), open(t, w.file()), c, intoHarbor(t, s, c))
+	if err == nil || !strings.Contains(err.Error(), "immutable") || !strings.Contains(err.Error(), "artifact:read") {
+		t.Error(err)
+	}
+}
+
 // TestPullPolicyAndDifference: what differs counts more than what is hidden.
 func TestPullPolicyAndDifference(t *testing.T) {
 	a := newAcme(t)

@@ -79,7 +79,7 @@ func (r *run) moveTag(ctx context.Context, t *tagMove) error {
 	defer stop()
 	r.observer.Item(r.plan.tagName(t))
 	if _, err := r.pushManifest(ctx, t.row, r.plan.repos[t.repo].Tag(t.tag)); err != nil {
-		return err
+		return r.explainTag(t, err)
 	}
 	t.isThere, t.moved = true, true
 	return nil

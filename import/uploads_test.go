@@ -54,6 +54,8 @@ const uploadSize = 80 << 20
 // not tell how much that is.
 func TestUploadsContinue(t *testing.T) {
 	const mib = 1 << 20
+	blob := largeBlob()
+	desc := bundle.Descriptor{Digest: bundle.DigestOf(blob), Size: int64(len(blob))}
 	patch := func(f registrytest.Fault) registrytest.Fault { return registrytest.On("PATCH", "/uploads/", f) }
 	for title, test := range map[string]struct {
 		strict bool
@@ -159,8 +161,6 @@ func TestUploadsContinue(t *testing.T) {
 			c := harborClient(t, harbortest.Admin)
 			var arrived sent
 			s.Inject(append([]registrytest.Fault{arrived.fault}, test.faults(s)...)...)
-			blob := largeBlob()
-			desc := bundle.Descriptor{Digest: bundle.DigestOf(blob), Size: int64(len(blob))}
 			open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blob)), nil }
 			if err := c.PushBlob(t.Context(), s.Repo("library/app"), desc, open); err != nil {
 				t.Fatal(err)

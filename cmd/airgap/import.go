@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,7 +75,7 @@ another path; PREFIX is not applied to those.
 	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
-	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
+	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(importer.DefaultJobs)+" that write")
 	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag")
 	f.BoolVar(&flags.json, "json", false, "print that report on standard output")
 	flags.registryFlags.add(f)
