@@ -101,6 +101,9 @@ type Options struct {
 	AllowPublic bool
 
 	Jobs int // 0: DefaultJobs
+	// JobsPerProject bounds the blob uploads and manifest pushes that are under way at once into one project of Harbor. Other
+	// registries have no projects, and Jobs is their only bound. 0: DefaultJobs.
+	JobsPerProject int
 	// SpoolBytes bounds what a bundle from a pipe may take in TempDir while it waits to be uploaded, though one blob is
 	// always let in. 0: DefaultSpoolBytes.
 	SpoolBytes int64
@@ -114,6 +117,9 @@ func (o Options) withDefaults() Options {
 	if o.Jobs <= 0 {
 		o.Jobs = DefaultJobs
 	}
+	if o.JobsPerProject <= 0 {
+		o.JobsPerProject = DefaultJobs
+	}
 	if o.SpoolBytes <= 0 {
 		o.SpoolBytes = DefaultSpoolBytes
 	}
@@ -126,7 +132,8 @@ func (o Options) withDefaults() Options {
 
 // Run imports b. The report says how far it got, and is there with an error, too, once the mappings make sense. A run
 // that failed can be repeated, and continues; a run after success changes nothing. Cancelling gives ctx.Err(): what was
-// pushed stays, without a tag, unless tags were being moved already (the report says which were).
+// pushed stays, without a tag, unless tags were being moved already (the report says which were). After an error that wraps
+// ErrUnchecked and not ErrDiffers, everything was written.
 func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, error) {
 	o = o.withDefaults()
 	started := o.Now()
@@ -138,7 +145,7 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, e
 	if err != nil {
 		return nil, err
 	}
-	r := &run{plan: p, target: t, options: o, observer: o.Observer, started: started}
+	r := &run{plan: p, target: seeThrough(t, o.Harbor), options: o, observer: o.Observer, started: started}
 	err = r.all(ctx)
 	if ctx.Err() != nil {
 		err = ctx.Err()
@@ -157,7 +164,10 @@ type run struct {
 	started  time.Time
 
 	planned      Work         // as found at the target
+	piped        bool         // the bundle came through a pipe, and has gone by
 	fallbackTags atomic.Int64 // written
+	unchecked    []string     // tags that could not be read back
+	notes        []string     // see Report
 
 	checks  *preflight
 	unasked []bool       // by repository: the target is not asked, or not any more, what is in it

@@ -136,6 +136,9 @@ func (r *run) lookForList(ctx context.Context, l *referrersList) error {
 
 func (r *run) lookForTag(ctx context.Context, t *tagMove) error {
 	old, err := r.tagged(ctx, t)
+	if errors.Is(err, ErrUnchecked) {
+		return r.unseenTag(t, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -161,6 +164,9 @@ func (r *run) lookForManifest(ctx context.Context, repo *repository, at int) err
 	if found {
 		repo.states[at] = present
 	}
+	if errors.Is(err, ErrUnchecked) {
+		return nil // to push it again does no harm
+	}
 	return err
 }
 
@@ -170,7 +176,7 @@ func (r *run) hasManifest(ctx context.Context, repo *repository, row int32) (boo
 	if absent(err) {
 		return false, nil
 	}
-	if err == nil && (found.Digest != want.Digest || found.Size != want.Size) {
+	if err == nil && (found.Digest != want.Digest || found.Size >= 0 && found.Size != want.Size) {
 		err = fmt.Errorf("%w: %s: the target answers with %s of %d bytes, not %d", ErrConflict, repo.name.Digest(want.Digest.String()), found.Digest, found.Size, want.Size)
 	}
 	return err == nil, err

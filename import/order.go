@@ -142,16 +142,30 @@ func (o *order) blobIsThere(repo, row int32, push func(repo, row int32)) {
 func (o *order) manifestIsThere(repo, row int32, push func(repo, row int32)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if subject := o.plan.subject(row); !subject.IsZero() {
-		key := list{repo, subject}
-		if waiting := o.busy[key]; len(waiting) > 0 {
-			o.busy[key] = waiting[1:]
-			push(repo, waiting[0])
-		} else {
-			delete(o.busy, key)
-		}
-	}
+	o.passOn(repo, row, push)
 	for _, ready := range o.adjust(repo, users(o.manifestUsers, row), -1) {
 		o.start(repo, ready, push)
+	}
+}
+
+// manifestIsLeft calls push for the next referrer of the same subject, if this one cannot be pushed for now.
+func (o *order) manifestIsLeft(repo, row int32, push func(repo, row int32)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.passOn(repo, row, push)
+}
+
+// passOn calls push for the next referrer of the same subject.
+func (o *order) passOn(repo, row int32, push func(repo, row int32)) {
+	subject := o.plan.subject(row)
+	if subject.IsZero() {
+		return
+	}
+	key := list{repo, subject}
+	if waiting := o.busy[key]; len(waiting) > 0 {
+		o.busy[key] = waiting[1:]
+		push(repo, waiting[0])
+	} else {
+		delete(o.busy, key)
 	}
 }

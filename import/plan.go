@@ -75,6 +75,7 @@ type tagMove struct {
 	row     int32
 	cosign  bool
 	old     bundle.Digest // zero: no such tag
+	unseen  bool          // it exists, and what it points to cannot be seen; old is zero
 	isThere bool          // it is right
 	moved   bool          // by this run
 }

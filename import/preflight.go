@@ -154,7 +154,15 @@ func (c *preflight) checkOverwrites() {
 		return
 	}
 	for i := range c.plan.tags {
-		if t := &c.plan.tags[i]; t.moves() && (!t.cosign || c.options.OverwriteCosignTags) {
+		t := &c.plan.tags[i]
+		if t.cosign && !c.options.OverwriteCosignTags {
+			continue
+		}
+		if t.unseen {
+			c.block(CheckOverwrite, c.plan.tagName(t), "it exists, and a pull policy hides whether the import would move it",
+				"give the account the permission artifact:read, leave out --no-overwrite, or give the image another tag with --map")
+		}
+		if t.moves() {
 			c.block(CheckOverwrite, c.plan.tagName(t), fmt.Sprintf("it is %s, and the import would move it to %s", t.old, c.plan.digest(t.row)),
 				"leave out --no-overwrite, or give the image another tag with --map")
 		}

@@ -6,39 +6,66 @@ import "sync"
 type task struct {
 	row      int32
 	manifest bool
-	repo     int32    // of a manifest
+	repo     int32    // that it goes to; of a blob, the first that lacks it
 	content  *spooled // of a blob that came through a pipe; nil: it is read from the bundle
 }
 
 // queue hands out tasks to workers. Tasks are added while others are under way; the queue ends when none is left that
 // could add another. Manifests go first, so that what is complete leaves no trace in memory and images become complete
-// one after the other.
+// one after the other. What goes into a project that is busy waits, and what goes into others is done meanwhile.
 type queue struct {
+	projects projects
+	lacks    func(row int32) (repo int32) // the first repository that lacks a blob
+
 	mu        sync.Mutex
 	wake      sync.Cond
-	manifests []task
-	blobs     []task
-	open      int // tasks that are not finished, and 1 until the feeder is
-	openBlobs int // of these, blobs
+	lanes     []lane // by project
+	open      int    // tasks that are not finished, and 1 until the feeder is
+	openBlobs int    // of these, blobs
 	stopped   bool
 }
 
-func newQueue() *queue {
-	q := &queue{open: 1}
+// lane is what waits to go into one project.
+type lane struct {
+	busy      int // tasks that are under way
+	manifests []task
+	begun     []task // blobs that other projects have already; they come first, as they may take room in the spool
+	blobs     []task
+}
+
+func newQueue(p projects, lacks func(row int32) (repo int32)) *queue {
+	q := &queue{open: 1, projects: p, lacks: lacks, lanes: make([]lane, p.count)}
 	q.wake.L = &q.mu
 	return q
 }
 
 func (q *queue) add(t task) {
+	if !t.manifest {
+		t.repo = q.lacks(t.row)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.open++
+	l := q.lane(t)
 	if t.manifest {
-		q.manifests = append(q.manifests, t)
+		l.manifests = append(l.manifests, t)
 	} else {
-		q.blobs = append(q.blobs, t)
+		l.blobs = append(l.blobs, t)
 		q.openBlobs++
 	}
+	q.wake.Broadcast()
+}
+
+func (q *queue) lane(t task) *lane { return &q.lanes[q.projects.of[t.repo]] }
+
+// goOn ends what a task has to do in one project, and leaves the rest of it to whoever has time: repo is in another one.
+func (q *queue) goOn(t task, repo int32) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lane(t).busy--
+	t.repo = repo
+	l := q.lane(t)
+	l.begun = append(l.begun, t)
 	q.wake.Broadcast()
 }
 
@@ -47,18 +74,57 @@ func (q *queue) next() (t task, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		switch {
-		case q.stopped || q.open == 0:
+		if q.stopped || q.open == 0 {
 			return task{}, false
-		case len(q.manifests) > 0:
-			t, q.manifests = q.manifests[0], q.manifests[1:]
-			return t, true
-		case len(q.blobs) > 0:
-			t, q.blobs = q.blobs[0], q.blobs[1:]
-			return t, true
+		}
+		if l := q.choose(); l != nil {
+			l.busy++
+			return l.take(), true
 		}
 		q.wake.Wait()
 	}
+}
+
+// choose returns the lane to take a task from: one with manifests, or else that with the first blob of the file. nil: none
+// has any that may be begun.
+func (q *queue) choose() (best *lane) {
+	for i := range q.lanes {
+		l := &q.lanes[i]
+		switch {
+		case l.busy >= q.projects.limit:
+		case len(l.manifests) > 0:
+			return l
+		case len(l.begun)+len(l.blobs) > 0 && (best == nil || l.row() < best.row()):
+			best = l
+		}
+	}
+	return best
+}
+
+// row returns that of the next blob.
+func (l *lane) row() int32 {
+	if len(l.begun) > 0 {
+		return l.begun[0].row
+	}
+	return l.blobs[0].row
+}
+
+func (l *lane) take() (t task) {
+	for _, list := range []*[]task{&l.manifests, &l.begun, &l.blobs} {
+		if len(*list) > 0 {
+			t, *list = (*list)[0], (*list)[1:]
+			return t
+		}
+	}
+	return t
+}
+
+// left returns the tasks that nobody has taken.
+func (q *queue) left() (tasks []task) {
+	for _, l := range q.lanes {
+		tasks = append(tasks, append(l.begun, l.blobs...)...)
+	}
+	return tasks
 }
 
 // finish ends a task. Tasks that come of it must have been added before.
@@ -68,6 +134,7 @@ func (q *queue) finish(t task) {
 	if !t.manifest {
 		q.openBlobs--
 	}
+	q.lane(t).busy--
 	q.close()
 }
 
@@ -79,9 +146,8 @@ func (q *queue) endFeed() {
 }
 
 func (q *queue) close() {
-	if q.open--; q.open == 0 || q.openBlobs == 0 {
-		q.wake.Broadcast()
-	}
+	q.open--
+	q.wake.Broadcast() // for who waits for the end, for the blobs, or for a project that is less busy now
 }
 
 // drain waits until no blob is waiting or under way; false when the queue was stopped.

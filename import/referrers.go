@@ -23,10 +23,10 @@ func (r *run) listReferrers(ctx context.Context) error {
 			}
 		}
 	}
-	if err := each(ctx, r.options.Jobs, tags, r.moveTag); err != nil {
+	if err := eachIn(ctx, r, tags, repoOfTag, r.moveCosignTag); err != nil {
 		return err
 	}
-	return each(ctx, r.options.Jobs, slices.Values(r.plan.lists), r.ensureListed)
+	return eachIn(ctx, r, slices.Values(r.plan.lists), func(l referrersList) int32 { return l.repo }, r.ensureListed)
 }
 
 // ensureListed makes sure that the target lists what refers to a subject. A target that has not said so by itself is

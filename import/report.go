@@ -26,6 +26,11 @@ type Report struct {
 	Findings []Finding `json:"findings"`
 	// Projects of Harbor that were not there.
 	Projects []ProjectRow `json:"projects,omitempty"`
+	// Unchecked are tags that were written and could not be read back, since a pull policy hides what they lead to.
+	Unchecked []string `json:"unchecked,omitempty"`
+
+	// Notes are what Harbor shows otherwise than it was sent, each in a sentence, and what of that could not be checked.
+	Notes []string `json:"notes,omitempty"`
 
 	Planned Work `json:"planned"` // what there was to do
 	Done    Work `json:"done"`    // what was done
@@ -103,7 +108,8 @@ type ReferrerRow struct {
 type TagMove struct {
 	Repository string        `json:"repository"` // with its registry
 	Tag        string        `json:"tag"`
-	Old        bundle.Digest `json:"old,omitzero"` // zero: there was no such tag
+	Old        bundle.Digest `json:"old,omitzero"`         // zero: there was no such tag
+	OldUnknown bool          `json:"oldUnknown,omitempty"` // there was such a tag, and a pull policy hid what it led to
 	New        bundle.Digest `json:"new"`
 	Cosign     bool          `json:"cosign,omitempty"` // a tag that cosign looks for, and no person
 	Status     Status        `json:"status"`
@@ -117,6 +123,7 @@ func (r *run) report(succeeded bool) *Report {
 		Complete: succeeded && !r.options.DryRun,
 		Planned:  r.planned, Done: p.done(int(r.fallbackTags.Load())),
 		Missing: p.contents.Missing, Excluded: p.excluded, Nondistributable: p.nondistributable(),
+		Unchecked: r.unchecked, Notes: r.notes,
 		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
 		Findings: []Finding{}, Projects: r.created,
 	}
@@ -132,7 +139,7 @@ func (r *run) report(succeeded bool) *Report {
 	for i := range p.tags {
 		t := &p.tags[i]
 		report.Tags = append(report.Tags, TagMove{
-			Repository: p.repos[t.repo].Name(), Tag: t.tag, Old: t.old, New: p.digest(t.row), Cosign: t.cosign, Status: t.status(),
+			Repository: p.repos[t.repo].Name(), Tag: t.tag, Old: t.old, OldUnknown: t.unseen, New: p.digest(t.row), Cosign: t.cosign, Status: t.status(),
 		})
 	}
 	return report

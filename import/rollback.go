@@ -75,8 +75,9 @@ type RollbackRow struct {
 	Status     RollbackStatus `json:"status"`
 	Reason     string         `json:"reason,omitempty"` // why it failed, or what else happened
 
-	name name.Tag
-	err  error
+	name       name.Tag
+	oldUnknown bool // Old is not known, though there was such a tag
+	err        error
 }
 
 // RollbackReport is what Rollback did, or with RollbackOptions.DryRun would do.
@@ -130,7 +131,7 @@ func (i *Imported) rows() []RollbackRow {
 	rows := []RollbackRow{}
 	for _, m := range i.moved {
 		rows = append(rows, RollbackRow{
-			Repository: m.Repository, Tag: m.Tag, Old: m.Old, New: m.New, Cosign: m.Cosign, Status: RollbackUnknown, name: m.tag,
+			Repository: m.Repository, Tag: m.Tag, Old: m.Old, New: m.New, Cosign: m.Cosign, Status: RollbackUnknown, name: m.tag, oldUnknown: m.OldUnknown,
 		})
 	}
 	return rows
@@ -216,12 +217,17 @@ func (row *RollbackRow) problem() error {
 	return nil
 }
 
+var errOldUnknown = errors.New("a pull policy hid from the import where the tag was before")
+
 // look finds out what is to become of a tag.
 func (r *rollback) look(ctx context.Context, row *RollbackRow) error {
 	if ours, err := r.isOurs(ctx, row); !ours || err != nil {
 		return err
 	}
-	if row.Old.IsZero() {
+	switch {
+	case row.oldUnknown:
+		return errOldUnknown
+	case row.Old.IsZero():
 		row.Status = RollbackRemove
 		return nil
 	}
@@ -252,6 +258,9 @@ func (r *rollback) isOurs(ctx context.Context, row *RollbackRow) (bool, error) {
 		return true, nil
 	case row.Old:
 		row.Status = RollbackUnchanged
+		if row.oldUnknown { // so that there is no such tag, and once was
+			row.Status = RollbackChanged
+		}
 	default:
 		row.Status = RollbackChanged
 	}

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -17,39 +18,27 @@ import (
 type complete struct{ tags []*tagMove }
 
 // confirm looks for every manifest once more. Blobs are implied: a registry has accepted, or has had before, the
-// manifests that name them, and each blob was found or pushed before that.
+// manifests that name them, and each blob was found or pushed before that. What is gone is pushed again.
 func (r *run) confirm(ctx context.Context) (complete, error) {
-	p := r.plan
-	if slices.Contains(p.useStates, lacking) {
-		return complete{}, fmt.Errorf("%w: a blob was never pushed", ErrDiffers)
-	}
-	type wanted struct {
-		repo *repository
-		row  int32
-	}
-	manifests := func(yield func(wanted) bool) {
-		for i := range p.repositories {
-			for _, row := range p.repositories[i].manifests {
-				if !yield(wanted{&p.repositories[i], row}) {
-					return
-				}
-			}
+	for round := 0; ; round++ {
+		lost, err := r.lookAgain(ctx)
+		if err != nil {
+			return complete{}, err
 		}
-	}
-	err := each(ctx, r.options.Jobs, manifests, func(ctx context.Context, w wanted) error {
-		found, err := r.hasManifest(ctx, w.repo, w.row)
-		if err == nil && !found {
-			err = fmt.Errorf("%w: %s: the target had %s and does not have it any more", ErrDiffers, p.graph.Path(int(w.row)), w.repo.name.Digest(p.digest(w.row).String()))
+		if lost == nil {
+			break
 		}
-		return err
-	})
-	if err != nil {
-		return complete{}, err
+		if round == lostRounds || !r.canPushAgain() {
+			return complete{}, lost
+		}
+		if err := r.pushAgain(ctx, lost); err != nil {
+			return complete{}, err
+		}
 	}
 	var done complete
-	for i := range p.tags {
-		if !p.tags[i].cosign {
-			done.tags = append(done.tags, &p.tags[i])
+	for i := range r.plan.tags {
+		if !r.plan.tags[i].cosign {
+			done.tags = append(done.tags, &r.plan.tags[i])
 		}
 	}
 	return done, nil
@@ -58,7 +47,7 @@ func (r *run) confirm(ctx context.Context) (complete, error) {
 // moveTags moves the tags that people use. The first failure ends it, since a tag that stays is better than one more
 // half of something new; what was moved is in the report.
 func (r *run) moveTags(ctx context.Context, done complete) error {
-	err := each(ctx, r.options.Jobs, slices.Values(done.tags), r.moveTag)
+	err := eachIn(ctx, r, slices.Values(done.tags), repoOfTag, r.moveTag)
 	if err == nil {
 		return nil
 	}
@@ -71,6 +60,8 @@ func (r *run) moveTags(ctx context.Context, done complete) error {
 	return fmt.Errorf("%d of %d tags were moved, and the report says which; everything they need is there: %w", moved, len(done.tags), err)
 }
 
+func repoOfTag(t *tagMove) int32 { return t.repo }
+
 // tagTimeout is how long a tag may take that was begun before the import was cancelled.
 const tagTimeout = 30 * time.Second
 
@@ -78,19 +69,8 @@ const tagTimeout = 30 * time.Second
 // and because some registries refuse to write a tag that is right already (immutable tags in Harbor). A write that has
 // begun is ended even when ctx is done: then it is known whether the tag was moved.
 func (r *run) moveTag(ctx context.Context, t *tagMove) error {
-	old, err := r.tagged(ctx, t)
-	if err != nil {
+	if done, err := r.lookAtTag(ctx, t); done || err != nil {
 		return err
-	}
-	if t.cosign && old != t.old && old != r.plan.digest(t.row) {
-		return fmt.Errorf("%w: %s was changed by somebody else just now; run the command again", ErrConflict, r.plan.tagName(t))
-	}
-	if r.options.NoOverwrite && !t.cosign && !old.IsZero() && old != r.plan.digest(t.row) {
-		return fmt.Errorf("%w: %s was made by somebody else just now, and no tag is to be overwritten", ErrConflict, r.plan.tagName(t))
-	}
-	t.old = old
-	if t.isThere = old == r.plan.digest(t.row); t.isThere {
-		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -99,10 +79,38 @@ func (r *run) moveTag(ctx context.Context, t *tagMove) error {
 	defer stop()
 	r.observer.Item(r.plan.tagName(t))
 	if _, err := r.pushManifest(ctx, t.row, r.plan.repos[t.repo].Tag(t.tag)); err != nil {
-		return err
+		return r.explainTag(t, err)
 	}
 	t.isThere, t.moved = true, true
 	return nil
+}
+
+// lookAtTag looks what a tag that is to be moved points to. done tells whether it is right already.
+func (r *run) lookAtTag(ctx context.Context, t *tagMove) (done bool, err error) {
+	old, err := r.tagged(ctx, t)
+	switch unseen := errors.Is(err, ErrUnchecked); {
+	case unseen && t.moved:
+		return true, nil // by this run
+	case unseen && t.cosign && !t.unseen && !r.options.OverwriteCosignTags:
+		return false, r.changedByOthers(t)
+	case unseen:
+		return false, r.unseenTag(t, err)
+	case err != nil:
+		return false, err
+	case t.cosign && old != t.old && old != r.plan.digest(t.row):
+		return false, r.changedByOthers(t)
+	case r.options.NoOverwrite && !t.cosign && !t.moved && !old.IsZero() && old != r.plan.digest(t.row):
+		return false, fmt.Errorf("%w: %s was made by somebody else just now, and no tag is to be overwritten", ErrConflict, r.plan.tagName(t))
+	}
+	if !t.moved { // or else old is what this run has made it
+		t.old, t.unseen = old, false
+	}
+	t.isThere = old == r.plan.digest(t.row)
+	return t.isThere, nil
+}
+
+func (r *run) changedByOthers(t *tagMove) error {
+	return fmt.Errorf("%w: %s was changed by somebody else just now; run the command again", ErrConflict, r.plan.tagName(t))
 }
 
 // pushManifest writes a manifest under a reference, with the bytes that it had at the source.
@@ -131,7 +139,7 @@ func (p *plan) leftOut(row int32) string {
 // readBack compares what the target shows with what was written: every tag, and everything that is listed for each
 // subject. A target may list more. All differences are in one error, which wraps ErrDiffers.
 func (r *run) readBack(ctx context.Context) error {
-	differences := make([]error, len(r.plan.tags)+len(r.plan.lists))
+	differences := make([]error, len(r.plan.tags)+len(r.plan.lists)) // or what could not be compared
 	err := each(ctx, r.options.Jobs, indexes(len(differences)), func(ctx context.Context, i int) (err error) {
 		if i < len(r.plan.tags) {
 			differences[i], err = r.compareTag(ctx, &r.plan.tags[i])
@@ -144,10 +152,21 @@ func (r *run) readBack(ctx context.Context) error {
 		return err
 	}
 	var problems bundle.Problems
-	for _, difference := range differences {
+	var unchecked error
+	for i, difference := range differences {
+		if errors.Is(difference, ErrUnchecked) {
+			r.unchecked, unchecked = append(r.unchecked, r.plan.tagName(&r.plan.tags[i])), difference
+			continue
+		}
 		problems.Add(difference)
 	}
-	return problems.Err()
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	if err := r.compareAccessories(ctx); err != nil {
+		return err
+	}
+	return r.uncheckedError(unchecked)
 }
 
 func indexes(n int) iter.Seq[int] {
@@ -162,6 +181,9 @@ func indexes(n int) iter.Seq[int] {
 
 func (r *run) compareTag(ctx context.Context, t *tagMove) (difference, err error) {
 	found, err := r.tagged(ctx, t)
+	if errors.Is(err, ErrUnchecked) {
+		return err, nil
+	}
 	if want := r.plan.digest(t.row); err == nil && found != want {
 		difference = fmt.Errorf("%w: %s is %s; expected: %s", ErrDiffers, r.plan.tagName(t), shown(found), want)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,11 +17,13 @@ type transfer struct {
 	*run
 	queue *queue
 	order *order
+	lost  lostBlobs
 }
 
 // transfer pushes every blob and manifest that the target lacks. The first failure ends it.
 func (r *run) transfer(ctx context.Context) (err error) {
-	t := &transfer{run: r, queue: newQueue(), order: newOrder(r.plan)}
+	t := &transfer{run: r, order: newOrder(r.plan)}
+	t.queue = newQueue(r.projects(), t.lackedBy)
 	group, inner := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(inner, t.queue.stop)
 	defer stop()
@@ -31,7 +34,10 @@ func (r *run) transfer(ctx context.Context) (err error) {
 	group.Go(func() error {
 		defer t.queue.endFeed()
 		switch b := r.plan.bundle; {
+		case b.Sequential() && r.piped:
+			return nil // it cannot be read again
 		case b.Sequential():
+			r.piped = true
 			return t.feedFromPipe(inner)
 		case b.Removable():
 			return t.feedFromMedium(inner)
@@ -43,7 +49,8 @@ func (r *run) transfer(ctx context.Context) (err error) {
 	if err == nil {
 		err = ctx.Err()
 	}
-	for _, left := range t.queue.blobs { // where it ended early
+	t.lost.note(r.plan)
+	for _, left := range t.queue.left() { // where it ended early
 		err = errors.Join(err, left.close())
 	}
 	return err
@@ -61,6 +68,12 @@ func (t *transfer) feedFromFile() {
 
 func (t *transfer) push(repo, row int32) { t.queue.add(task{row: row, repo: repo, manifest: true}) }
 
+// lackedBy returns the first repository that lacks a blob.
+func (t *transfer) lackedBy(row int32) (repo int32) {
+	blob := t.plan.usesOf(row)
+	return blob.uses[slices.Index(blob.states, lacking)].repo
+}
+
 // work does tasks until there are no more, or one fails.
 func (t *transfer) work(ctx context.Context) error {
 	for {
@@ -68,16 +81,26 @@ func (t *transfer) work(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		do := t.blob
-		if task.manifest {
-			do = t.manifest
-		}
-		err := errors.Join(do(ctx, task), task.close())
-		t.queue.finish(task)
-		if err != nil {
+		if err := t.do(ctx, task); err != nil {
 			return err
 		}
 	}
+}
+
+// do does a task, or as much of it as is to be done in one project.
+func (t *transfer) do(ctx context.Context, task task) (err error) {
+	if task.manifest {
+		err = t.manifest(ctx, task)
+	} else {
+		err = t.blob(ctx, task)
+		if err == nil && t.plan.usesOf(task.row).lacking() {
+			t.queue.goOn(task, t.lackedBy(task.row))
+			return nil
+		}
+	}
+	err = errors.Join(err, task.close())
+	t.queue.finish(task)
+	return err
 }
 
 func (t task) close() error {
@@ -87,12 +110,13 @@ func (t task) close() error {
 	return t.content.Close()
 }
 
-// blob brings a blob into the repositories that lack it: it is uploaded once at most, and then mounted.
+// blob brings a blob into the repositories of one project that lack it: it is uploaded once at most, and then mounted.
 func (t *transfer) blob(ctx context.Context, task task) error {
 	blob := t.plan.usesOf(task.row)
 	holder := blob.holder()
+	project := t.queue.projects.of[task.repo]
 	for i, u := range blob.uses {
-		if blob.states[i].isThere() {
+		if blob.states[i].isThere() || t.queue.projects.of[u.repo] != project {
 			continue
 		}
 		if holder >= 0 && t.mount(ctx, u, blob.uses[holder].repo) {
@@ -142,7 +166,7 @@ func (t *transfer) manifest(ctx context.Context, task task) error {
 	t.observer.Item(t.plan.digest(task.row).String())
 	taken, err := t.pushManifest(ctx, task.row, r.name.Digest(t.plan.digest(task.row).String()))
 	if err != nil {
-		return err
+		return t.lostSome(ctx, task, err)
 	}
 	at, _ := r.find(task.row)
 	r.states[at] = pushed

@@ -35,6 +35,7 @@ const (
 	exitDiffers      = 9
 	exitIncomplete   = 10
 	exitPreflight    = 11
+	exitUnchecked    = 12
 	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -53,6 +54,7 @@ var exitCodes = []struct {
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
+	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(importer.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, export.ErrPlatform, export.ErrNothing)},
 	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse, importer.ErrRefused)},

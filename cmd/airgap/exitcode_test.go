@@ -55,6 +55,7 @@ func TestExitCode(t *testing.T) {
 		{importer.ErrReport, exitUsage},
 		{importer.ErrPreflight, exitPreflight},
 		{errors.Join(importer.ErrPreflight, importer.ErrConflict, registry.ErrUnauthorized), exitPreflight},
+		{importer.ErrUnchecked, exitUnchecked},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -94,7 +95,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	f.BoolVar(&flags.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
 	flags.projectFlags.add(f)
 	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
-	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
+	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(importer.DefaultJobs)+" that write")
 	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
 	f.BoolVar(&flags.json, "json", false, "print that report on standard output")
 	flags.registryFlags.add(f)
@@ -154,7 +155,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	from.warnOfDamage(a)
 	if report != nil {
 		// The report is most wanted when something went wrong.
-		err = errors.Join(err, flags.showImport(a, report, err != nil))
+		err = errors.Join(err, flags.showImport(a, report, err != nil && !errors.Is(err, importer.ErrUnchecked)))
 	}
 	return err
 }
@@ -189,6 +190,8 @@ func showTags(a *app, r *importer.Report) {
 		case tag.Cosign:
 		case tag.Old == tag.New:
 			a.print("%s:%s  %s  unchanged", tag.Repository, tag.Tag, tag.New)
+		case tag.OldUnknown:
+			a.print("%s:%s  %s  was hidden by a pull policy", tag.Repository, tag.Tag, tag.New)
 		case tag.Old.IsZero():
 			a.print("%s:%s  %s  new", tag.Repository, tag.Tag, tag.New)
 		default:
@@ -224,6 +227,9 @@ func showWork(a *app, r *importer.Report) {
 		work.BlobsPushed, terminal.Bytes(work.BytesPushed), work.BlobsMounted, terminal.Bytes(work.BytesMounted),
 		work.BlobsPresent, terminal.Bytes(work.BytesPresent))
 	a.say("manifests: %d pushed, %d there already; tags: %d moved, %d unchanged", work.ManifestsPushed, work.ManifestsPresent, work.TagsMoved, work.TagsUnchanged)
+	for _, note := range r.Notes {
+		a.say("%s", note)
+	}
 	for _, missing := range r.Missing {
 		a.warn("not in the bundle, since it could not be had at export: %s: %s", missing.Source, missing.Reason)
 	}

@@ -44,6 +44,7 @@ const (
 	codeUnsupported   = "UNSUPPORTED"
 	codeUploadUnknown = "BLOB_UPLOAD_UNKNOWN"
 	codeUploadInvalid = "BLOB_UPLOAD_INVALID"
+	codeDigestInvalid = "DIGEST_INVALID"
 )
 
 // Error is a failure of one operation. Its text holds no credential and no query of a URL, but text from the registry,

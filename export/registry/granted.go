@@ -42,6 +42,19 @@ func (c *Client) Granted(ctx context.Context, repo name.Repository, actions ...s
 	return granted, known, nil
 }
 
+// mayPush tells whether the session has a token that says so.
+func (s *session) mayPush() bool {
+	s.mu.Lock()
+	cred := s.cred
+	s.mu.Unlock()
+	if cred == nil {
+		return false
+	}
+	token, _ := strings.CutPrefix(cred.header, "Bearer ")
+	granted, _ := grantedBy(token, s.home.prefixed(s.key.repository))
+	return slices.Contains(granted, "push") || slices.Contains(granted, "*")
+}
+
 // grantedBy reads a token's claims; known is false where it has none about what may be done.
 func grantedBy(token, repository string) (granted []string, known bool) {
 	parts := strings.Split(token, ".")

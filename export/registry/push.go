@@ -31,24 +31,31 @@ type push struct {
 	repo    name.Repository
 	desc    bundle.Descriptor
 	unsure  bool // the last PUT may have been carried out, though its answer did not come
+	partial
 }
 
-// PushBlob uploads a blob into repo, in one piece and, after failures that may pass, again from its beginning with a
-// fresh open. The content must give io.EOF after desc.Size bytes and only if they have desc.Digest, as those of package
+// PushBlob uploads a blob into repo. After failures that may pass it goes on where the registry says that the upload has got
+// to, or, if the registry does not say, again from the beginning; either way with a fresh open, whose content is read from its
+// beginning. The content must give io.EOF after desc.Size bytes and only if they have desc.Digest, as those of package
 // bundle do: only then is the upload committed. Any other end of it is returned, and the upload is given up. A 401 in
 // the middle renews the token. The content is read by one goroutine at a time, and closed.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
 func (c *Client) PushBlob(ctx context.Context, repo name.Repository, desc bundle.Descriptor, open func() (io.ReadCloser, error)) error {
 	p := &push{client: c, session: c.session(repo, pullPush), repo: repo, desc: desc}
-	return c.retrying(ctx, false, func() error {
-		if p.unsure {
-			// The blob may have been committed though nobody said so; only this content has been sent under its digest.
-			if size, found, err := c.HasBlob(ctx, repo, desc.Digest); err == nil && found && (size == desc.Size || size < 0) {
-				return nil
-			}
+	pace := pacer{client: c}
+	for {
+		err := p.once(ctx, open)
+		if err == nil {
+			return nil
 		}
-		return p.once(ctx, open)
-	})
+		if p.gotOn() {
+			pace.progress()
+		}
+		if err := pace.pause(ctx, err); err != nil {
+			p.drop(ctx)
+			return err
+		}
+	}
 }
 
 // request is one step of the upload.
@@ -62,41 +69,58 @@ func (p *push) request(method string, u *url.URL, accept ...int) *request {
 // octets is the header of a request that brings content.
 var octets = http.Header{"Content-Type": {"application/octet-stream"}}
 
-// once uploads the blob, in one attempt.
+// once uploads the blob, in one attempt. An upload that another attempt may continue is left open.
 func (p *push) once(ctx context.Context, open func() (io.ReadCloser, error)) error {
-	p.unsure = false
-	start := p.request(http.MethodPost, p.session.home.url(p.repo.RepositoryStr()+"/blobs/uploads/"), http.StatusAccepted)
-	content, err := open()
-	if err != nil {
-		return start.fail(err)
-	}
-	defer content.Close()
-	if p.desc.Size < 0 {
-		return start.failf("%w: a size of %d bytes", bundle.ErrFormat, p.desc.Size)
-	}
-	var small []byte
-	if p.desc.Size <= smallBlob {
-		if small, err = readSmall(content, p.desc.Size); err != nil {
-			return start.fail(err)
+	if p.unsure {
+		// The blob may have been committed though nobody said so; only this content has been sent under its digest.
+		if size, found, err := p.client.HasBlob(ctx, p.repo, p.desc.Digest); err == nil && found && (size == p.desc.Size || size < 0) {
+			return nil
 		}
 	}
-	location, err := p.step(ctx, start)
+	content, err := open()
+	if err != nil {
+		return p.request(http.MethodPost, p.uploads()).fail(err)
+	}
+	defer content.Close()
+	small, err := p.readSmall(content)
+	if err == nil {
+		err = p.begin(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	if location == nil {
-		return start.failf("the registry does not say where to upload to")
-	}
+	p.unsure = false
 	if small == nil {
-		location, err = p.stream(ctx, location, content)
+		err = p.stream(ctx, content)
 	}
 	if err == nil {
-		err = p.commit(ctx, location, small)
+		err = p.commit(ctx, small)
 	}
-	if err != nil && !p.unsure { // or else it would stop a registry that is still at it
-		p.cancel(ctx, location)
+	if err != nil && (small != nil || !isTemporary(err)) {
+		p.drop(ctx)
 	}
 	return err
+}
+
+// uploads is where uploads begin.
+func (p *push) uploads() *url.URL {
+	return p.session.home.url(p.repo.RepositoryStr() + "/blobs/uploads/")
+}
+
+// readSmall reads a small blob whole; nil for others.
+func (p *push) readSmall(content io.Reader) ([]byte, error) {
+	r := p.request(http.MethodPost, p.uploads())
+	if p.desc.Size < 0 {
+		return nil, r.failf("%w: a size of %d bytes", bundle.ErrFormat, p.desc.Size)
+	}
+	if p.desc.Size > smallBlob {
+		return nil, nil
+	}
+	small, err := readSmall(content, p.desc.Size)
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	return small, nil
 }
 
 // readSmall reads content of the given size to its end.
@@ -110,26 +134,9 @@ func readSmall(content io.Reader, size int64) ([]byte, error) {
 	return buf, read.finish()
 }
 
-// stream sends content, and returns where to commit it.
-func (p *push) stream(ctx context.Context, location *url.URL, content io.Reader) (*url.URL, error) {
-	r := p.request(http.MethodPatch, location, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
-	r.header, r.stream = octets, &upload{content: content, size: p.desc.Size}
-	next, err := p.step(ctx, r)
-	if err != nil {
-		return location, err
-	}
-	if next != nil {
-		location = next
-	}
-	if err := r.stream.finish(); err != nil {
-		return location, r.fail(err)
-	}
-	return location, nil
-}
-
 // commit gives the upload its digest. The content has been sent, and has been verified, or is small.
-func (p *push) commit(ctx context.Context, location *url.URL, small []byte) error {
-	u := *location
+func (p *push) commit(ctx context.Context, small []byte) error {
+	u := *p.location
 	if u.RawQuery != "" {
 		u.RawQuery += "&"
 	}
@@ -141,7 +148,7 @@ func (p *push) commit(ctx context.Context, location *url.URL, small []byte) erro
 	if err != nil {
 		var e *Error
 		p.unsure = errors.As(err, &e) && e.temporary && e.Status != http.StatusTooManyRequests
-		return uploadLost(err)
+		return p.mixedUp(uploadLost(err))
 	}
 	defer r.discard(resp)
 	if header := resp.Header.Get("Docker-Content-Digest"); header != "" && header != p.desc.Digest.String() {
@@ -201,13 +208,27 @@ func (p *push) cancel(ctx context.Context, location *url.URL) {
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer stop()
-	r := p.request(http.MethodDelete, location, http.StatusNoContent, http.StatusAccepted, http.StatusOK)
-	resp, err := p.client.send(ctx, r)
+	err := p.remove(ctx, location)
+	var e *Error
+	if errors.As(err, &e) && e.HasCode(codeUploadInvalid) {
+		// Something has arrived since the registry told the location, as where a connection broke.
+		look := p.request(http.MethodGet, location, http.StatusNoContent, http.StatusOK, http.StatusAccepted)
+		if location, err = p.step(ctx, look); err == nil && location != nil {
+			err = p.remove(ctx, location)
+		}
+	}
 	if err != nil {
 		p.client.log.DebugContext(ctx, "upload not given up", "error", err)
-		return
 	}
-	r.discard(resp)
+}
+
+func (p *push) remove(ctx context.Context, location *url.URL) error {
+	r := p.request(http.MethodDelete, location, http.StatusNoContent, http.StatusAccepted, http.StatusOK)
+	resp, err := p.client.send(ctx, r)
+	if err == nil {
+		r.discard(resp)
+	}
+	return err
 }
 
 // Mount makes the blob d, which the repository from of the same registry has, part of repo too, without moving it. False

@@ -32,8 +32,8 @@ type request struct {
 	// within is how long one exchange may take to the end of the answer's body; 0 is as long as it gets on.
 	within time.Duration
 
-	// patient repeats what is refused with 401 although this session has worked before: Harbor answers so when many
-	// uploads contend for one project.
+	// patient repeats what is refused with 401 although this session has worked before, or has a token for it: Harbor
+	// answers so when many uploads contend for one project.
 	patient bool
 
 	secrets []string // what was sent as credentials, to be kept out of errors
@@ -121,7 +121,7 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
 		return resp, nil
 	}
 	e := r.failure(resp, c.cfg.Now())
-	if resp.StatusCode == http.StatusUnauthorized && r.patient && r.session.works.Load() {
+	if resp.StatusCode == http.StatusUnauthorized && r.patient && (r.session.works.Load() || r.session.mayPush()) {
 		e.temporary = true
 	}
 	return nil, e

@@ -140,6 +140,20 @@ func DropUpload(n int64) Fault {
 	}
 }
 
+// BreakUpload closes the connection after n bytes of the request's body, which the registry gets.
+func BreakUpload(n int64) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		r.Body = io.NopCloser(io.MultiReader(io.LimitReader(r.Body, n), brokenBody{}))
+		next.ServeHTTP(w, r)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+type brokenBody struct{}
+
+// Read implements io.Reader.
+func (brokenBody) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
 // Cut answers with only the first n bytes of the body, and says so: well-formed HTTP.
 func Cut(n int) Fault {
 	return Change(func(a *RealAnswer) { a.Body = a.Body[:min(n, len(a.Body))] })

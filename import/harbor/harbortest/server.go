@@ -65,7 +65,8 @@ type Settings struct {
 	HeadForMembers bool
 	// StrictUploads answers 404 BLOB_UPLOAD_INVALID also to who looks at an upload with an old state, so that one that broke
 	// off within a chunk cannot be continued. Of the registry behind Harbor, that is how the source of distribution 2.8.3 has
-	// it; which of both Harbor 2.14.4 does was not recorded. Importers have to live with either.
+	// it, and Debian's docker-registry 2.8.2 was seen to do it; distribution 3.1.2 tells how far it is, at times before it has
+	// written all that had come. Which of both Harbor 2.14.4 does was not recorded. Importers have to live with either.
 	StrictUploads bool
 	GC            GC
 }

@@ -1,0 +1,166 @@
+package importer_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"airgap/bundle"
+	"airgap/export/registry/registrytest"
+	importer "airgap/import"
+	"airgap/import/harbor/harbortest"
+)
+
+// acmeHarbor is a Harbor with the projects of acme.
+func acmeHarbor(t testing.TB, opts ...harbortest.Option) *harbortest.Server {
+	s := harbortest.New(t, opts...)
+	s.AddProject(harbortest.Project{Name: "acme"})
+	s.AddProject(harbortest.Project{Name: "other"})
+	return s
+}
+
+// expectInHarbor compares all that a Harbor has with the world.
+func expectInHarbor(t *testing.T, a *acme, s *harbortest.Server) {
+	t.Helper()
+	for _, image := range a.images {
+		repo := image.Root.Path
+		if image.Root.Tag != "" && s.Tags(repo)[image.Root.Tag] != image.Root.Digest {
+			t.Errorf("%s:%s is %s", repo, image.Root.Tag, s.Tags(repo)[image.Root.Tag])
+		}
+		for _, m := range image.Manifests {
+			if _, body := s.Manifest(repo, m.Digest.String()); string(body) != string(a.blobs[m.Digest]) {
+				t.Errorf("%s lacks %s", repo, m.Digest)
+			}
+			if m.Tag != "" && s.Tags(repo)[m.Tag] != m.Digest {
+				t.Errorf("%s:%s is %s", repo, m.Tag, s.Tags(repo)[m.Tag])
+			}
+			for _, b := range a.parse(m.Digest).Blobs() {
+				if b.MediaType != foreignType && string(s.Blob(repo, b.Digest)) != string(a.blobs[b.Digest]) {
+					t.Errorf("%s lacks the blob %s", repo, b.Digest)
+				}
+			}
+		}
+	}
+}
+
+// collect runs garbage collection once, before the request is answered that due is true for.
+func collect(s *harbortest.Server, untagged bool, due func(*http.Request) bool) registrytest.Fault {
+	var once sync.Once
+	return func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if due(r) {
+			once.Do(func() { s.CollectGarbage(untagged) })
+		}
+		return false
+	}
+}
+
+// moments in which garbage is collected.
+func moments(s *harbortest.Server) map[string]registrytest.Fault {
+	pushed := func(part string) bool { return s.Count("PUT", part) > 0 }
+	return map[string]registrytest.Fault{
+		"everything was pushed": collect(s, true, func(r *http.Request) bool {
+			return r.Method == "HEAD" && strings.Contains(r.URL.Path, "/manifests/sha256:") && s.Count("PUT", ".sig") == 2 && s.Count("PUT", ".att") == 2
+		}),
+		"cosign's tags are moved": collect(s, true, func(r *http.Request) bool { return r.Method == "PUT" && strings.Contains(r.URL.Path, ".att") }),
+		"blobs were pushed": collect(s, false, func(r *http.Request) bool {
+			return r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/sha256:")
+		}),
+		"some manifests were pushed": collect(s, true, func(r *http.Request) bool {
+			return pushed("/manifests/sha256:") && r.Method == "PUT" && s.Count("PUT", "/manifests/sha256:") == 15
+		}),
+	}
+}
+
+// TestGarbageCollection: what garbage collection takes before the tags move is pushed again.
+func TestGarbageCollection(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	for moment := range moments(nil) {
+		t.Run(moment, func(t *testing.T) {
+			s := acmeHarbor(t)
+			c := harborClient(t, harbortest.Admin)
+			o := intoHarbor(t, s, c)
+			s.Inject(moments(s)[moment])
+			report, err := importer.Run(t.Context(), open(t, path), c, o)
+			if err != nil || !report.Complete {
+				t.Fatal(err)
+			}
+			expectInHarbor(t, a, s)
+			if n := s.Count("PUT", "/manifests/sha256:"); n <= 28 {
+				t.Errorf("%d pushes of manifests: nothing was collected", n)
+			}
+		})
+	}
+}
+
+// TestGarbageCollectionFromPipe: a blob that came through a pipe cannot be read again.
+func TestGarbageCollectionFromPipe(t *testing.T) {
+	a := newAcme(t)
+	s := acmeHarbor(t)
+	c := harborClient(t, harbortest.Admin)
+	o := intoHarbor(t, s, c)
+	s.Inject(moments(s)["everything was pushed"])
+	_, err := importer.Run(t.Context(), openPipe(t, a.file()), c, o)
+	if !errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), "no tag was moved") {
+		t.Fatal(err)
+	}
+	if tags := s.Tags("acme/tool"); len(tags) > 0 {
+		t.Errorf("tags: %v", tags)
+	}
+}
+
+// TestManifestsLostFromPipe: manifests of a bundle that came through a pipe were kept, and are pushed again.
+func TestManifestsLostFromPipe(t *testing.T) {
+	a := newAcme(t)
+	s := acmeHarbor(t)
+	c := harborClient(t, harbortest.Admin)
+	o := intoHarbor(t, s, c)
+	// As after a collection that comes at once after the push, so that the blobs are still spared.
+	place := "/acme/tool/manifests/" + a.tool.Digest.String()
+	s.Inject(reads(place, func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		return s.Count("PUT", place) == 1 && registrytest.NotFoundText()(w, r, next)
+	}))
+	report, err := importer.Run(t.Context(), openPipe(t, a.file()), c, o)
+	if err != nil || !report.Complete {
+		t.Fatal(err)
+	}
+	if n := s.Count("PUT", place); n != 2 {
+		t.Errorf("pushed %d times", n)
+	}
+	expectInHarbor(t, a, s)
+}
+
+// TestLostForEver: what is gone each time ends the import, with the tags where they were.
+func TestLostForEver(t *testing.T) {
+	a := newAcme(t)
+	s := acmeHarbor(t)
+	c := harborClient(t, harbortest.Admin)
+	o := intoHarbor(t, s, c)
+	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
+	s.Inject(reads("/other/app/manifests/"+a.arm64.Digest.String(), registrytest.NotFoundText()))
+	_, err := importer.Run(t.Context(), open(t, a.file()), c, o)
+	if !errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || s.Tags("acme/tool")["2"] != old.Digest {
+		t.Errorf("%v, %v", err, s.Tags("acme/tool"))
+	}
+	if n := s.Count("PUT", "/other/app/manifests/"+a.arm64.Digest.String()); n != 4 {
+		t.Errorf("pushed %d times", n)
+	}
+}
+
+// reads has requests that look at something.
+func reads(part string, fault registrytest.Fault) registrytest.Fault {
+	return registrytest.On("", part, func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		return (r.Method == http.MethodGet || r.Method == http.MethodHead) && fault(w, r, next)
+	})
+}
+
+// after does something once such a request has been answered.
+func after(method, part string, do func()) registrytest.Fault {
+	return registrytest.On(method, part, func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		next.ServeHTTP(w, r)
+		do()
+		return true
+	})
+}

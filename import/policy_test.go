@@ -1,0 +1,162 @@
+package importer_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"airgap/bundle"
+	importer "airgap/import"
+	"airgap/import/harbor/harbortest"
+)
+
+// trusting is a Harbor whose projects hide what is not signed. Of acme, all but the index is not.
+func trusting(t testing.TB) *harbortest.Server {
+	s := acmeHarbor(t)
+	for _, project := range []string{"acme", "other"} {
+		s.ChangeProject(project, func(p *harbortest.Project) { p.ContentTrust = true })
+	}
+	return s
+}
+
+// pushers may push, and may look past policies as well or not.
+func pushers(s *harbortest.Server, more ...harbortest.Right) harbortest.Account {
+	rights := append([]harbortest.Right{harbortest.Push}, more...)
+	return s.AddSystemRobot("import", map[string][]harbortest.Right{"acme": rights, "other": rights})
+}
+
+// TestPullPolicy: what a policy hides is seen by Harbor's API, so that it is read back, found to be there, and skipped
+// where tags cannot be moved.
+func TestPullPolicy(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	s := trusting(t)
+	c := harborClient(t, pushers(s, harbortest.ReadArtifacts))
+	o := intoHarbor(t, s, c)
+	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
+	report, err := importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || !report.Complete || len(report.Unchecked) > 0 {
+		t.Fatalf("%v, %+v", err, report)
+	}
+	expectInHarbor(t, a, s)
+	i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "2" })
+	if m := report.Tags[i]; m.Old != old.Digest || m.OldUnknown || m.Status != importer.StatusMoved {
+		t.Errorf("%+v", m)
+	}
+	if report.Done.ManifestsPresent != 0 {
+		t.Errorf("%+v", report.Done)
+	}
+	for _, project := range []string{"acme", "other"} {
+		s.ChangeProject(project, func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{}} })
+	}
+	s.Forget()
+	report, err = importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || report.Changed || !report.Complete || len(s.Writes()) > 0 {
+		t.Errorf("%v, %v, %+v", err, s.Writes(), report.Done)
+	}
+}
+
+// TestPullPolicyThatCannotBeSeenThrough: all is written, and what could not be read back is told.
+func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	s := trusting(t)
+	c := harborClient(t, pushers(s))
+	o := intoHarbor(t, s, c)
+	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
+	s.Inject(moments(s)["everything was pushed"])
+	report, err := importer.Run(t.Context(), open(t, path), c, o)
+	if !errors.Is(err, importer.ErrUnchecked) || errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), "artifact:read") {
+		t.Fatal(err)
+	}
+	expectInHarbor(t, a, s)
+	att := a.arm64.Digest.FallbackTag() + ".att"
+	want := []string{"acme/app:" + att, "acme/tool:2", "other/app:" + att}
+	for i := range want {
+		want[i] = s.Host() + "/" + want[i]
+	}
+	if !slices.Equal(report.Unchecked, want) || report.Complete || !report.Changed {
+		t.Errorf("%+v", report)
+	}
+	for _, m := range report.Tags {
+		if m.OldUnknown != (m.Tag == "2") || m.Status != importer.StatusMoved || !m.Old.IsZero() {
+			t.Errorf("%+v", m)
+		}
+	}
+
+	// A rollback cannot know where that tag was, and must not take it for a new one.
+	content, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported, err := importer.ReadReport(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := harborClient(t, harbortest.Admin)
+	back, err := importer.Rollback(t.Context(), imported, admin, importer.RollbackOptions{Harbor: intoHarbor(t, s, admin).Harbor})
+	i := slices.IndexFunc(back.Tags, func(row importer.RollbackRow) bool { return row.Tag == "2" })
+	if !errors.Is(err, importer.ErrNotRolledBack) || back.Tags[i].Status != importer.RollbackFailed || !strings.Contains(back.Tags[i].Reason, "pull policy hid") {
+		t.Errorf("rollback: %v, %+v", err, back.Tags[i])
+	}
+	if _, there := s.Tags("acme/tool")["2"]; !there {
+		t.Error("the rollback has removed a tag that was there before the import")
+	}
+	if report, err = importer.Run(t.Context(), open(t, path), c, o); !errors.Is(err, importer.ErrUnchecked) {
+		t.Fatal(err)
+	}
+
+	// What is to be protected cannot be, if nobody knows what it is.
+	s.Forget()
+	careful := o
+	careful.NoOverwrite = true
+	if _, err := importer.Run(t.Context(), open(t, path), c, careful); !errors.Is(err, importer.ErrPreflight) || !strings.Contains(err.Error(), "acme/tool:2") {
+		t.Errorf("--no-overwrite: %v", err)
+	}
+
+	// What is under cosign's tags now nobody knows, and it is not overwritten unasked.
+	s.Forget()
+	_, err = importer.Run(t.Context(), open(t, path), c, o)
+	if !errors.Is(err, importer.ErrConflict) || errors.Is(err, importer.ErrUnchecked) || !strings.Contains(err.Error(), att) || len(s.Writes()) > 0 {
+		t.Errorf("%v, %v", err, s.Writes())
+	}
+	o.OverwriteCosignTags = true
+	report, err = importer.Run(t.Context(), open(t, path), c, o)
+	if !errors.Is(err, importer.ErrUnchecked) || report.Done.BlobsPushed+report.Done.BlobsMounted > 0 {
+		t.Errorf("%v, %+v", err, report.Done)
+	}
+	expectInHarbor(t, a, s)
+}
+
+// TestImmutableTagThatCannotBeSeen: it is refused, right or not, and the error says what would help.
+func TestImmutableTagThatCannotBeSeen(t *testing.T) {
+	w := newWorld(t)
+	image := w.image("tool", w.layer(1000))
+	w.root("docker.io/acme/tool:2", "acme/tool", "2", image)
+	s := trusting(t)
+	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, w.blobs[image.Digest])
+	s.ChangeProject("acme", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{}} })
+	c := harborClient(t, pushers(s))
+	_, err := importer.Run(t.Context(), open(t, w.file()), c, intoHarbor(t, s, c))
+	if err == nil || !strings.Contains(err.Error(), "immutable") || !strings.Contains(err.Error(), "artifact:read") {
+		t.Error(err)
+	}
+}
+
+// TestPullPolicyAndDifference: what differs counts more than what is hidden.
+func TestPullPolicyAndDifference(t *testing.T) {
+	a := newAcme(t)
+	s := trusting(t)
+	c := harborClient(t, pushers(s))
+	o := intoHarbor(t, s, c)
+	s.Inject(after("PUT", "/acme/app/manifests/1", func() {
+		s.AddManifest("acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.cosignSig.Digest])
+	}))
+	report, err := importer.Run(t.Context(), open(t, a.file()), c, o)
+	if !errors.Is(err, importer.ErrDiffers) || errors.Is(err, importer.ErrUnchecked) || len(report.Unchecked) == 0 {
+		t.Errorf("%v, %+v", err, report.Unchecked)
+	}
+}
