@@ -105,7 +105,7 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	if _, there := s.Tags("acme/tool")["2"]; !there {
 		t.Error("the rollback has removed a tag that was there before the import")
 	}
-	if report, err = importer.Run(t.Context(), open(t, path), c, o); !errors.Is(err, importer.ErrUnchecked) {
+	if _, err := importer.Run(t.Context(), open(t, path), c, o); !errors.Is(err, importer.ErrUnchecked) {
 		t.Fatal(err)
 	}
 
