@@ -30,7 +30,8 @@ func (r *run) listReferrers(ctx context.Context) error {
 }
 
 // ensureListed makes sure that the target lists what refers to a subject. A target that has not said so by itself is
-// asked for the list, which also shows whether it has the API at all.
+// asked for the list, which also shows whether it has the API at all. Where it is known to have none, there is only the list
+// under the fallback tag to look at.
 func (r *run) ensureListed(ctx context.Context, l referrersList) error {
 	repo := &r.plan.repositories[l.repo]
 	if l.listed || !slices.ContainsFunc(l.rows, func(row int32) bool {
@@ -39,12 +40,15 @@ func (r *run) ensureListed(ctx context.Context, l referrersList) error {
 	}) {
 		return nil
 	}
-	listed, err := r.target.Referrers(ctx, repo.name.Digest(l.subject.String()))
-	if err != nil {
-		return err
-	}
-	if listed.API || len(missing(listed.Descriptors, r.digests(l))) == 0 {
-		return nil // what the API does not list yet, reading back will tell
+	if r.api.Load() != apiAbsent {
+		listed, err := r.target.Referrers(ctx, repo.name.Digest(l.subject.String()))
+		if err != nil {
+			return err
+		}
+		r.noteAPI(listed)
+		if listed.API || len(missing(listed.Descriptors, r.digests(l))) == 0 {
+			return nil // what the API does not list yet, reading back will tell
+		}
 	}
 	ours, err := r.descriptors(l)
 	if err != nil {
