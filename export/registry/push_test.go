@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -242,17 +243,28 @@ func TestPushBlobCancelled(t *testing.T) {
 	}
 }
 
+// A registry that takes nothing any more is given up and asked again. It is held until the content is opened again, and
+// not for some time: machines are slow.
 func TestPushBlobStalls(t *testing.T) {
 	t.Parallel()
-	server := New(t, Faults(On("PATCH", "", Times(1, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		time.Sleep(3 * time.Second) // the server does not notice who goes away before it reads
+	again := make(chan struct{})
+	server := New(t, Faults(On("PATCH", "", Times(1, func(http.ResponseWriter, *http.Request, http.Handler) bool {
+		<-again
 		panic(http.ErrAbortHandler)
 	}))))
 	c := newClient(t, func(cfg *registry.Config) { cfg.StallTimeout = 1500 * time.Millisecond })
 	data := content(20 << 20) // more than the sockets hold
 	o := &opener{content: data}
-	ok(t, c.PushBlob(t.Context(), server.Repo("acme/app"), bundle.Descriptor{Digest: bundle.DigestOf(data), Size: int64(len(data))}, o.open))
-	if o.opened != 2 {
+	release := sync.OnceFunc(func() { close(again) })
+	t.Cleanup(release) // before the server waits for its requests
+	open := func() (io.ReadCloser, error) {
+		if o.opened > 0 {
+			release()
+		}
+		return o.open()
+	}
+	ok(t, c.PushBlob(t.Context(), server.Repo("acme/app"), bundle.Descriptor{Digest: bundle.DigestOf(data), Size: int64(len(data))}, open))
+	if o.opened < 2 {
 		t.Errorf("opened %d times", o.opened)
 	}
 }
