@@ -40,7 +40,7 @@ Where the registry has access tokens, use one of these and not the password of a
 	}
 	flags.addUsername(cmd.Flags(), "u")
 	flags.addConnection(cmd.Flags())
-	cmd.Flags().StringVarP(&flags.password, "password", "p", "", "the password; better use --password-stdin, as others can see the list of processes")
+	cmd.Flags().StringVarP(&flags.password, "password", "p", "", "`SECRET`: the password; better use --password-stdin, as others can see the list of processes")
 	cmd.Flags().BoolVar(&skipCheck, "skip-check", false, "save the credentials without asking the registry whether they are right")
 	cmd.MarkFlagsMutuallyExclusive("password", "password-stdin")
 	return cmd

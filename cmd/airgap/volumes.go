@@ -33,12 +33,12 @@ func (v *volumeFlags) parse() (err error) {
 			return usagef("--parity needs --volume-size")
 		}
 		if v.count, err = volume.ParseParity(v.parity); err != nil {
-			return usageError{err}
+			return usagef("--parity: %q is no number of volumes, as in 2 or 10%%", v.parity)
 		}
 	}
 	if v.size != "" {
 		if v.bytes, err = volume.ParseSize(v.size); err != nil {
-			return usageError{err}
+			return usagef("--volume-size: %q is no size of at least 64KiB, as in 4000MiB or 4GB, or fat32, dvd, dvd-dl, bd, bd-dl", v.size)
 		}
 	}
 	return nil
