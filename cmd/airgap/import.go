@@ -171,12 +171,12 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 
 // noFile finds imports without a destination, where the last of the volumes stands in its place.
 func noFile(destination string) error {
-	info, err := os.Stat(destination)
 	host, _, _ := strings.Cut(destination, "/")
-	if err != nil || info.IsDir() && looksLikeHost(host) {
-		return nil
+	mayBeRegistry := looksLikeHost(host) && !strings.HasPrefix(host, ".")
+	if info, err := os.Stat(destination); err == nil && !(info.IsDir() && mayBeRegistry) {
+		return usagef("%s is a file or a directory on this machine, and the last argument is the registry, as in harbor.example.com/mirror", destination)
 	}
-	return usagef("%s is a file or a directory on this machine, and the last argument is the registry, as in harbor.example.com/mirror", destination)
+	return nil
 }
 
 // checkWritable tells before the work, and not after hours, that its report cannot be written. It leaves nothing behind.
