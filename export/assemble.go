@@ -125,7 +125,7 @@ func (a *assembly) checkAttestations(source string) {
 			what = "does not exist"
 		}
 		if !a.graph.options.AllowNoReferrers {
-			a.problems.Add(fmt.Errorf("%w: the attestation repository %s %s; check --referrers-from or referrerSource, or export without with --allow-no-referrers", ErrNoReferrers, Familiar(repository), what))
+			a.problems.Add(fmt.Errorf("%w: the attestation repository %s %s; check --referrers-from or referrerSource, or export without them (--allow-no-referrers)", ErrNoReferrers, Familiar(repository), what))
 			continue
 		}
 		a.warnings = append(a.warnings, fmt.Sprintf("%s: the attestation repository %s %s", source, Familiar(repository), what))

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -190,14 +189,10 @@ func (f *fileAccess) addRateLimit(e *config.Entry) {
 func tlsFromLogin(l *config.Login, insecure bool) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure} //nolint:gosec // asked for by name
 	if l.RegCert != "" {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
+		var err error
+		if t.RootCAs, err = certPool("regcert", []byte(l.RegCert)); err != nil {
+			return nil, err
 		}
-		if !pool.AppendCertsFromPEM([]byte(l.RegCert)) {
-			return nil, errors.New("regcert holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
-		}
-		t.RootCAs = pool
 	}
 	if l.ClientCert != "" || l.ClientKey != "" {
 		pair, err := tls.X509KeyPair([]byte(l.ClientCert), []byte(l.ClientKey))

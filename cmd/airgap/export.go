@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -144,12 +145,19 @@ func (f *exportFlags) check(a *app) error {
 		return usagef("--key is missing: a bundle is always signed; make a key pair with \"airgap keygen\", once")
 	case f.output == "":
 		return usagef("--output is missing: -o FILE, or -o - for standard output")
+	case f.output != "-" && !isDirectory(filepath.Dir(f.output)):
+		return usagef("--output: there is no directory %s", filepath.Dir(f.output))
 	case f.output == "-" && isTerminal(a.stdout):
 		return usagef("a bundle is not for a terminal: redirect standard output, or use -o FILE")
 	case f.output == "-" && f.volumes.size != "":
 		return usagef("volumes are files: use -o FILE, or cut the stream on the other side of the pipe")
 	}
 	return nil
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,18 +88,19 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 		},
 	}
 	f := cmd.Flags()
-	flags.sourceFlags.add(f)
+	flags.addKey(f)
+	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
+	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
 	f.StringArrayVar(&flags.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
 	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
 	f.BoolVar(&flags.flatten, "flatten", false, "make one path element of each path below PREFIX: acme/app becomes acme--app")
-	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
-	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
-	f.BoolVar(&flags.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
 	flags.projectFlags.add(f)
-	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
-	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(importer.DefaultJobs)+" that write")
-	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
-	f.BoolVar(&flags.json, "json", false, "print that report on standard output")
+	f.BoolVar(&flags.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
+	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
+	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
+	flags.addVolumes(f)
+	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "`N` requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(importer.DefaultJobs)+" that write")
+	f.BoolVar(&flags.json, "json", false, "print the report as JSON on standard output")
 	flags.registryFlags.add(f)
 	return cmd
 }
@@ -128,9 +131,15 @@ func (f *importFlags) options(destination string) (importer.Options, error) {
 }
 
 func runImport(ctx context.Context, a *app, flags *importFlags, files []string, destination string) (err error) {
+	if err := noFile(destination); err != nil {
+		return err
+	}
 	options, err := flags.options(destination)
 	if err != nil {
 		return err
+	}
+	if err := checkWritable(flags.report); err != nil {
+		return fmt.Errorf("--report: %w", err)
 	}
 	options.Now = a.now
 	client, err := flags.target(ctx, a, options.Destination.Registry.RegistryStr())
@@ -156,6 +165,33 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	if report != nil {
 		// The report is most wanted when something went wrong.
 		err = errors.Join(err, flags.showImport(a, report, err != nil && !errors.Is(err, importer.ErrUnchecked)))
+	}
+	return err
+}
+
+// noFile finds imports without a destination, where the last of the volumes stands in its place.
+func noFile(destination string) error {
+	host, _, _ := strings.Cut(destination, "/")
+	mayBeRegistry := looksLikeHost(host) && !strings.HasPrefix(host, ".")
+	if info, err := os.Stat(destination); err == nil && !(info.IsDir() && mayBeRegistry) {
+		return usagef("%s is a file or a directory on this machine, and the last argument is the registry, as in harbor.example.com/mirror", destination)
+	}
+	return nil
+}
+
+// checkWritable tells before the work, and not after hours, that its report cannot be written. It leaves nothing behind.
+func checkWritable(file string) error {
+	if file == "" {
+		return nil
+	}
+	_, missing := os.Stat(file)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	err = f.Close()
+	if missing != nil {
+		err = errors.Join(err, os.Remove(file))
 	}
 	return err
 }

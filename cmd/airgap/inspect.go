@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,7 +48,7 @@ Without --key the signature of a bundle is not checked, and the output says so.
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM), to check the signature of a bundle")
-	f.StringVar(&flags.platform, "platform", "", "show only this `PLATFORM`, such as linux/amd64")
+	f.StringVar(&flags.platform, "platform", "", "`OS/ARCH[/VARIANT]`: show only this platform of each image")
 	f.BoolVar(&flags.digest, "digest", false, "print digests only")
 	f.BoolVar(&flags.json, "json", false, "print the same facts as JSON")
 	f.StringArrayVar(&flags.referrersFrom, "referrers-from", nil, "`SRC=ATT`: what refers to images at SRC or below is also looked for at ATT")
@@ -94,6 +95,9 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 		if len(flags.keys) > 0 {
 			return err // a signature can only be checked in a file
 		}
+		if looksLikeFile(args[0]) {
+			return err
+		}
 		if found, err = inspectReference(ctx, a, flags, args[0]); err != nil {
 			return err
 		}
@@ -114,6 +118,11 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 	}
 	found.show(a)
 	return nil
+}
+
+// looksLikeFile tells names that are no references, so that no registry is asked for a file that is not there.
+func looksLikeFile(arg string) bool {
+	return strings.HasSuffix(arg, ".tar") || filepath.IsAbs(arg) || strings.HasPrefix(arg, ".")
 }
 
 func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []string) (found *inspection, err error) {

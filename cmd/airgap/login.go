@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
+
+	"airgap/export/registry"
 )
 
 func newLogin(a *app) *cobra.Command {
@@ -40,7 +43,7 @@ Where the registry has access tokens, use one of these and not the password of a
 	}
 	flags.addUsername(cmd.Flags(), "u")
 	flags.addConnection(cmd.Flags())
-	cmd.Flags().StringVarP(&flags.password, "password", "p", "", "the password; better use --password-stdin, as others can see the list of processes")
+	cmd.Flags().StringVarP(&flags.password, "password", "p", "", "`SECRET`: the password; better use --password-stdin, as others can see the list of processes")
 	cmd.Flags().BoolVar(&skipCheck, "skip-check", false, "save the credentials without asking the registry whether they are right")
 	cmd.MarkFlagsMutuallyExclusive("password", "password-stdin")
 	return cmd
@@ -62,10 +65,19 @@ func login(ctx context.Context, a *app, reg name.Registry, flags *registryFlags,
 	}
 	if !skipCheck {
 		if err := access.client(a).Ping(ctx, reg); err != nil {
-			return fmt.Errorf("not logged in to %s: %w", shown(host), err)
+			return fmt.Errorf("not logged in to %s: %w", shown(host), withLoginHint(err))
 		}
 	}
 	return saveLogin(a, host, access.credentials[host])
+}
+
+// withLoginHint says something else than to log in, which is what was tried.
+func withLoginHint(err error) error {
+	refused := &registry.Error{}
+	if errors.Is(err, registry.ErrUnauthorized) && errors.As(err, &refused) {
+		refused.Hint = "check the user's name, and the password or token, which may have expired; nothing was saved"
+	}
+	return err
 }
 
 func askUsername(ctx context.Context, a *app, flags *registryFlags, host string) error {

@@ -232,6 +232,9 @@ func TestLoginChecksTheCredentials(t *testing.T) {
 	w := newWorld(t)
 	w.stdin = strings.NewReader("wrong")
 	w.expect(t, exitUnauthorized, "not logged in to "+host, "login", host, "-u", "me", "--password-stdin")
+	if said := w.err.String(); !strings.Contains(said, "check the user's name") || strings.Contains(said, "airgap login") {
+		t.Errorf("what to do next is not said: %s", said)
+	}
 	if got := kept(t, host); got != ":" {
 		t.Errorf("wrong credentials were saved: %s", got)
 	}

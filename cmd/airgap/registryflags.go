@@ -349,11 +349,13 @@ func hostsIn(switches map[string]bool, values ...map[string]string) []string {
 func tlsConfig(host, caFile, certFile, keyFile string, insecure bool) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure} //nolint:gosec // asked for by name
 	if caFile != "" {
-		pool, err := certPool(caFile)
+		pem, err := os.ReadFile(caFile)
+		if err == nil {
+			config.RootCAs, err = certPool(caFile, pem)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("--ca-file: %w", err)
 		}
-		config.RootCAs = pool
 	}
 	switch {
 	case certFile != "" && keyFile != "":
@@ -370,17 +372,14 @@ func tlsConfig(host, caFile, certFile, keyFile string, insecure bool) (*tls.Conf
 	return config, nil
 }
 
-func certPool(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
+// certPool returns the system's authorities and those in pem. what names where these are from.
+func certPool(what string, pem []byte) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool() // a system without authorities, such as an empty container
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", file)
+		return nil, fmt.Errorf("%s holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", what)
 	}
 	return pool, nil
 }

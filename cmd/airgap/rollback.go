@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +55,7 @@ put back. The command can be run again, and then changes only what is left.
 	}
 	f := cmd.Flags()
 	f.BoolVar(&flags.dryRun, "dry-run", false, "look at the tags and show what would be done, but write nothing")
-	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "requests under way at once")
+	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "`N` requests under way at once")
 	f.BoolVar(&flags.json, "json", false, "print a report in JSON on standard output: a row for each tag")
 	flags.registryFlags.add(f)
 	return cmd
@@ -96,21 +94,11 @@ func runRollback(ctx context.Context, a *app, flags *rollbackFlags, file string)
 
 // readReport reads a file, or standard input.
 func readReport(ctx context.Context, a *app, file string) (*importer.Imported, error) {
-	var from io.Reader
-	if file == "-" {
-		stdin, err := a.takeStdin("the report")
-		if err != nil {
-			return nil, err
-		}
-		from = stdin
-	} else {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = f.Close() }()
-		from = f
+	from, closeReport, err := openInput(a, file, "the report")
+	if err != nil {
+		return nil, fmt.Errorf("%w; a report is what \"airgap import --report FILE\" wrote", err)
 	}
+	defer closeReport()
 	imported, err := wait(ctx, func() (*importer.Imported, error) { return importer.ReadReport(from) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"airgap/cmd/airgap/terminal"
 )
@@ -73,8 +74,6 @@ internet.`,
 
 		SilenceErrors: true,
 		SilenceUsage:  true,
-
-		SuggestionsMinimumDistance: 2, // cobra's own default, which it forgets when asked directly
 	}
 	root.RunE = func(cmd *cobra.Command, args []string) error { return noCommand(a, cmd, args) }
 	addGlobalFlags(root, a)
@@ -100,7 +99,9 @@ internet.`,
 		newVersion(a),
 		exitCodesTopic(),
 	)
+	root.SetFlagErrorFunc(flagError)
 	noteStart(root, a)
+	inOrder(root)
 	return root
 }
 
@@ -110,6 +111,7 @@ func noCommand(a *app, cmd *cobra.Command, args []string) error {
 		cmd.SetOut(a.screen) // a script that lost its command must not take the help for a result
 		return errors.Join(usagef("no command given"), cmd.Help())
 	}
+	cmd.SuggestionsMinimumDistance = 2 // cobra's own default, which it forgets when asked directly
 	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
 		return usagef("there is no command %q; perhaps %s was meant", args[0], strings.Join(similar, " or "))
 	}
@@ -120,8 +122,8 @@ func addGlobalFlags(root *cobra.Command, a *app) {
 	var level, format string
 	flags := root.PersistentFlags()
 	flags.BoolVarP(&a.flags.quiet, "quiet", "q", false, "show no progress, only warnings and errors")
-	flags.StringVar(&level, "log-level", "warn", "what to log to standard error: debug, info, warn or error")
-	flags.StringVar(&format, "log-format", "text", "how to write logs, progress and errors to standard error: text or json")
+	flags.StringVar(&level, "log-level", "warn", "`LEVEL` from which on to log to standard error: debug, info, warn or error")
+	flags.StringVar(&format, "log-format", "text", "`FORMAT` of logs, progress and errors on standard error: text or json")
 	complete(root, "log-level", "debug", "info", "warn", "error")
 	complete(root, "log-format", "text", "json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
@@ -145,10 +147,14 @@ func noArgs(cmd *cobra.Command, args []string) error {
 }
 
 func exactArgs(what ...string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
+	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(what):
-			return fmt.Errorf("%s is missing", strings.Join(what[len(args):], " and "))
+			is := "is"
+			if len(what)-len(args) > 1 {
+				is = "are"
+			}
+			return fmt.Errorf("%s %s missing: %s %s", strings.Join(what[len(args):], " and "), is, cmd.Root().Name(), cmd.Use)
 		case len(args) > len(what):
 			return fmt.Errorf("what is %q for? After %s nothing else is expected", args[len(what)], strings.Join(what, " and "))
 		}
@@ -163,6 +169,30 @@ func atLeast(what ...string) cobra.PositionalArgs {
 			return nil
 		}
 		return exactArgs(what...)(cmd, args)
+	}
+}
+
+// flagError is the error for flags that cannot be read, with the flag that was probably meant.
+func flagError(cmd *cobra.Command, err error) error {
+	unknown := &pflag.NotExistError{}
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return err
+	}
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2} // it knows how to find names that are nearly right
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+	})
+	if similar := flags.SuggestionsFor(unknown.GetSpecifiedName()); len(similar) > 0 {
+		return fmt.Errorf("%w; perhaps --%s was meant", err, strings.Join(similar, " or --"))
+	}
+	return err
+}
+
+// inOrder lets the help list flags as they are defined, those first that are needed most.
+func inOrder(cmd *cobra.Command) {
+	cmd.Flags().SortFlags = false
+	for _, sub := range cmd.Commands() {
+		inOrder(sub)
 	}
 }
 

@@ -25,12 +25,34 @@ func TestUsageErrors(t *testing.T) {
 		{"--nope", "no command given"},
 		{"version more", `"airgap version" takes no arguments, but was given "more"`},
 		{"version --nope", "unknown flag: --nope\n  See \"airgap version --help\"."},
-		{"login", "HOST is missing"},
+		{"login", "HOST is missing: airgap login HOST"},
+		{"import --key x", "FILE and REGISTRY[/PREFIX] are missing: airgap import FILE"},
+		{"verify x --kye y", "unknown flag: --kye; perhaps --key was meant"},
+		{"config chekc", "perhaps check was meant"},
+		{"import x.tar . --key y", ". is a file or a directory on this machine, and the last argument is the registry"},
+		{"export docker.io/a/b:1 --key y -o nowhere/x.tar", "--output: there is no directory nowhere"},
+		{"split x.tar --volume-size 1KiB", `--volume-size: "1KiB" is no size of at least 64KiB`},
 		{"login a b", `what is "b" for? After HOST nothing else is expected`},
 		{"version --log-level loud", `--log-level: "loud" is no log level: debug, info, warn or error`},
 		{"version --log-format xml", `--log-format: "xml" is no log format: text or json`},
 	} {
 		w.expect(t, exitUsage, test.message, strings.Fields(test.args)...)
+	}
+}
+
+func TestFilesThatAreNotThere(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct {
+		args    string
+		message string
+	}{
+		{"verify x.tar --key nope.pub", `--key: open nope.pub: no such file or directory; it is the .pub file that "airgap keygen" wrote`},
+		{"inspect nope.tar", "nope.tar: no such file"},
+		{"rollback nope.json", `no such file or directory; a report is what "airgap import --report FILE" wrote`},
+		{"import x.tar localhost:1/y --key nope.pub --report nowhere/report.json", "--report: open nowhere/report.json"},
+		{"plan -f nope.txt", "--file: open nope.txt"},
+	} {
+		w.expect(t, exitFailure, test.message, strings.Fields(test.args)...)
 	}
 }
 

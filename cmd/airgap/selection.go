@@ -70,7 +70,7 @@ func (s *selectionFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&s.chartImages, "chart-images", false, "carry also the images that charts name in their annotation artifacthub.io/images")
 	f.BoolVar(&s.keepGoing, "keep-going", false, "export what can be had when some images cannot, and record the others as missing")
 	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
-	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "requests under way at once")
+	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once")
 	f.BoolVar(&s.json, "json", false, "print the result as JSON on standard output")
 	s.registryFlags.add(f)
 }
@@ -426,7 +426,7 @@ func (s *selectionFlags) requests(a *app, args []string) ([]export.Request, erro
 func readManifests(a *app, file string) (chart.Found, error) {
 	in, closeInput, err := openInput(a, file, "the rendered manifests")
 	if err != nil {
-		return chart.Found{}, err
+		return chart.Found{}, fmt.Errorf("--images-from: %w", err)
 	}
 	defer closeInput()
 	if file == "-" {
@@ -446,7 +446,7 @@ const maxListLine = 4 << 10
 func readRequests(a *app, file string) ([]export.Request, error) {
 	in, closeList, err := openInput(a, file, "the list of images")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--file: %w", err)
 	}
 	defer closeList()
 	var requests []export.Request

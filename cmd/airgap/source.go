@@ -32,7 +32,15 @@ type sourceFlags struct {
 }
 
 func (f *sourceFlags) add(flags *pflag.FlagSet) {
+	f.addKey(flags)
+	f.addVolumes(flags)
+}
+
+func (f *sourceFlags) addKey(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
+}
+
+func (f *sourceFlags) addVolumes(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.repair, "repair", false, "read through damaged and missing volumes, with the help of those of parity")
 	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "ask for one volume after the other, as when one drive is there for all disks")
 }

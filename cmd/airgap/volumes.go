@@ -33,20 +33,34 @@ func (v *volumeFlags) parse() (err error) {
 			return usagef("--parity needs --volume-size")
 		}
 		if v.count, err = volume.ParseParity(v.parity); err != nil {
-			return usageError{err}
+			return usagef("--parity: %q is no number of volumes, as in 2 or 10%%", v.parity)
 		}
 	}
 	if v.size != "" {
 		if v.bytes, err = volume.ParseSize(v.size); err != nil {
-			return usageError{err}
+			return usagef("--volume-size: %q is no size of at least 64KiB, as in 4000MiB or 4GB, or fat32, dvd, dvd-dl, bd, bd-dl", v.size)
 		}
 	}
 	return nil
 }
 
+// volumesResult is what split, join and repair did, for --json.
+type volumesResult struct {
+	ManifestIndex bundle.Digest `json:"manifestIndex"`
+	Bytes         int64         `json:"bytes"`             // of the bundle
+	Volumes       int           `json:"volumes,omitempty"` // without those of parity
+	Parity        int           `json:"parity,omitempty"`
+	Rebuilt       []string      `json:"rebuilt,omitempty"` // paths
+}
+
+func addJSON(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "print the result as JSON")
+}
+
 func newSplit(a *app) *cobra.Command {
 	var flags volumeFlags
 	var output string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "split FILE --volume-size SIZE",
 		Short:   "Cut a bundle into volumes that fit on media",
@@ -64,15 +78,16 @@ Sizes are numbers with a unit (4000MiB, 4GB) or fat32, dvd, dvd-dl, bd, bd-dl.`,
   airgap verify /burn --key airgap.pub`,
 		Args: exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runSplit(cmd.Context(), a, &flags, args[0], output)
+			return runSplit(cmd.Context(), a, &flags, args[0], output, asJSON)
 		},
 	}
 	flags.add(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`NAME.tar` of which the volumes have their names (default: the file's own)")
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output string) (err error) {
+func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output string, asJSON bool) (err error) {
 	if flags.size == "" {
 		return usagef("--volume-size is missing: a size such as 4000MiB, or fat32, dvd, dvd-dl, bd or bd-dl")
 	}
@@ -103,6 +118,9 @@ func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output stri
 		return err
 	}
 	a.say("%s of %s each, and %d of parity", terminal.Count(table.Volumes(), "volume"), terminal.Bytes(flags.bytes), table.Parity)
+	if asJSON {
+		return a.printJSON(volumesResult{ManifestIndex: table.ManifestIndex, Bytes: whole.size, Volumes: table.Volumes(), Parity: table.Parity})
+	}
 	a.print("%s", table.ManifestIndex)
 	return nil
 }
@@ -133,6 +151,7 @@ func openWhole(file string) (*wholeBundle, error) {
 
 func newJoin(a *app) *cobra.Command {
 	var output string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "join VOLUMES... -o FILE",
 		Short:   "Make one file of a bundle's volumes",
@@ -142,14 +161,15 @@ file. That is only needed for other tools: "airgap verify" and "airgap import" r
 		Example: `  airgap join /media/disk1 /media/disk2 -o monday.tar`,
 		Args:    atLeast("VOLUMES"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runJoin(cmd.Context(), a, args, output)
+			return runJoin(cmd.Context(), a, args, output, asJSON)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`FILE` to write")
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func runJoin(ctx context.Context, a *app, paths []string, output string) (err error) {
+func runJoin(ctx context.Context, a *app, paths []string, output string, asJSON bool) (err error) {
 	if output == "" {
 		return usagef("--output is missing: -o FILE")
 	}
@@ -162,12 +182,16 @@ func runJoin(ctx context.Context, a *app, paths []string, output string) (err er
 		return err
 	}
 	a.say("%s: %s", output, terminal.Bytes(set.Size()))
+	if asJSON {
+		return a.printJSON(volumesResult{ManifestIndex: set.ManifestIndex(), Bytes: set.Size()})
+	}
 	a.print("%s", set.ManifestIndex())
 	return nil
 }
 
 func newRepair(a *app) *cobra.Command {
 	var output string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "repair VOLUMES... -o DIR",
 		Short:   "Rebuild damaged or missing volumes from those of parity",
@@ -181,14 +205,15 @@ Standard output gets the paths of the new volumes; give them to "airgap import" 
   airgap import /media/disk1 /media/disk2 repaired harbor.example.com/mirror --key airgap.pub`,
 		Args: atLeast("VOLUMES"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runRepair(cmd.Context(), a, args, output)
+			return runRepair(cmd.Context(), a, args, output, asJSON)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`DIR` for the new volumes")
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func runRepair(ctx context.Context, a *app, paths []string, output string) (err error) {
+func runRepair(ctx context.Context, a *app, paths []string, output string, asJSON bool) (err error) {
 	if output == "" {
 		return usagef("--output is missing: -o DIR for the new volumes")
 	}
@@ -207,13 +232,16 @@ func runRepair(ctx context.Context, a *app, paths []string, output string) (err 
 	}); err != nil {
 		return err
 	}
-	for _, name := range repaired {
-		a.print("%s", name)
-	}
 	if len(repaired) == 0 {
 		a.say("nothing is damaged")
 	} else {
 		a.say("%s rebuilt", terminal.Count(len(repaired), "volume"))
+	}
+	if asJSON {
+		return a.printJSON(volumesResult{ManifestIndex: set.ManifestIndex(), Bytes: set.Size(), Rebuilt: repaired})
+	}
+	for _, name := range repaired {
+		a.print("%s", name)
 	}
 	return nil
 }

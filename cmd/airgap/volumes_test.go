@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -63,22 +64,18 @@ func TestVolumesRoundTrip(t *testing.T) {
 		}
 	}
 	joined := filepath.Join(c.home, "joined.tar")
-	c.expect(t, exitOK, "joined.tar", "join", media, "-o", joined)
+	c.expect(t, exitOK, "joined.tar", "join", media, "-o", joined, "--json")
+	var result volumesResult
+	if err := json.Unmarshal(c.out.Bytes(), &result); err != nil || result.ManifestIndex.String() != index || result.Bytes != int64(len(want)) {
+		t.Errorf("join --json: %s (%v)", c.out.String(), err)
+	}
 	if got, err := os.ReadFile(joined); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("another file than was split (%v)", err)
 	}
 
 	// Damage is named by volume, and so is what is missing.
 	second := filepath.Join(media, "monday.tar.0002")
-	content, err := os.ReadFile(second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spoiled := bytes.Clone(content)
-	spoiled[len(spoiled)-700] ^= 1
-	if err := os.WriteFile(second, spoiled, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	content := scratch(t, second)
 	c.expect(t, exitDamaged, "monday.tar.0002", "verify", media, "--key", c.public)
 	if err := os.Remove(second); err != nil {
 		t.Fatal(err)
@@ -89,6 +86,21 @@ func TestVolumesRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.expect(t, exitDamaged, "or a volume of another bundle", "verify", media, "--key", c.public)
+}
+
+// scratch damages a volume, and returns what was in it.
+func scratch(t *testing.T, file string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoiled := bytes.Clone(content)
+	spoiled[len(spoiled)-700] ^= 1
+	if err := os.WriteFile(file, spoiled, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
 
 // A lost volume and scratches on others: verify says that they can be repaired, repair does, and import takes good and
@@ -103,22 +115,18 @@ func TestRepairOfAnExport(t *testing.T) {
 		t.Fatalf("%d volumes of parity", len(parity))
 	}
 	second := filepath.Join(c.home, "bundle.tar.0002")
-	content, err := os.ReadFile(second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spoiled := bytes.Clone(content)
-	spoiled[len(spoiled)-700] ^= 1
-	if err := os.WriteFile(second, spoiled, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	content := scratch(t, second)
 	c.expect(t, exitDamaged, "airgap repair", "verify", second, "--key", c.public)
 	if err := os.Remove(second); err != nil {
 		t.Fatal(err)
 	}
 	c.expect(t, exitDamaged, "volume 2 of ", "verify", parity[0], "--key", c.public)
 	repaired := filepath.Join(c.home, "repaired")
-	c.expect(t, exitOK, "1 volume rebuilt", "repair", parity[0], "-o", repaired)
+	c.expect(t, exitOK, "1 volume rebuilt", "repair", parity[0], "-o", repaired, "--json")
+	var result volumesResult
+	if err := json.Unmarshal(c.out.Bytes(), &result); err != nil || !slices.Equal(result.Rebuilt, []string{filepath.Join(repaired, "bundle.tar.0002")}) {
+		t.Errorf("repair --json: %s (%v)", c.out.String(), err)
+	}
 	if got, err := os.ReadFile(filepath.Join(repaired, "bundle.tar.0002")); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("the volume is not what it was (%v)", err)
 	}

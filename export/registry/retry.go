@@ -190,8 +190,11 @@ func networkHint(err error, hostname string) string {
 	var (
 		certificate *tls.CertificateVerificationError
 		record      tls.RecordHeaderError
+		dns         *net.DNSError
 	)
 	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "check the name of the registry"
 	case errors.As(err, &certificate):
 		return "if the certificate is from a private authority, pass it with --ca-file"
 	case errors.As(err, &record): // it answers, but not with TLS

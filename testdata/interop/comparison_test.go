@@ -57,16 +57,7 @@ func pushed(t *testing.T, kind registryKind) *copied {
 
 func (c *copied) delete(t *testing.T, path string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+c.repositories+"/v2/"+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusAccepted {
-		t.Fatalf("DELETE %s: %s", path, response.Status)
+	if status := statusOf(t, http.MethodDelete, "http://"+c.repositories+"/v2/"+path); status != http.StatusAccepted {
+		t.Fatalf("DELETE %s: %d", path, status)
 	}
 }

@@ -95,17 +95,9 @@ func (c *copied) expectAPI(t *testing.T) {
 	t.Helper()
 	host, prefix, _ := strings.Cut(c.repositories, "/")
 	root := c.fixture.Roots()[0]
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/v2/"+prefix+"/"+root.Repository+"/referrers/"+root.Digest, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if has := response.StatusCode == http.StatusOK; has != c.referrersAPI {
-		t.Errorf("referrers API: %s", response.Status)
+	status := statusOf(t, http.MethodGet, "http://"+host+"/v2/"+prefix+"/"+root.Repository+"/referrers/"+root.Digest)
+	if has := status == http.StatusOK; has != c.referrersAPI {
+		t.Errorf("referrers API: %d", status)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,4 +94,19 @@ func (b *bench) plainHTTP(t testing.TB, hosts ...string) {
 	for _, host := range hosts {
 		b.run(t, "regctl", "registry", "set", "--tls", "disabled", "--skip-check", host)
 	}
+}
+
+// statusOf makes a request without any of the tools, and returns the status of the answer.
+func statusOf(t testing.TB, method, url string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
 }
