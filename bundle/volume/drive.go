@@ -48,7 +48,7 @@ func OpenDrive(paths []string, ask func(Wanted) error) (*Drive, error) {
 		}
 		d.places = append(d.places, path)
 	}
-	for {
+	for range maxAsks {
 		err := d.begin(paths)
 		if err == nil {
 			return d, nil
@@ -57,7 +57,13 @@ func OpenDrive(paths []string, ask func(Wanted) error) (*Drive, error) {
 			return nil, err
 		}
 	}
+	return nil, errAsked
 }
+
+// maxAsks is how often one volume is asked for: a script that answers and changes no disk must not go on for ever.
+const maxAsks = 20
+
+var errAsked = fmt.Errorf("%w: it was asked for %d times", bundle.ErrNotInserted, maxAsks)
 
 // begin finds a table.
 func (d *Drive) begin(paths []string) (err error) {
@@ -125,17 +131,21 @@ func (d *Drive) Insert(i int) error {
 	if err := d.takeOut(); err != nil {
 		return err
 	}
-	for {
-		problem := d.find(i)
+	w := Wanted{Number: i + 1, Of: d.table.Volumes(), Name: volumeName(d.name, i), Places: d.places}
+	err := errAsked
+	for range maxAsks {
+		w.Problem = d.find(i)
 		if d.current == i {
 			return nil
 		}
-		w := Wanted{Number: i + 1, Of: d.table.Volumes(), Name: volumeName(d.name, i), Places: d.places, Problem: problem}
-		if err := d.ask(w); err != nil {
-			d.ended = fmt.Errorf("volume %d of %d: %w: %w", w.Number, w.Of, bundle.ErrNotInserted, err)
-			return d.ended
+		if err = d.ask(w); err != nil {
+			err = fmt.Errorf("%w: %w", bundle.ErrNotInserted, err)
+			break
 		}
+		err = errAsked
 	}
+	d.ended = fmt.Errorf("volume %d of %d: %w", w.Number, w.Of, err)
+	return d.ended
 }
 
 // find opens volume i where it is as the table says. The problem is nil where there is no file of its name at all.

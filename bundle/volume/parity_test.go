@@ -136,7 +136,10 @@ func TestTooMuchIsLost(t *testing.T) {
 		t.Errorf("where three are lost: %v", err)
 	}
 	c.remove(t, "monday.tar.0003")
-	if _, err := volume.OpenRebuilding(c.dir); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "3 are missing, and there is parity for 2") || !strings.Contains(err.Error(), "volume 4 of 5 is missing") {
+	if _, err := volume.OpenRebuilding(c.dir); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "3 are missing, those of parity counted, and there is parity for 2") || !strings.Contains(err.Error(), "volume 4 of 5 is missing") {
+		t.Errorf("three volumes are missing: %v", err)
+	}
+	if _, err := volume.Open(c.dir); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "find more of them") || strings.Contains(err.Error(), "--repair") {
 		t.Errorf("three volumes are missing: %v", err)
 	}
 }

@@ -35,7 +35,7 @@ func (s *Set) enoughFor() error {
 		}
 	}
 	if missing > s.table.Parity {
-		return fmt.Errorf("%w: %d are missing, and there is parity for %d", ErrVolumes, missing, s.table.Parity)
+		return fmt.Errorf("%w: %d are missing, those of parity counted, and there is parity for %d", ErrVolumes, missing, s.table.Parity)
 	}
 	return nil
 }

@@ -258,11 +258,20 @@ func (f *finder) assign(s *Set, lenient bool) error {
 		}
 	}
 	err := problems.Err()
-	if err != nil && s.table.Parity > 0 {
-		err = fmt.Errorf("%w\nthere is parity for %d lost volumes: with --repair they are read through the damage, and airgap repair writes them anew",
-			err, s.table.Parity)
+	if err == nil || s.table.Parity == 0 {
+		return err
 	}
-	return err
+	missing := 0 // those of parity among them
+	for i := range s.files {
+		if s.files[i] == nil && wrong[i] == nil {
+			missing++
+		}
+	}
+	if missing > s.table.Parity {
+		return fmt.Errorf("%w\n%d volumes are missing, those of parity counted, and there is parity for %d: find more of them", err, missing, s.table.Parity)
+	}
+	return fmt.Errorf("%w\nthere is parity for %d lost volumes: with --repair they are read through the damage, and airgap repair writes them anew",
+		err, s.table.Parity)
 }
 
 // checkBeginning says what is wrong with a file that is volume i by its name, as far as its size and its first chunk tell.

@@ -299,6 +299,11 @@ func TestOneVolumeAtATime(t *testing.T) {
 		t.Errorf("the target has %s, the source %s", got, want)
 	}
 
+	// Somebody who answers and changes nothing is not asked for ever.
+	insert(3, 0)
+	c.stdin = io.MultiReader(d, strings.NewReader(strings.Repeat("\n", 1000)))
+	c.expect(t, exitFailure, "volume 4 of 12: not inserted: it was asked for 20 times", "verify", d.dir, "--one-at-a-time", "--key", c.public)
+
 	// A damaged volume is named, and the right one can be put in its place.
 	fourth := filepath.Join(c.home, "bundle.tar.0004")
 	content, err := os.ReadFile(fourth)
