@@ -78,6 +78,7 @@ type tagMove struct {
 	unseen  bool          // it exists, and what it points to cannot be seen; old is zero
 	isThere bool          // it is right
 	moved   bool          // by this run
+	inDoubt bool          // this run has tried to move it, and nobody answered
 }
 
 // referrersList is everything in one repository that refers to one subject.

@@ -144,8 +144,11 @@ func (c *preflight) checkPush(ctx context.Context, p *project) error {
 	if !has("pull") {
 		c.leave(p)
 	}
-	if !has("push") {
+	switch {
+	case !has("push"):
 		c.block(CheckPush, p.subject(), "this account may not push to it", c.pushRemedy())
+	case !has("pull"):
+		c.block(CheckPush, p.subject(), "this account may push to it, and may not pull, without which nothing can be looked for or read back", c.pushRemedy())
 	}
 	return nil
 }
