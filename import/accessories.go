@@ -102,7 +102,7 @@ func signedBy(t tagMove) (bundle.Digest, bool) {
 // compare looks at one subject.
 func (c *accessoryCheck) compare(ctx context.Context, s *shownUnder) error {
 	repo := c.plan.repos[s.repo]
-	project, repository := inHarbor(repo)
+	project, repository := inHarbor(c.target, repo)
 	if c.isWithheld(project) {
 		return nil
 	}

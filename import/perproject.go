@@ -29,8 +29,8 @@ func (r *run) projects() projects {
 	}
 	p.limit = r.options.JobsPerProject
 	for i := 1; i < len(r.plan.repos); i++ { // they are sorted
-		before, _ := inHarbor(r.plan.repos[i-1])
-		if project, _ := inHarbor(r.plan.repos[i]); project != before {
+		before, _ := inHarbor(r.target, r.plan.repos[i-1])
+		if project, _ := inHarbor(r.target, r.plan.repos[i]); project != before {
 			p.count++
 		}
 		p.of[i] = int32(p.count - 1)
@@ -38,9 +38,14 @@ func (r *run) projects() projects {
 	return p
 }
 
+// pather is the part of a target that knows where repositories are, which may be below a prefix.
+type pather interface {
+	Path(repo name.Repository) string
+}
+
 // inHarbor returns the project of a repository, and its name in there.
-func inHarbor(repo name.Repository) (project, rest string) {
-	project, rest, _ = strings.Cut(repo.RepositoryStr(), "/")
+func inHarbor(t pather, repo name.Repository) (project, rest string) {
+	project, rest, _ = strings.Cut(t.Path(repo), "/")
 	return project, rest
 }
 

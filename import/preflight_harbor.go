@@ -181,7 +181,7 @@ func (c *preflight) checkTags(ctx context.Context) error {
 			}
 			continue
 		}
-		_, repository, _ := strings.Cut(c.path(t.repo), "/")
+		_, repository := inHarbor(c.target, c.plan.repos[t.repo])
 		rule := slices.IndexFunc(p.rules, func(r harbor.ImmutableRule) bool { return r.Matches(repository, t.tag) })
 		if rule >= 0 {
 			c.block(CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), is %s, and would move to %s", p.rules[rule], t.old, c.plan.digest(t.row)),
