@@ -68,9 +68,9 @@ type accessoryCheck struct {
 // subjects returns what Harbor should show under which subjects, in the order of the repositories.
 func (c *accessoryCheck) subjects() []*shownUnder {
 	var subjects []*shownUnder
-	found := map[list]*shownUnder{}
+	found := map[listKey]*shownUnder{}
 	under := func(repo int32, subject bundle.Digest) *shownUnder {
-		key := list{repo, subject}
+		key := listKey{repo, subject}
 		if found[key] == nil {
 			found[key] = &shownUnder{repo: repo, subject: subject}
 			subjects = append(subjects, found[key])

@@ -2,7 +2,6 @@ package importer_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
 	"airgap/export/registry"
@@ -95,26 +92,4 @@ func TestNoOverwriteOfWhatIsHidden(t *testing.T) {
 	if !errors.Is(err, importer.ErrConflict) || s.Tags("acme/tool")["2"] != theirs {
 		t.Errorf("%v, %v", err, s.Tags("acme/tool"))
 	}
-}
-
-// grants is a target whose token service grants something else.
-type grants struct {
-	importer.Target
-	actions []string
-}
-
-func (g grants) Granted(context.Context, name.Repository, ...string) ([]string, bool, error) {
-	return g.actions, true, nil
-}
-
-// TestRobotThatMayNotPull cannot read back what it pushed, which it is told beforehand.
-func TestRobotThatMayNotPull(t *testing.T) {
-	a := newAcme(t)
-	s := acmeHarbor(t)
-	c := harborClient(t, harbortest.Admin)
-	report, err := importer.Run(t.Context(), open(t, a.file()), grants{c, []string{"push"}}, intoHarbor(t, s, c))
-	if !errors.Is(err, importer.ErrPreflight) || len(s.Writes()) > 0 {
-		t.Fatalf("%v, %v", err, s.Writes())
-	}
-	expectFinding(t, report, importer.LevelBlocks, importer.CheckPush, "project acme", "may not pull")
 }

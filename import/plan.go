@@ -170,6 +170,21 @@ func (p *plan) unheld() (total int64) {
 	return total
 }
 
+// writes tells into which repositories something has to be written, by what is known of the target.
+func (p *plan) writes() []bool {
+	writes := make([]bool, len(p.repositories))
+	for i := range p.repositories {
+		writes[i] = slices.Contains(p.repositories[i].states, lacking)
+	}
+	for i, u := range p.uses {
+		writes[u.repo] = writes[u.repo] || p.useStates[i] == lacking
+	}
+	for i := range p.tags {
+		writes[p.tags[i].repo] = writes[p.tags[i].repo] || !p.tags[i].isThere
+	}
+	return writes
+}
+
 // slicesBy yields the runs of s that are alike.
 func slicesBy[T any](s []T, alike func(a, b T) bool) iter.Seq[[]T] {
 	return func(yield func([]T) bool) {
