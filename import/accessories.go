@@ -68,9 +68,9 @@ type accessoryCheck struct {
 // subjects returns what Harbor should show under which subjects, in the order of the repositories.
 func (c *accessoryCheck) subjects() []*shownUnder {
 	var subjects []*shownUnder
-	found := map[list]*shownUnder{}
+	found := map[listKey]*shownUnder{}
 	under := func(repo int32, subject bundle.Digest) *shownUnder {
-		key := list{repo, subject}
+		key := listKey{repo, subject}
 		if found[key] == nil {
 			found[key] = &shownUnder{repo: repo, subject: subject}
 			subjects = append(subjects, found[key])
@@ -102,7 +102,7 @@ func signedBy(t tagMove) (bundle.Digest, bool) {
 // compare looks at one subject.
 func (c *accessoryCheck) compare(ctx context.Context, s *shownUnder) error {
 	repo := c.plan.repos[s.repo]
-	project, repository := inHarbor(repo)
+	project, repository := inHarbor(c.target, repo)
 	if c.isWithheld(project) {
 		return nil
 	}

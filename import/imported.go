@@ -24,7 +24,7 @@ type Imported struct {
 	moved    []movedTag // in the order of the report
 }
 
-// movedTag is a tag that the import has written.
+// movedTag is a tag that the import has written, or may have.
 type movedTag struct {
 	TagMove
 	tag name.Tag
@@ -80,7 +80,7 @@ func parseReport(content []byte) (*Imported, error) {
 			return nil, fmt.Errorf("%w: tag %.300q of %.300q: %s", ErrReport, move.Tag, move.Repository, err.Error())
 		}
 		seen[tag.Name()] = true
-		if move.Status == StatusMoved {
+		if move.Status == StatusMoved || move.Status == StatusInDoubt {
 			imported.moved = append(imported.moved, movedTag{move, tag})
 		}
 	}
@@ -106,7 +106,7 @@ func (i *Imported) check(move TagMove) (name.Tag, error) {
 		return tag, errors.New("that is a list of referrers, which no import moves")
 	case move.New.IsZero():
 		return tag, errors.New("it does not say what the import made of it")
-	case move.Status == StatusMoved && move.Old == move.New:
+	case (move.Status == StatusMoved || move.Status == StatusInDoubt) && move.Old == move.New:
 		return tag, errors.New("it has moved to where it was")
 	}
 	return tag, nil

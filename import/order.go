@@ -17,8 +17,8 @@ type order struct {
 	manifestUsers []edge // parents and referrers
 
 	mu    sync.Mutex
-	waits [][]int32        // by repository and place in it: how much is missing
-	busy  map[list][]int32 // subjects of which a referrer is being pushed: the rows that wait for it
+	waits [][]int32           // by repository and place in it: how much is missing
+	busy  map[listKey][]int32 // subjects of which a referrer is being pushed: the rows that wait for it
 }
 
 // edge: a manifest needs a blob or another manifest. Edges are sorted by what is needed.
@@ -40,14 +40,14 @@ func users(edges []edge, row int32) []edge {
 	return edges[first:last]
 }
 
-// list names a list of referrers.
-type list struct {
+// listKey names a list of referrers.
+type listKey struct {
 	repo    int32
 	subject bundle.Digest
 }
 
 func newOrder(p *plan) *order {
-	o := &order{plan: p, busy: map[list][]int32{}}
+	o := &order{plan: p, busy: map[listKey][]int32{}}
 	for row := range int32(p.graph.Manifests()) {
 		node := p.graph.Node(int(row))
 		for _, blob := range node.Blobs {
@@ -119,7 +119,7 @@ func (o *order) first(push func(repo, row int32)) {
 // start calls push unless another referrer of the same subject is under way.
 func (o *order) start(repo, row int32, push func(repo, row int32)) {
 	if subject := o.plan.subject(row); !subject.IsZero() {
-		key := list{repo, subject}
+		key := listKey{repo, subject}
 		if waiting, busy := o.busy[key]; busy {
 			o.busy[key] = append(waiting, row)
 			return
@@ -161,7 +161,7 @@ func (o *order) passOn(repo, row int32, push func(repo, row int32)) {
 	if subject.IsZero() {
 		return
 	}
-	key := list{repo, subject}
+	key := listKey{repo, subject}
 	if waiting := o.busy[key]; len(waiting) > 0 {
 		o.busy[key] = waiting[1:]
 		push(repo, waiting[0])

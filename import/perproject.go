@@ -12,25 +12,25 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// projects tells which repositories share what only a few requests may have at once: Harbor takes a lock on a project's
+// projectLimits tells which repositories share what only a few requests may have at once: Harbor takes a lock on a project's
 // quota for each upload into it, and answers with errors where many wait for it.
-type projects struct {
+type projectLimits struct {
 	of    []int32 // by repository
 	count int
 	limit int // of what is under way at once in each
 }
 
-// projects returns those of Harbor, which are the first elements of paths; another registry counts as one, without a limit of
-// its own.
-func (r *run) projects() projects {
-	p := projects{of: make([]int32, len(r.plan.repos)), count: 1, limit: r.options.Jobs}
+// projectLimits returns those of Harbor, whose projects are the first elements of paths; another registry counts as one,
+// without a limit of its own.
+func (r *run) projectLimits() projectLimits {
+	p := projectLimits{of: make([]int32, len(r.plan.repos)), count: 1, limit: r.options.Jobs}
 	if r.options.Harbor == nil {
 		return p
 	}
 	p.limit = r.options.JobsPerProject
 	for i := 1; i < len(r.plan.repos); i++ { // they are sorted
-		before, _ := inHarbor(r.plan.repos[i-1])
-		if project, _ := inHarbor(r.plan.repos[i]); project != before {
+		before, _ := inHarbor(r.target, r.plan.repos[i-1])
+		if project, _ := inHarbor(r.target, r.plan.repos[i]); project != before {
 			p.count++
 		}
 		p.of[i] = int32(p.count - 1)
@@ -38,25 +38,30 @@ func (r *run) projects() projects {
 	return p
 }
 
+// pather is the part of a target that knows where repositories are, which may be below a prefix.
+type pather interface {
+	Path(repo name.Repository) string
+}
+
 // inHarbor returns the project of a repository, and its name in there.
-func inHarbor(repo name.Repository) (project, rest string) {
-	project, rest, _ = strings.Cut(repo.RepositoryStr(), "/")
+func inHarbor(t pather, repo name.Repository) (project, rest string) {
+	project, rest, _ = strings.Cut(t.Path(repo), "/")
 	return project, rest
 }
 
 // eachIn is each for what is written: also in each project, no more than its limit are under way at once.
 func eachIn[T any](ctx context.Context, r *run, items iter.Seq[T], repo func(T) int32, work func(context.Context, T) error) error {
-	projects := r.projects()
-	lanes := make([][]T, projects.count)
+	limits := r.projectLimits()
+	lanes := make([][]T, limits.count)
 	for item := range items {
-		project := projects.of[repo(item)]
+		project := limits.of[repo(item)]
 		lanes[project] = append(lanes[project], item)
 	}
 	jobs := semaphore.NewWeighted(int64(r.options.Jobs))
 	group, inner := errgroup.WithContext(ctx)
 	for _, lane := range lanes {
 		group.Go(func() error {
-			return each(inner, projects.limit, slices.Values(lane), func(ctx context.Context, item T) error {
+			return each(inner, limits.limit, slices.Values(lane), func(ctx context.Context, item T) error {
 				if err := jobs.Acquire(ctx, 1); err != nil {
 					return err
 				}

@@ -78,6 +78,7 @@ type tagMove struct {
 	unseen  bool          // it exists, and what it points to cannot be seen; old is zero
 	isThere bool          // it is right
 	moved   bool          // by this run
+	inDoubt bool          // this run has tried to move it, and nobody answered
 }
 
 // referrersList is everything in one repository that refers to one subject.
@@ -167,6 +168,21 @@ func (p *plan) unheld() (total int64) {
 		}
 	}
 	return total
+}
+
+// writes tells into which repositories something has to be written, by what is known of the target.
+func (p *plan) writes() []bool {
+	writes := make([]bool, len(p.repositories))
+	for i := range p.repositories {
+		writes[i] = slices.Contains(p.repositories[i].states, lacking)
+	}
+	for i, u := range p.uses {
+		writes[u.repo] = writes[u.repo] || p.useStates[i] == lacking
+	}
+	for i := range p.tags {
+		writes[p.tags[i].repo] = writes[p.tags[i].repo] || !p.tags[i].isThere
+	}
+	return writes
 }
 
 // slicesBy yields the runs of s that are alike.

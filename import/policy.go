@@ -34,15 +34,33 @@ func seeThrough(t Target, h *harbor.Client) Target {
 // Resolve is that of Target. The size is -1, for not known, where it is hidden: Harbor's API has that of all content. What the
 // account may not see there either is an error that wraps ErrUnchecked: there is something, and nobody knows what.
 func (p pastPolicies) Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error) {
-	found, err := p.Target.Resolve(ctx, ref)
+	found, err := resolvePast(ctx, p.Target, p.harbor, ref)
+	if errors.Is(err, errHidden) {
+		err = fmt.Errorf("%w: %w", ErrUnchecked, err)
+	}
+	return found, err
+}
+
+// errHidden: there is something, and this account may see what it is neither in the registry nor in Harbor's API.
+var errHidden = errors.New("a pull policy hides it")
+
+// resolver is what resolvePast needs of a target.
+type resolver interface {
+	pather
+	Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error)
+}
+
+// resolvePast is Resolve of a target in Harbor, past its pull policies.
+func resolvePast(ctx context.Context, t resolver, h *harbor.Client, ref name.Reference) (bundle.Descriptor, error) {
+	found, err := t.Resolve(ctx, ref)
 	if !isHidden(err) {
 		return found, err
 	}
-	project, repository := inHarbor(ref.Context())
-	artifact, err := p.harbor.Artifact(ctx, project, repository, ref.Identifier())
+	project, repository := inHarbor(t, ref.Context())
+	artifact, err := h.Artifact(ctx, project, repository, ref.Identifier())
 	if errors.Is(err, harbor.ErrNotAllowed) {
-		return bundle.Descriptor{}, fmt.Errorf("%w: %s: a pull policy of the project %s hides it, and this account may not look past that: it needs the permission artifact:read there",
-			ErrUnchecked, ref, project)
+		return bundle.Descriptor{}, fmt.Errorf("%s: %w in the project %s, and this account may not look past that: it needs the permission artifact:read there",
+			ref, errHidden, project)
 	}
 	if err != nil {
 		return bundle.Descriptor{}, err

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/export/registry"
 	importer "airgap/import"
 	"airgap/import/harbor/harbortest"
 )
@@ -158,5 +159,38 @@ func TestPullPolicyAndDifference(t *testing.T) {
 	report, err := importer.Run(t.Context(), open(t, a.file()), c, o)
 	if !errors.Is(err, importer.ErrDiffers) || errors.Is(err, importer.ErrUnchecked) || len(report.Unchecked) == 0 {
 		t.Errorf("%v, %+v", err, report.Unchecked)
+	}
+}
+
+// TestPullPolicyBelowPrefix: Harbor's API is asked for what the registry is asked for, where the client puts a prefix before
+// each repository.
+func TestPullPolicyBelowPrefix(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	s := harbortest.New(t)
+	s.AddProject(harbortest.Project{Name: "lab", ContentTrust: true})
+	who := s.AddRobot("lab", "imp", harbortest.Push, harbortest.ReadArtifacts, harbortest.DeleteTag)
+	c := registry.New(registry.Config{
+		Keychain: who.Keychain(),
+		Host: func(string) registry.HostConfig {
+			return registry.HostConfig{PlainHTTP: true, PathPrefix: "lab/mirror"}
+		},
+	})
+	t.Cleanup(c.CloseIdleConnections)
+	o := intoHarbor(t, s, c)
+	report, err := importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || !report.Complete || s.Tags("lab/mirror/acme/tool")["2"] != a.tool.Digest {
+		t.Fatalf("%v, %v", err, s.Tags("lab/mirror/acme/tool"))
+	}
+	content, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported, err := importer.ReadReport(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := importer.Rollback(t.Context(), imported, c, importer.RollbackOptions{Harbor: o.Harbor}); err != nil || len(s.Tags("lab/mirror/acme/tool")) > 0 {
+		t.Errorf("%v, %v", err, s.Tags("lab/mirror/acme/tool"))
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"airgap/export/registry"
 	"airgap/import/harbor"
 )
@@ -83,8 +85,42 @@ func (c *preflight) after(ctx context.Context) error {
 		if err := c.afterHarbor(ctx); err != nil || c.saysReferrers() {
 			return err
 		}
+	} else if err := c.checkRights(ctx); err != nil {
+		return err
 	}
 	return c.checkReferrers(ctx)
+}
+
+// checkRights finds repositories that would be written to, in a registry other than Harbor, and into which the account may not
+// push by what the token service grants. Where no token tells, the push will.
+// https://distribution.github.io/distribution/spec/auth/jwt/#getting-a-bearer-token
+func (c *preflight) checkRights(ctx context.Context) error {
+	writes := c.plan.writes()
+	return each(ctx, c.options.Jobs, indexes(len(writes)), func(ctx context.Context, at int) error {
+		if !writes[at] || c.unasked[at] {
+			return nil
+		}
+		repo := c.plan.repos[at]
+		push, known, err := c.mayPush(ctx, repo)
+		if final(ctx, err) {
+			return err
+		}
+		if err == nil && known && !push {
+			c.block(CheckPush, repo.Name(), "this account may not push to it", fmt.Sprintf("log in with an account that may, with airgap login %s, or ask an administrator of the registry for the right to pull from it and push to it", c.host()))
+		}
+		return nil
+	})
+}
+
+// mayPush tells whether the token service grants to push to repo; known is false where it does not tell.
+func (c *preflight) mayPush(ctx context.Context, repo name.Repository) (push, known bool, err error) {
+	granted, known, err := c.target.Granted(ctx, repo)
+	return grants(granted, "push"), known, err
+}
+
+// grants tells whether an action is among those that were granted.
+func grants(granted []string, action string) bool {
+	return slices.Contains(granted, action) || slices.Contains(granted, "*")
 }
 
 // host names the target as a whole.

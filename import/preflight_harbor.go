@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-
 	"airgap/bundle"
 	"airgap/import/harbor"
 )
@@ -54,12 +52,6 @@ func (c *preflight) checkLogin(ctx context.Context) (goOn bool, err error) {
 	c.block(CheckLogin, c.host(), "Harbor does not take the user name and the password, or none were given",
 		fmt.Sprintf("log in with airgap login %s; the secret of a robot account is shown once, when it is made, and an administrator can refresh it; robots expire", c.host()))
 	return false, nil
-}
-
-// mayPush tells whether the token service grants to push to repo; known is false where it does not tell.
-func (c *preflight) mayPush(ctx context.Context, repo name.Repository) (push, known bool, err error) {
-	granted, known, err := c.target.Granted(ctx, repo)
-	return slices.Contains(granted, "push") || slices.Contains(granted, "*"), known, err
 }
 
 func (c *preflight) checkSystem(ctx context.Context) error {
@@ -181,7 +173,7 @@ func (c *preflight) checkTags(ctx context.Context) error {
 			}
 			continue
 		}
-		_, repository, _ := strings.Cut(c.path(t.repo), "/")
+		_, repository := inHarbor(c.target, c.plan.repos[t.repo])
 		rule := slices.IndexFunc(p.rules, func(r harbor.ImmutableRule) bool { return r.Matches(repository, t.tag) })
 		if rule >= 0 {
 			c.block(CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), is %s, and would move to %s", p.rules[rule], t.old, c.plan.digest(t.row)),

@@ -691,6 +691,10 @@ func (e elsewhere) Clock(ctx context.Context, _ name.Registry) (time.Time, error
 	return e.Target.Clock(ctx, e.host)
 }
 
+func (e elsewhere) Granted(ctx context.Context, r name.Repository, actions ...string) ([]string, bool, error) {
+	return e.Target.Granted(ctx, e.repo(r), actions...)
+}
+
 func (e elsewhere) Resolve(ctx context.Context, r name.Reference) (bundle.Descriptor, error) {
 	return e.Target.Resolve(ctx, e.ref(r))
 }
@@ -788,6 +792,46 @@ func TestReferrersOfOtherRegistriesAreProbed(t *testing.T) {
 			} else {
 				expectFinding(t, report, importer.LevelNote, importer.CheckReferrers, s.Host(), want)
 			}
+		}
+	}
+}
+
+// granting is a target whose token service grants something else.
+type granting struct {
+	importer.Target
+	actions []string
+}
+
+func (g granting) Granted(context.Context, name.Repository, ...string) ([]string, bool, error) {
+	return g.actions, true, nil
+}
+
+// TestRobotThatMayNotPull cannot read back what it pushed, which it is told beforehand.
+func TestRobotThatMayNotPull(t *testing.T) {
+	a := newAcme(t)
+	s := acmeHarbor(t)
+	c := harborClient(t, harbortest.Admin)
+	report, err := importer.Run(t.Context(), open(t, a.file()), granting{c, []string{"push"}}, intoHarbor(t, s, c))
+	if !errors.Is(err, importer.ErrPreflight) || len(s.Writes()) > 0 {
+		t.Fatalf("%v, %v", err, s.Writes())
+	}
+	expectFinding(t, report, importer.LevelBlocks, importer.CheckPush, "project acme", "may not pull")
+}
+
+// TestAccountThatMayNotPush to another registry is told so beforehand, unless nothing is to be written.
+func TestAccountThatMayNotPush(t *testing.T) {
+	a := newAcme(t)
+	path := a.file()
+	s := registrytest.New(t)
+	o := options(t, s)
+	report, err := importer.Run(t.Context(), open(t, path), granting{client(), []string{"pull"}}, o)
+	if !errors.Is(err, importer.ErrPreflight) || len(writes(s)) > 0 {
+		t.Fatalf("%v, %v", err, writes(s))
+	}
+	expectFinding(t, report, importer.LevelBlocks, importer.CheckPush, s.Host()+"/mirror/acme/tool", "airgap login "+s.Host())
+	for _, actions := range [][]string{{"*"}, {"pull"}} {
+		if _, err := importer.Run(t.Context(), open(t, path), granting{client(), actions}, o); err != nil {
+			t.Errorf("%v: %v", actions, err)
 		}
 	}
 }

@@ -140,12 +140,14 @@ func (c *preflight) checkPush(ctx context.Context, p *project) error {
 	if err != nil || !known {
 		return c.unchecked(ctx, CheckPush, p.subject(), "whether this account may push", "", err)
 	}
-	has := func(action string) bool { return slices.Contains(granted, action) || slices.Contains(granted, "*") }
-	if !has("pull") {
+	if !grants(granted, "pull") {
 		c.leave(p)
 	}
-	if !has("push") {
+	switch {
+	case !grants(granted, "push"):
 		c.block(CheckPush, p.subject(), "this account may not push to it", c.pushRemedy())
+	case !grants(granted, "pull"):
+		c.block(CheckPush, p.subject(), "this account may push to it, and may not pull, without which nothing can be looked for or read back", c.pushRemedy())
 	}
 	return nil
 }

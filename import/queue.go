@@ -14,8 +14,8 @@ type task struct {
 // could add another. Manifests go first, so that what is complete leaves no trace in memory and images become complete
 // one after the other. What goes into a project that is busy waits, and what goes into others is done meanwhile.
 type queue struct {
-	projects projects
-	lacks    func(row int32) (repo int32) // the first repository that lacks a blob
+	limits projectLimits
+	lacks  func(row int32) (repo int32) // the first repository that lacks a blob
 
 	mu        sync.Mutex
 	wake      sync.Cond
@@ -33,8 +33,8 @@ type lane struct {
 	blobs     []task
 }
 
-func newQueue(p projects, lacks func(row int32) (repo int32)) *queue {
-	q := &queue{open: 1, projects: p, lacks: lacks, lanes: make([]lane, p.count)}
+func newQueue(limits projectLimits, lacks func(row int32) (repo int32)) *queue {
+	q := &queue{open: 1, limits: limits, lacks: lacks, lanes: make([]lane, limits.count)}
 	q.wake.L = &q.mu
 	return q
 }
@@ -56,7 +56,7 @@ func (q *queue) add(t task) {
 	q.wake.Broadcast()
 }
 
-func (q *queue) lane(t task) *lane { return &q.lanes[q.projects.of[t.repo]] }
+func (q *queue) lane(t task) *lane { return &q.lanes[q.limits.of[t.repo]] }
 
 // goOn ends what a task has to do in one project, and leaves the rest of it to whoever has time: repo is in another one.
 func (q *queue) goOn(t task, repo int32) {
@@ -91,7 +91,7 @@ func (q *queue) choose() (best *lane) {
 	for i := range q.lanes {
 		l := &q.lanes[i]
 		switch {
-		case l.busy >= q.projects.limit:
+		case l.busy >= q.limits.limit:
 		case len(l.manifests) > 0:
 			return l
 		case len(l.begun)+len(l.blobs) > 0 && (best == nil || l.row() < best.row()):

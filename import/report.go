@@ -74,6 +74,7 @@ const (
 	StatusPushed    Status = "pushed"    // written by this run
 	StatusUnchanged Status = "unchanged" // of tags: right before this run
 	StatusMoved     Status = "moved"     // of tags: written by this run
+	StatusInDoubt   Status = "in doubt"  // of tags: perhaps written by this run, to which nobody answered
 	StatusCreated   Status = "created"   // of projects: by this run
 )
 
@@ -205,6 +206,8 @@ func (t *tagMove) status() Status {
 	switch {
 	case t.moved:
 		return StatusMoved
+	case t.inDoubt:
+		return StatusInDoubt
 	case t.isThere:
 		return StatusUnchanged
 	}
@@ -238,7 +241,7 @@ func (p *plan) work() Work {
 		}
 	}
 	for i := range p.tags {
-		if p.tags[i].status() == StatusPlanned {
+		if !p.tags[i].isThere {
 			w.TagsMoved++
 		}
 	}

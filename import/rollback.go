@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +24,7 @@ type RollbackTarget interface {
 	Tags(ctx context.Context, repo name.Repository) ([]string, error)
 	// DeleteTag deletes a tag; registry.ErrNoDeletion where the registry does not.
 	DeleteTag(ctx context.Context, tag name.Tag) error
+	Path(repo name.Repository) string
 }
 
 var _ RollbackTarget = (*registry.Client)(nil)
@@ -276,26 +275,14 @@ func (r *rollback) tagged(ctx context.Context, tag name.Tag) (bundle.Digest, err
 	return found, err
 }
 
-// resolve returns the digest that the target has under ref. Harbor answers 412 for what a policy of the project hides, such
-// as an image that nobody has signed (content trust); its API tells of that, too.
+// resolve returns the digest that the target has under ref, past the pull policies of Harbor.
 func (r *rollback) resolve(ctx context.Context, ref name.Reference) (bundle.Digest, error) {
-	found, err := r.target.Resolve(ctx, ref)
-	var e *registry.Error
-	if r.options.Harbor == nil || !errors.As(err, &e) || e.Status != http.StatusPreconditionFailed {
+	if r.options.Harbor == nil {
+		found, err := r.target.Resolve(ctx, ref)
 		return found.Digest, err
 	}
-	project, repository := harborName(ref.Context())
-	artifact, apiErr := r.options.Harbor.Artifact(ctx, project, repository, ref.Identifier())
-	if apiErr != nil && !absent(apiErr) {
-		return bundle.Digest{}, fmt.Errorf("%w; and Harbor's API does not tell what it is: %w", err, apiErr)
-	}
-	return artifact.Digest, apiErr
-}
-
-// harborName takes a repository's name apart as Harbor does.
-func harborName(repo name.Repository) (project, repository string) {
-	project, repository, _ = strings.Cut(repo.RepositoryStr(), "/")
-	return project, repository
+	found, err := resolvePast(ctx, r.target, r.options.Harbor, ref)
+	return found.Digest, err
 }
 
 // restore puts a tag back. It is looked at once more, as looking at all of them may have taken a while; between that and

@@ -79,10 +79,24 @@ func (r *run) moveTag(ctx context.Context, t *tagMove) error {
 	defer stop()
 	r.observer.Item(r.plan.tagName(t))
 	if _, err := r.pushManifest(ctx, t.row, r.plan.repos[t.repo].Tag(t.tag)); err != nil {
-		return r.explainTag(t, err)
+		return r.refusedTag(ctx, t, err)
 	}
-	t.isThere, t.moved = true, true
+	t.isThere, t.moved, t.inDoubt = true, true, false
 	return nil
+}
+
+// refusedTag looks whether a tag was written for all that the target has answered, which may have been lost on the way: a rule
+// that makes the tag immutable then refuses the second try. Where that cannot be found out either, the tag is in doubt.
+func (r *run) refusedTag(ctx context.Context, t *tagMove, refusal error) error {
+	found, err := r.tagged(ctx, t)
+	switch {
+	case err == nil && found == r.plan.digest(t.row):
+		t.isThere, t.moved, t.inDoubt = true, true, false
+		return nil
+	case err != nil && !t.unseen:
+		t.inDoubt = true
+	}
+	return r.explainTag(t, refusal)
 }
 
 // lookAtTag looks what a tag that is to be moved points to. done tells whether it is right already.
@@ -91,6 +105,8 @@ func (r *run) lookAtTag(ctx context.Context, t *tagMove) (done bool, err error) 
 	switch unseen := errors.Is(err, ErrUnchecked); {
 	case unseen && t.moved:
 		return true, nil // by this run
+	case unseen && r.options.NoOverwrite:
+		return false, r.madeByOthers(t)
 	case unseen && t.cosign && !t.unseen && !r.options.OverwriteCosignTags:
 		return false, r.changedByOthers(t)
 	case unseen:
@@ -100,13 +116,17 @@ func (r *run) lookAtTag(ctx context.Context, t *tagMove) (done bool, err error) 
 	case t.cosign && old != t.old && old != r.plan.digest(t.row):
 		return false, r.changedByOthers(t)
 	case r.options.NoOverwrite && !t.cosign && !t.moved && !old.IsZero() && old != r.plan.digest(t.row):
-		return false, fmt.Errorf("%w: %s was made by somebody else just now, and no tag is to be overwritten", ErrConflict, r.plan.tagName(t))
+		return false, r.madeByOthers(t)
 	}
 	if !t.moved { // or else old is what this run has made it
 		t.old, t.unseen = old, false
 	}
 	t.isThere = old == r.plan.digest(t.row)
 	return t.isThere, nil
+}
+
+func (r *run) madeByOthers(t *tagMove) error {
+	return fmt.Errorf("%w: %s was made by somebody else just now, and no tag is to be overwritten", ErrConflict, r.plan.tagName(t))
 }
 
 func (r *run) changedByOthers(t *tagMove) error {

@@ -23,7 +23,7 @@ type transfer struct {
 // transfer pushes every blob and manifest that the target lacks. The first failure ends it.
 func (r *run) transfer(ctx context.Context) (err error) {
 	t := &transfer{run: r, order: newOrder(r.plan)}
-	t.queue = newQueue(r.projects(), t.lackedBy)
+	t.queue = newQueue(r.projectLimits(), t.lackedBy)
 	group, inner := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(inner, t.queue.stop)
 	defer stop()
@@ -114,9 +114,9 @@ func (t task) close() error {
 func (t *transfer) blob(ctx context.Context, task task) error {
 	blob := t.plan.usesOf(task.row)
 	holder := blob.holder()
-	project := t.queue.projects.of[task.repo]
+	project := t.queue.limits.of[task.repo]
 	for i, u := range blob.uses {
-		if blob.states[i].isThere() || t.queue.projects.of[u.repo] != project {
+		if blob.states[i].isThere() || t.queue.limits.of[u.repo] != project {
 			continue
 		}
 		if holder >= 0 && t.mount(ctx, u, blob.uses[holder].repo) {

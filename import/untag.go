@@ -37,7 +37,7 @@ func (r *rollback) untagAtHarbor(ctx context.Context, row *RollbackRow) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	project, repository := harborName(row.name.Context())
+	project, repository := inHarbor(r.target, row.name.Context())
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), tagTimeout)
 	defer stop()
 	err := r.options.Harbor.DeleteTag(ctx, project, repository, row.New, row.name.TagStr())

@@ -1,0 +1,95 @@
+package importer_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"airgap/bundle"
+	"airgap/export/registry"
+	"airgap/export/registry/registrytest"
+	importer "airgap/import"
+	"airgap/import/harbor/harbortest"
+)
+
+// unanswered carries the first such write out, and drops its answer.
+func unanswered(part string) registrytest.Fault {
+	return registrytest.On(http.MethodPut, part, registrytest.Times(1, func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		return registrytest.Drop()(w, r, next)
+	}))
+}
+
+// TestImmutableTagWhoseAnswerIsLost: the second try is refused, as the first has made the tag what it is to be.
+func TestImmutableTagWhoseAnswerIsLost(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab", Rules: []harbortest.Rule{{}}})
+	h.s.Inject(unanswered("/lab/acme/tool/manifests/2"))
+	report := h.works(harbortest.Admin, "lab")
+	i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "2" })
+	if report.Tags[i].Status != importer.StatusMoved || h.s.Tags("lab/acme/tool")["2"] != h.tool.Digest {
+		t.Errorf("%+v", report.Tags[i])
+	}
+}
+
+// TestTagInDoubt: of a tag that was written, after which nobody answered any more, the report knows where it was, and a
+// rollback puts it back.
+func TestTagInDoubt(t *testing.T) {
+	h := newAtHarbor(t)
+	h.s.AddProject(harbortest.Project{Name: "lab"})
+	old := h.old("lab/acme/tool", "2")
+	var written, down atomic.Bool
+	h.s.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/acme/tool/manifests/2") && !written.Swap(true) {
+			down.Store(true)
+			next.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		return down.Load() && registrytest.Drop()(w, r, next)
+	})
+	report, err := h.run(harbortest.Admin, "lab")
+	i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "2" })
+	if m := report.Tags[i]; !errors.Is(err, registry.ErrUnavailable) || m.Status != importer.StatusInDoubt || m.Old != old {
+		t.Fatalf("%v, %+v", err, m)
+	}
+	down.Store(false)
+	if h.s.Tags("lab/acme/tool")["2"] != h.tool.Digest {
+		t.Fatal("the tag was not moved, so that nothing is tested")
+	}
+	content, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported, err := importer.ReadReport(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := harborClient(t, harbortest.Admin)
+	back, err := importer.Rollback(t.Context(), imported, c, importer.RollbackOptions{Harbor: harborOf(t, c, h.s)})
+	if err != nil || !back.Complete || h.s.Tags("lab/acme/tool")["2"] != old {
+		t.Errorf("%v, %+v", err, back)
+	}
+}
+
+// TestNoOverwriteOfWhatIsHidden: a tag stays that somebody makes during the import, also where a pull policy hides it.
+func TestNoOverwriteOfWhatIsHidden(t *testing.T) {
+	a := newAcme(t)
+	s := trusting(t)
+	c := harborClient(t, pushers(s))
+	o := intoHarbor(t, s, c)
+	o.NoOverwrite = true
+	theirs := a.report.Digest
+	s.Inject(registrytest.On(http.MethodPut, "/manifests/sha256:", registrytest.Times(1, func(http.ResponseWriter, *http.Request, http.Handler) bool {
+		s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[theirs])
+		return false
+	})))
+	_, err := importer.Run(t.Context(), open(t, a.file()), c, o)
+	if !errors.Is(err, importer.ErrConflict) || s.Tags("acme/tool")["2"] != theirs {
+		t.Errorf("%v, %v", err, s.Tags("acme/tool"))
+	}
+}
