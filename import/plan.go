@@ -20,11 +20,12 @@ type plan struct {
 	graph    *bundle.Graph
 	placements
 
-	repositories []repository    // as placements.repos
-	uses         []use           // by row, then repository
-	useStates    []state         // of uses
-	tags         []tagMove       // by repository and name
-	lists        []referrersList // by repository and subject
+	repositories []repository              // as placements.repos
+	uses         []use                     // by row, then repository
+	useStates    []state                   // of uses
+	elsewhere    map[int32]name.Repository // by row: repositories to which nothing goes, and that have a blob
+	tags         []tagMove                 // by repository and name
+	lists        []referrersList           // by repository and subject
 }
 
 // state says how far a blob or manifest is in one repository.
@@ -91,7 +92,7 @@ type referrersList struct {
 
 // newPlan works out what has to be there. All conflicts are in one error, which wraps ErrConflict.
 func newPlan(b *verify.Bundle, placed *placements) (*plan, error) {
-	p := &plan{bundle: b, contents: b.Contents(), graph: b.Graph(), placements: *placed}
+	p := &plan{bundle: b, contents: b.Contents(), graph: b.Graph(), placements: *placed, elsewhere: map[int32]name.Repository{}}
 	for _, repo := range p.repos {
 		p.repositories = append(p.repositories, repository{name: repo})
 	}
@@ -160,10 +161,10 @@ func (p *plan) blobs() iter.Seq[blobUses] {
 	}
 }
 
-// unheld returns how many bytes the blobs have that no repository has, which are uploaded.
+// unheld returns how many bytes the blobs have that are found nowhere at the target, which are uploaded.
 func (p *plan) unheld() (total int64) {
 	for blob := range p.blobs() {
-		if blob.holder() < 0 {
+		if _, found := p.mountable(blob); !found {
 			total += p.contents.Blobs[blob.row].Size
 		}
 	}

@@ -152,7 +152,10 @@ func (c *preflight) afterHarbor(ctx context.Context) error {
 		}
 	}
 	c.checkManifests()
-	return c.checkTags(ctx)
+	if err := c.checkTags(ctx); err != nil {
+		return err
+	}
+	return c.lookElsewhere(ctx)
 }
 
 // checkTags finds the tags that a rule keeps where they are. Harbor takes the first push of a tag, and what is right is

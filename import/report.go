@@ -219,7 +219,7 @@ func (p *plan) work() Work {
 	w := p.done(0)
 	for blob := range p.blobs() {
 		size := p.contents.Blobs[blob.row].Size
-		somewhere := blob.holder() >= 0
+		_, somewhere := p.mountable(blob)
 		for _, s := range blob.states {
 			switch {
 			case s.isThere():

@@ -126,24 +126,24 @@ func (r *run) pushSampleBlob(ctx context.Context, wanted use) error {
 		return nil
 	}
 	t := transfer{run: r}
-	holder := blob.holder()
-	if holder >= 0 && t.mount(ctx, wanted, blob.uses[holder].repo) {
+	from, isHeld := r.plan.mountable(blob)
+	if isHeld && t.mount(ctx, wanted, from) {
 		blob.states[at] = mounted
 		return nil
 	}
-	if err := t.upload(ctx, wanted, nil, holder < 0); err != nil {
+	if err := t.upload(ctx, wanted, nil, !isHeld); err != nil {
 		return err
 	}
 	blob.states[at] = pushed
 	return nil
 }
 
-// unheldOf returns how many bytes the blobs of samples have that no repository has, which are uploaded.
+// unheldOf returns how many bytes the blobs of samples have that are found nowhere at the target, which are uploaded.
 func (p *plan) unheldOf(samples []sample) (total int64) {
 	counted := map[int32]bool{}
 	for _, s := range samples {
 		for _, row := range p.graph.Node(int(s.row)).Blobs {
-			if !counted[row] && p.usesOf(row).holder() < 0 {
+			if _, isHeld := p.mountable(p.usesOf(row)); !isHeld && !counted[row] {
 				total += p.contents.Blobs[row].Size
 			}
 			counted[row] = true

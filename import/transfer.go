@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
@@ -113,19 +114,19 @@ func (t task) close() error {
 // blob brings a blob into the repositories of one project that lack it: it is uploaded once at most, and then mounted.
 func (t *transfer) blob(ctx context.Context, task task) error {
 	blob := t.plan.usesOf(task.row)
-	holder := blob.holder()
+	from, isHeld := t.plan.mountable(blob)
 	project := t.queue.limits.of[task.repo]
 	for i, u := range blob.uses {
 		if blob.states[i].isThere() || t.queue.limits.of[u.repo] != project {
 			continue
 		}
-		if holder >= 0 && t.mount(ctx, u, blob.uses[holder].repo) {
+		if isHeld && t.mount(ctx, u, from) {
 			blob.states[i] = mounted
-		} else if err := t.upload(ctx, u, task.content, holder < 0); err != nil {
+		} else if err := t.upload(ctx, u, task.content, !isHeld); err != nil {
 			return err
 		} else {
 			blob.states[i] = pushed
-			holder = i
+			from, isHeld = t.plan.repos[u.repo], true
 		}
 		t.order.blobIsThere(u.repo, u.row, t.push)
 	}
@@ -133,8 +134,8 @@ func (t *transfer) blob(ctx context.Context, task task) error {
 }
 
 // mount tries to take a blob from another repository. Whatever keeps the target from it, the blob can still be uploaded.
-func (t *transfer) mount(ctx context.Context, u use, from int32) bool {
-	mounted, err := t.target.Mount(ctx, t.plan.repos[u.repo], t.plan.repos[from], t.plan.digest(u.row))
+func (t *transfer) mount(ctx context.Context, u use, from name.Repository) bool {
+	mounted, err := t.target.Mount(ctx, t.plan.repos[u.repo], from, t.plan.digest(u.row))
 	return err == nil && mounted
 }
 

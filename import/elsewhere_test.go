@@ -1,0 +1,35 @@
+package importer_test
+
+import (
+	"testing"
+
+	importer "airgap/import"
+	"airgap/import/harbor/harbortest"
+)
+
+// TestLayersThatAProjectHas: a layer that lies in a repository of the project to which nothing goes is mounted from there and
+// not sent, if the account may list the repositories.
+func TestLayersThatAProjectHas(t *testing.T) {
+	h := newAtHarbor(t)
+	sent := map[string]int64{}
+	for name, rights := range map[string][]harbortest.Right{
+		"may-list":     {harbortest.Push, harbortest.ListRepositories},
+		"may-not-list": {harbortest.Push},
+	} {
+		h.s.AddProject(harbortest.Project{Name: name})
+		h.s.AddBlob(name+"/unrelated/app", layerType, h.blobs[h.large.Digest])
+		robot := h.s.AddRobot(name, "imp", rights...)
+		dry, err := h.run(robot, name, func(o *importer.Options) { o.DryRun = true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := h.works(robot, name)
+		if dry.Planned != report.Planned || report.Planned.BytesPushed != report.Done.BytesPushed {
+			t.Errorf("%s: planned %+v and %+v, done %+v", name, dry.Planned, report.Planned, report.Done)
+		}
+		sent[name] = report.Done.BytesPushed
+	}
+	if sent["may-not-list"]-sent["may-list"] != h.large.Size {
+		t.Errorf("sent %v; want %d less where repositories may be listed", sent, h.large.Size)
+	}
+}
