@@ -32,7 +32,7 @@ type Report struct {
 	// Notes are what Harbor shows otherwise than it was sent, each in a sentence, and what of that could not be checked.
 	Notes []string `json:"notes,omitempty"`
 
-	Planned Work `json:"planned"` // what there was to do
+	Planned Work `json:"planned"` // what there was to do, as far as the target let it be seen; zero: that was not asked
 	Done    Work `json:"done"`    // what was done
 
 	// Missing are images that were asked for at export, could not be had, and so are not in the bundle.
