@@ -74,7 +74,7 @@ const (
 	StatusPushed    Status = "pushed"    // written by this run
 	StatusUnchanged Status = "unchanged" // of tags: right before this run
 	StatusMoved     Status = "moved"     // of tags: written by this run
-	StatusInDoubt   Status = "in doubt"  // of tags: perhaps written by this run, to which nobody answered
+	StatusInDoubt   Status = "in doubt"  // of tags and projects: perhaps written by this run, to which nobody answered
 	StatusCreated   Status = "created"   // of projects: by this run
 )
 
