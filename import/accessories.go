@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,25 +67,27 @@ type accessoryCheck struct {
 }
 
 // subjects returns what Harbor should show under which subjects, in the order of the repositories.
-func (c *accessoryCheck) subjects() []*shownUnder {
-	var subjects []*shownUnder
-	found := map[listKey]*shownUnder{}
-	under := func(repo int32, subject bundle.Digest) *shownUnder {
-		key := listKey{repo, subject}
-		if found[key] == nil {
-			found[key] = &shownUnder{repo: repo, subject: subject}
-			subjects = append(subjects, found[key])
-		}
-		return found[key]
-	}
+func (c *accessoryCheck) subjects() []shownUnder {
+	var parts []shownUnder
 	for _, l := range c.plan.lists {
-		under(l.repo, l.subject).referrers = l.rows
+		parts = append(parts, shownUnder{repo: l.repo, subject: l.subject, referrers: l.rows})
 	}
 	for _, t := range c.plan.tags {
 		if subject, ok := signedBy(t); ok {
-			s := under(t.repo, subject)
-			s.signatures = append(s.signatures, t.row)
+			parts = append(parts, shownUnder{repo: t.repo, subject: subject, signatures: []int32{t.row}})
 		}
+	}
+	compare := func(a, b shownUnder) int {
+		return cmp.Or(cmp.Compare(a.repo, b.repo), compareDigests(a.subject, b.subject))
+	}
+	slices.SortStableFunc(parts, compare)
+	subjects := parts[:0]
+	for alike := range slicesBy(parts, func(a, b shownUnder) bool { return compare(a, b) == 0 }) {
+		one := alike[0] // what has a list has no other
+		for _, more := range alike[1:] {
+			one.signatures = append(one.signatures, more.signatures...)
+		}
+		subjects = append(subjects, one)
 	}
 	return subjects
 }
@@ -100,7 +103,7 @@ func signedBy(t tagMove) (bundle.Digest, bool) {
 }
 
 // compare looks at one subject.
-func (c *accessoryCheck) compare(ctx context.Context, s *shownUnder) error {
+func (c *accessoryCheck) compare(ctx context.Context, s shownUnder) error {
 	repo := c.plan.repos[s.repo]
 	project, repository := inHarbor(c.target, repo)
 	if c.isWithheld(project) {
@@ -132,7 +135,7 @@ func (c *accessoryCheck) isWithheld(project string) bool {
 }
 
 // count compares one subject's accessories with what was sent.
-func (c *accessoryCheck) count(s *shownUnder, subject string, shown []harbor.Accessory) {
+func (c *accessoryCheck) count(s shownUnder, subject string, shown []harbor.Accessory) {
 	types := map[bundle.Digest]string{}
 	for _, a := range shown {
 		types[a.Digest] = a.Type

@@ -76,6 +76,26 @@ func TestTagInDoubt(t *testing.T) {
 	}
 }
 
+// TestProjectInDoubt: Harbor goes away as it creates a project, which the error does not call nothing.
+func TestProjectInDoubt(t *testing.T) {
+	h := newAtHarbor(t)
+	var down atomic.Bool
+	h.s.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		// The first POST is the question whether projects may be created.
+		if r.Method == http.MethodPost && r.URL.Path == "/api/v2.0/projects" && h.s.Count("POST", "/api/v2.0/projects") == 2 && !down.Swap(true) {
+			next.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		return down.Load() && registrytest.Drop()(w, r, next)
+	})
+	report, err := h.run(harbortest.Admin, "new", createProjects)
+	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "new (perhaps)") || report.Projects[0].Status != importer.StatusInDoubt {
+		t.Errorf("%v, %+v", err, report.Projects)
+	}
+	if !slices.Contains(h.s.Projects(), "new") {
+		t.Error("the project was not created, so that nothing is tested")
+	}
+}
+
 // TestNoOverwriteOfWhatIsHidden: a tag stays that somebody makes during the import, also where a pull policy hides it.
 func TestNoOverwriteOfWhatIsHidden(t *testing.T) {
 	a := newAcme(t)

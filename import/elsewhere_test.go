@@ -18,6 +18,7 @@ func TestLayersThatAProjectHas(t *testing.T) {
 	} {
 		h.s.AddProject(harbortest.Project{Name: name})
 		h.s.AddBlob(name+"/unrelated/app", layerType, h.blobs[h.large.Digest])
+		h.s.AddManifest(name+"/unrelated/app", "", h.tool.MediaType, h.blobs[h.tool.Digest]) // or the repository is not listed
 		robot := h.s.AddRobot(name, "imp", rights...)
 		dry, err := h.run(robot, name, func(o *importer.Options) { o.DryRun = true })
 		if err != nil {

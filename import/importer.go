@@ -1,11 +1,23 @@
 // Package importer is the disconnected side: it takes a bundle that has been checked into a registry that has never
 // seen the internet.
 //
-// Start with [Run]. It goes in one direction: names are mapped, the target is asked what it is, what it lets the account do
-// and what it has (the preflight, see [Finding]), projects are created where that was asked for, blobs and manifests
-// are pushed as they become complete, referrers are listed, everything is looked for once more, tags move, and tags
-// and referrers are read back. Nothing is written before all mappings and conflicts are known, and no tag that a person
-// uses moves before everything is there.
+// Start with [Run]. It goes in one direction, and each step is in the file of its name:
+//
+//   - placement, mapping, flatten, plan: names are mapped, and what has to be where is worked out;
+//   - preflight, inspect, quota: the target is asked what it is, what it lets the account do and what it has. What is in the
+//     way is found here, all at once, see [Finding];
+//   - projects: those that are missing in Harbor are created, where that was asked for;
+//   - sparse, samples: what a registry may refuse for what it is, is pushed before the bulk;
+//   - transfer, with order, queue and perproject: blobs, and manifests as they become complete, from a file, a pipe or media;
+//   - referrers: cosign's tags and, without the referrers API, the lists under fallback tags;
+//   - lost: everything is looked for once more, and what is gone is pushed again;
+//   - tags: those that people use move; then tags and lists are read back;
+//   - accessories: what Harbor shows is compared with what was sent.
+//
+// Nothing is written before all mappings, conflicts and findings are known, and no tag that a person uses moves before
+// everything is there. What pull policies of Harbor hide is seen all the same where the account may (policy).
+//
+// [Rollback] undoes what an import did to tags, by its [Report], which [ReadReport] reads again.
 package importer
 
 import (
@@ -181,7 +193,6 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.preflight(ctx); err != nil {
 		return fmt.Errorf("nothing was written to %s: %w", r.options.Destination, err)
 	}
-	r.planned = r.plan.work()
 	if r.options.DryRun {
 		r.warnOfSparse()
 		return nil

@@ -101,16 +101,6 @@ func (r *run) lookForBlobsOf(ctx context.Context, manifests []use) error {
 	})
 }
 
-// usesIn returns where in p.uses the blobs are that a manifest needs in a repository.
-func (p *plan) usesIn(manifest use) (places []int) {
-	for _, row := range p.graph.Node(int(manifest.row)).Blobs {
-		if at, found := slices.BinarySearchFunc(p.uses, use{row: row, repo: manifest.repo}, compareUses); found {
-			places = append(places, at)
-		}
-	}
-	return places
-}
-
 // canPushAgain tells whether the bundle can be read for everything that is lacking: blobs that came through a pipe have gone
 // by, while manifests were kept.
 func (r *run) canPushAgain() bool {

@@ -209,6 +209,16 @@ func (p *plan) usesOf(row int32) blobUses {
 	return blobUses{row: row, uses: p.uses[first:last], states: p.useStates[first:last]}
 }
 
+// usesIn returns where in p.uses the blobs are that a manifest needs in a repository.
+func (p *plan) usesIn(manifest use) (places []int) {
+	for _, row := range p.graph.Node(int(manifest.row)).Blobs {
+		if at, found := slices.BinarySearchFunc(p.uses, use{row: row, repo: manifest.repo}, compareUses); found {
+			places = append(places, at)
+		}
+	}
+	return places
+}
+
 // manifest reads a manifest from the bundle again: keeping all of them would take too much memory.
 func (p *plan) manifest(row int32) (*bundle.Manifest, error) {
 	content, err := p.bundle.Manifest(p.digest(row))

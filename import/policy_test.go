@@ -145,6 +145,15 @@ func TestImmutableTagThatCannotBeSeen(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "immutable") || !strings.Contains(err.Error(), "artifact:read") {
 		t.Error(err)
 	}
+
+	// Who may see the rules is told before anything is written.
+	s.Forget()
+	knowing := harborClient(t, s.AddSystemRobot("knowing", map[string][]harbortest.Right{"acme": {harbortest.Push, harbortest.ListImmutableRules}}))
+	report, err := importer.Run(t.Context(), open(t, w.file()), knowing, intoHarbor(t, s, knowing))
+	if !errors.Is(err, importer.ErrPreflight) || len(s.Writes()) > 0 {
+		t.Fatalf("%v, %v", err, s.Writes())
+	}
+	expectFinding(t, report, importer.LevelBlocks, importer.CheckImmutable, s.Host()+"/acme/tool:2", "artifact:read")
 }
 
 // TestPullPolicyAndDifference: what differs counts more than what is hidden.

@@ -43,6 +43,7 @@ func (r *run) preflight(ctx context.Context) error {
 		if err = r.inspect(ctx); !final(ctx, err) {
 			err = errors.Join(err, c.after(ctx))
 		}
+		r.planned = r.plan.work()
 	}
 	list := c.findings.all()
 	c.warn(list)

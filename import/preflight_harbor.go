@@ -164,7 +164,7 @@ func (c *preflight) checkTags(ctx context.Context) error {
 	for i := range c.plan.tags {
 		t := &c.plan.tags[i]
 		at := c.projectOf[t.repo]
-		if at < 0 || !t.moves() {
+		if at < 0 || !t.moves() && !t.unseen {
 			continue
 		}
 		p := c.projects[at]
@@ -178,7 +178,11 @@ func (c *preflight) checkTags(ctx context.Context) error {
 		}
 		_, repository := inHarbor(c.target, c.plan.repos[t.repo])
 		rule := slices.IndexFunc(p.rules, func(r harbor.ImmutableRule) bool { return r.Matches(repository, t.tag) })
-		if rule >= 0 {
+		switch {
+		case rule >= 0 && t.unseen: // Harbor refuses it also if it is right
+			c.block(CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), and a pull policy hides whether it is right already", p.rules[rule]),
+				"ask for the permission artifact:read in this project, or give the image another tag with --map")
+		case rule >= 0:
 			c.block(CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), is %s, and would move to %s", p.rules[rule], t.old, c.plan.digest(t.row)),
 				"give the image another tag with --map, or let an administrator of the project change the rule: Policy, Tag Immutability")
 		}

@@ -1,6 +1,7 @@
 package importer_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,10 +27,11 @@ import (
 // atHarbor is a bundle and the Harbor that it goes to.
 type atHarbor struct {
 	*acme
-	t     *testing.T
-	s     *harbortest.Server
-	path  string // of the bundle
-	warns []string
+	t      *testing.T
+	s      *harbortest.Server
+	path   string                                // of the bundle
+	around func(importer.Target) importer.Target // nil: the client is the target
+	warns  []string
 }
 
 func newAtHarbor(t *testing.T, opts ...harbortest.Option) *atHarbor {
@@ -70,7 +72,11 @@ func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*i
 		h.path = h.file()
 	}
 	h.warns = nil
-	return importer.Run(h.t.Context(), open(h.t, h.path), c, o)
+	var target importer.Target = c
+	if h.around != nil {
+		target = h.around(c)
+	}
+	return importer.Run(h.t.Context(), open(h.t, h.path), target, o)
 }
 
 // content is everything that an import could change.
@@ -493,11 +499,12 @@ func TestPreflightWarns(t *testing.T) {
 				h.s.Change(test.settings)
 			}
 			h.s.Advance(test.ahead)
-			report := h.works(harbortest.Admin, "lab")
 			level := test.level
 			if level == "" {
 				level = importer.LevelWarning
 			}
+			expectFinding(t, h.dry(harbortest.Admin, "lab"), level, test.want.check, subject(h, test.want.check), test.want.text)
+			report := h.works(harbortest.Admin, "lab")
 			i := slices.IndexFunc(report.Findings, func(f importer.Finding) bool {
 				return f.Level == level && f.Check == test.want.check && strings.Contains(f.Message, test.want.text)
 			})
@@ -507,6 +514,82 @@ func TestPreflightWarns(t *testing.T) {
 			said := slices.ContainsFunc(h.warns, func(w string) bool { return strings.Contains(w, report.Findings[i].Message) })
 			if said != (level == importer.LevelWarning) {
 				t.Errorf("said as a warning: %t, %q", said, h.warns)
+			}
+		})
+	}
+}
+
+// subject is that of findings of a check of TestPreflightWarns.
+func subject(h *atHarbor, check importer.Check) string {
+	if check == importer.CheckPullPolicy {
+		return "project lab"
+	}
+	return h.s.Host()
+}
+
+// dry is an import that only looks, and must change nothing.
+func (h *atHarbor) dry(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *importer.Report {
+	h.t.Helper()
+	before := h.content()
+	report, err := h.run(who, prefix, append(changes, func(o *importer.Options) { o.DryRun = true })...)
+	if err != nil || report.Changed {
+		h.t.Fatal(err)
+	}
+	if after := h.content(); !reflect.DeepEqual(before, after) {
+		h.t.Errorf("something was written:\n%v\n%v", before, after)
+	}
+	return report
+}
+
+// TestPreflightIsNotSure: what cannot be found out is not checked, which is said, and does not keep the import from beginning.
+func TestPreflightIsNotSure(t *testing.T) {
+	odd := registrytest.Answer(http.StatusTeapot, "")
+	forbidden := registrytest.Code(http.StatusForbidden, "FORBIDDEN", "forbidden")
+	for label, test := range map[string]struct {
+		fault   registrytest.Fault
+		prefix  string
+		change  func(*importer.Options)
+		check   importer.Check
+		subject string // "": the target
+		text    string
+	}{
+		"version": {fault: registrytest.On("", "/systeminfo", forbidden), check: importer.CheckTarget, text: "the version"},
+		"read-only mode": {
+			fault: registrytest.On("", "/systeminfo", registrytest.Answer(http.StatusOK, `{"harbor_version":"v2.14.4"}`, "Content-Type", "application/json")),
+			check: importer.CheckReadOnly, text: "read-only",
+		},
+		"account":   {fault: registrytest.On("", "/users/current", forbidden), check: importer.CheckLogin, text: "who the account is"},
+		"existence": {fault: registrytest.On(http.MethodHead, "/api/v2.0/projects", odd), check: importer.CheckProject, subject: "project lab", text: "whether the project exists"},
+		"creation": {
+			fault: registrytest.On(http.MethodPost, "/api/v2.0/projects", odd), prefix: "absent", change: createProjects,
+			check: importer.CheckProject, text: "may create projects",
+		},
+		"right to push": {check: importer.CheckPush, subject: "project lab", text: "may push"}, // no fault: the token does not tell
+		"visibility": {
+			fault: registrytest.First(hideProject("lab"), func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+				return r.Header.Get("Authorization") == "" && r.URL.Path == "/service/token" && odd(w, r, next)
+			}),
+			check: importer.CheckVisibility, subject: "project lab", text: "while private images go to it",
+		},
+		"garbage collection": {fault: registrytest.On("", "/gc/schedule", odd), check: importer.CheckGC, text: "whether garbage is collected"},
+		"quota":              {fault: registrytest.On("", "/summary", odd), check: importer.CheckQuota, subject: "project lab", text: "what is left"},
+	} {
+		t.Run(label, func(t *testing.T) {
+			h := newAtHarbor(t)
+			h.private()
+			h.s.AddProject(harbortest.Project{Name: "lab"})
+			if test.fault != nil {
+				h.s.Inject(test.fault)
+			} else {
+				h.around = func(t importer.Target) importer.Target { return granting{t, nil} }
+			}
+			if test.change == nil {
+				test.change = func(*importer.Options) {}
+			}
+			report := h.dry(harbortest.Admin, cmp.Or(test.prefix, "lab"), test.change)
+			expectFinding(t, report, importer.LevelUnchecked, test.check, cmp.Or(test.subject, h.s.Host()), test.text)
+			if !strings.Contains(strings.Join(h.warns, "\n"), "not checked: ") {
+				t.Errorf("it is not said: %q", h.warns)
 			}
 		})
 	}
@@ -796,14 +879,14 @@ func TestReferrersOfOtherRegistriesAreProbed(t *testing.T) {
 	}
 }
 
-// granting is a target whose token service grants something else.
+// granting is a target whose token service grants something else, or with nil does not tell.
 type granting struct {
 	importer.Target
 	actions []string
 }
 
 func (g granting) Granted(context.Context, name.Repository, ...string) ([]string, bool, error) {
-	return g.actions, true, nil
+	return g.actions, g.actions != nil, nil
 }
 
 // TestRobotThatMayNotPull cannot read back what it pushed, which it is told beforehand.

@@ -38,7 +38,7 @@ type ProjectRow struct {
 	Project string `json:"project"`
 	Public  bool   `json:"public"`
 	Quota   int64  `json:"quota,omitempty"` // bytes that were asked for; 0: what Harbor gives to all
-	Status  Status `json:"status"`          // StatusPlanned, StatusCreated, or StatusPresent where somebody else was faster
+	Status  Status `json:"status"`          // StatusPlanned, StatusCreated, StatusInDoubt, or StatusPresent where somebody else was faster
 }
 
 // path returns the path that a repository has at Harbor.
@@ -88,11 +88,9 @@ func (c *preflight) leave(p *project) {
 	}
 }
 
-func canBeProject(name string) bool { return harbor.CheckProjectName(name) == nil }
-
 // checkProject is the first stage for one project.
 func (c *preflight) checkProject(ctx context.Context, p *project) error {
-	if !canBeProject(p.name) {
+	if harbor.CheckProjectName(p.name) != nil {
 		c.leave(p)
 		c.block(CheckProject, p.subject(), "Harbor gives such a name to no project: small letters and digits, with one of . _ - between them",
 			"choose another PREFIX, or other paths with --map")
@@ -314,6 +312,9 @@ func (r *run) createProjects(ctx context.Context) error {
 		row := &r.created[i]
 		created, err := r.options.Harbor.CreateProject(ctx, harbor.NewProject{Name: row.Project, Public: row.Public, StorageLimit: row.Quota})
 		if err != nil {
+			if !errors.Is(err, harbor.ErrNotAllowed) && !errors.Is(err, harbor.ErrReadOnly) {
+				row.Status = StatusInDoubt
+			}
 			return r.stopAfterCreation(err)
 		}
 		row.Status = StatusPresent // somebody else was faster, or an answer was lost
@@ -377,8 +378,11 @@ func (c *preflight) checkNew(ctx context.Context, p *project) error {
 func (r *run) stopAfterCreation(err error) error {
 	var made []string
 	for _, row := range r.created {
-		if row.Status == StatusCreated {
+		switch row.Status {
+		case StatusCreated:
 			made = append(made, row.Project)
+		case StatusInDoubt:
+			made = append(made, row.Project+" (perhaps)")
 		}
 	}
 	if len(made) == 0 {

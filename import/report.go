@@ -32,7 +32,7 @@ type Report struct {
 	// Notes are what Harbor shows otherwise than it was sent, each in a sentence, and what of that could not be checked.
 	Notes []string `json:"notes,omitempty"`
 
-	Planned Work `json:"planned"` // what there was to do
+	Planned Work `json:"planned"` // what there was to do, as far as the target let it be seen; zero: that was not asked
 	Done    Work `json:"done"`    // what was done
 
 	// Missing are images that were asked for at export, could not be had, and so are not in the bundle.
@@ -74,7 +74,7 @@ const (
 	StatusPushed    Status = "pushed"    // written by this run
 	StatusUnchanged Status = "unchanged" // of tags: right before this run
 	StatusMoved     Status = "moved"     // of tags: written by this run
-	StatusInDoubt   Status = "in doubt"  // of tags: perhaps written by this run, to which nobody answered
+	StatusInDoubt   Status = "in doubt"  // of tags and projects: perhaps written by this run, to which nobody answered
 	StatusCreated   Status = "created"   // of projects: by this run
 )
 

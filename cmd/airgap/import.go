@@ -164,7 +164,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	from.warnOfDamage(a)
 	if report != nil {
 		// The report is most wanted when something went wrong.
-		err = errors.Join(err, flags.showImport(a, report, err != nil && !errors.Is(err, importer.ErrUnchecked)))
+		err = errors.Join(err, flags.showImport(a, report, err))
 	}
 	return err
 }
@@ -196,7 +196,7 @@ func checkWritable(file string) error {
 	return err
 }
 
-func (f *importFlags) showImport(a *app, r *importer.Report, failed bool) error {
+func (f *importFlags) showImport(a *app, r *importer.Report, failure error) error {
 	if f.report != "" {
 		content, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
@@ -210,28 +210,35 @@ func (f *importFlags) showImport(a *app, r *importer.Report, failed bool) error 
 	if f.json {
 		return a.printJSON(r)
 	}
-	if failed {
+	switch {
+	case failure == nil, errors.Is(failure, importer.ErrUnchecked):
+	case r.DryRun && errors.Is(failure, importer.ErrPreflight) && r.Planned != (importer.Work{}):
+		a.say("if nothing were in the way, and as far as the target shows what it has:")
+		showTags(a.say, r)
+		showWork(a, r)
+		return nil
+	default:
 		return nil
 	}
-	showTags(a, r)
+	showTags(a.print, r)
 	showCharts(a, r)
 	showWork(a, r)
 	return nil
 }
 
 // showTags prints a line for each tag that moved, or would, and counts the others.
-func showTags(a *app, r *importer.Report) {
+func showTags(show func(format string, args ...any), r *importer.Report) {
 	for _, tag := range r.Tags {
 		switch {
 		case tag.Cosign:
 		case tag.Old == tag.New:
-			a.print("%s:%s  %s  unchanged", tag.Repository, tag.Tag, tag.New)
+			show("%s:%s  %s  unchanged", tag.Repository, tag.Tag, tag.New)
 		case tag.OldUnknown:
-			a.print("%s:%s  %s  was hidden by a pull policy", tag.Repository, tag.Tag, tag.New)
+			show("%s:%s  %s  was hidden by a pull policy", tag.Repository, tag.Tag, tag.New)
 		case tag.Old.IsZero():
-			a.print("%s:%s  %s  new", tag.Repository, tag.Tag, tag.New)
+			show("%s:%s  %s  new", tag.Repository, tag.Tag, tag.New)
 		default:
-			a.print("%s:%s  %s  was %s", tag.Repository, tag.Tag, tag.New, tag.Old)
+			show("%s:%s  %s  was %s", tag.Repository, tag.Tag, tag.New, tag.Old)
 		}
 	}
 }

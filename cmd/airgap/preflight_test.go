@@ -34,6 +34,9 @@ func TestPreflight(t *testing.T) {
 		}
 	}
 	c.expect(t, exitPreflight, "--create-projects", "import", c.file, s.Host()+"/absent", "--key", c.public, "--dry-run")
+	if !strings.Contains(c.err.String(), "would import") || !strings.Contains(c.err.String(), s.Host()+"/absent/acme/docker:1  sha256:") {
+		t.Errorf("the plan is not shown:\n%s", c.err.String())
+	}
 	if len(s.Repositories()) > 0 || s.Uploads() > 0 {
 		t.Error("something was written")
 	}
