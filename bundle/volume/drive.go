@@ -61,7 +61,7 @@ func OpenDrive(paths []string, ask func(Wanted) error) (*Drive, error) {
 
 // begin finds a table.
 func (d *Drive) begin(paths []string) (err error) {
-	f := finder{sets: map[string]bool{}}
+	f := newFinder()
 	for _, path := range paths {
 		if err := f.look(path); err != nil {
 			return err

@@ -35,6 +35,12 @@ func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, 
 	if t, err = newTable(index, size, volumeSize, parity); err != nil {
 		return nil, err
 	}
+	if err := checkFree(path); err != nil {
+		return nil, err
+	}
+	if err := bundle.CheckFree(filepath.Dir(path), size+int64(t.Parity)*t.volumeSize(0)); err != nil {
+		return nil, err
+	}
 	observer := bundle.Observe(o)
 	observer.Phase("split", size)
 	var made []string
@@ -90,9 +96,18 @@ func (t *Table) cut(ctx context.Context, r io.ReaderAt, i int, name string, made
 	})
 }
 
+// createNew makes a file that must not be there yet.
+func createNew(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		err = fmt.Errorf("%w: write elsewhere, or remove it where it is left from a run that was interrupted", err)
+	}
+	return f, err
+}
+
 // writeNew writes a file that must not be there yet, and syncs it.
 func writeNew(name string, made *[]string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := createNew(name)
 	if err != nil {
 		return err
 	}
@@ -123,6 +138,9 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err erro
 	partial := path + bundle.PartialSuffix
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: %w", path, os.ErrExist)
+	}
+	if err := bundle.CheckFree(filepath.Dir(path), s.Size()); err != nil {
+		return err
 	}
 	err = writeNew(partial, &made, func(w io.Writer) error {
 		for i, file := range s.files[:s.table.Volumes()] {
