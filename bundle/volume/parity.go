@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/klauspost/reedsolomon"
 
@@ -190,6 +191,15 @@ func (s *Set) Repair(ctx context.Context, dir string, o bundle.Observer) (repair
 		return nil, err
 	}
 	if err := s.Repairable(s.ranges(damaged)); err != nil {
+		return nil, err
+	}
+	rebuilt := int64(0)
+	for i, chunks := range damaged {
+		if slices.Contains(chunks, true) {
+			rebuilt += s.table.volumeSize(i)
+		}
+	}
+	if err := bundle.CheckFree(dir, rebuilt); err != nil {
 		return nil, err
 	}
 	var made []string

@@ -190,6 +190,19 @@ func (s *Set) Check(ctx context.Context, o bundle.Observer) ([]Damage, error) {
 	return s.ranges(damaged), nil
 }
 
+// CheckParity is Check of the volumes of parity alone.
+func (s *Set) CheckParity(ctx context.Context, o bundle.Observer) ([]Damage, error) {
+	first := s.table.Volumes()
+	damaged, err := s.damagedFrom(ctx, first, bundle.Observe(o))
+	if err != nil {
+		return nil, err
+	}
+	return s.ranges(damaged), nil
+}
+
+// Parity returns how many volumes of parity there should be.
+func (s *Set) Parity() int { return s.table.Parity }
+
 // ranges puts damaged chunks that follow one another together.
 func (s *Set) ranges(damaged [][]bool) []Damage {
 	var all []Damage
@@ -212,11 +225,20 @@ func (s *Set) ranges(damaged [][]bool) []Damage {
 
 // damaged tells by volume and chunk what is not as it should be.
 func (s *Set) damaged(ctx context.Context, o bundle.Observer) ([][]bool, error) {
-	o.Phase("check volumes", s.Size())
+	return s.damagedFrom(ctx, 0, o)
+}
+
+// damagedFrom is damaged for the volumes from first on, those of parity included; the others count as fine.
+func (s *Set) damagedFrom(ctx context.Context, first int, o bundle.Observer) ([][]bool, error) {
+	total := int64(0)
+	for i := first; i < len(s.files); i++ {
+		total += s.table.volumeSize(i)
+	}
+	o.Phase("check volumes", total)
 	damaged := make([][]bool, len(s.files))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.NumCPU())
-	for i := range s.files {
+	for i := first; i < len(s.files); i++ {
 		damaged[i] = make([]bool, s.table.chunks(i))
 		for j := range damaged[i] {
 			group.Go(func() error {

@@ -153,6 +153,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 		return err
 	})
 	from.warnOfDamage(a)
+	err = from.whatNext(err)
 	if report != nil {
 		// The report is most wanted when something went wrong.
 		err = errors.Join(err, flags.showImport(a, report, err != nil && !errors.Is(err, importer.ErrUnchecked)))
