@@ -48,6 +48,29 @@ func ReopenPartial(path string) (*os.File, error) {
 	return f, err
 }
 
+// errNotRegular: a directory, a pipe or a device is where a file should be.
+var errNotRegular = errors.New("not a regular file")
+
+// OpenRegular opens a file to be read, and nothing that is named like one: opening a pipe would wait for whoever writes to it,
+// and nobody could interrupt that.
+func OpenRegular(path string) (*os.File, os.FileInfo, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, errNotRegular)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if info, err = f.Stat(); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
 // StartWriteback tells the system to bring a range of a file to the disk, and does not wait for it. It is a hint.
 func StartWriteback(f *os.File, offset, size int64) { startWriteback(f, offset, size) }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 
 	"airgap/bundle/strictjson"
 )
@@ -51,16 +50,12 @@ func (s *Sealed) Own(c io.Closer) { s.closers = append(s.closers, c) }
 
 // OpenFile opens the bundle at path. The file stays open until Close, so that what was checked is what is read.
 func OpenFile(path string) (*Sealed, error) {
-	f, err := os.Open(path)
+	f, info, err := OpenRegular(path)
+	if errors.Is(err, errNotRegular) {
+		err = fmt.Errorf("%w; give it on standard input with -", err)
+	}
 	if err != nil {
 		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file; give it on standard input with -", path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
 	}
 	s, err := Open(f, info.Size())
 	if err != nil {

@@ -67,7 +67,7 @@ var errAsked = fmt.Errorf("%w: it was asked for %d times", bundle.ErrNotInserted
 
 // begin finds a table.
 func (d *Drive) begin(paths []string) (err error) {
-	f := finder{sets: map[string]bool{}}
+	f := newFinder()
 	for _, path := range paths {
 		if err := f.look(path); err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,7 +24,7 @@ type File struct {
 	parity     func(volumes int) int // nil for none
 	table      *Table                // without digests and manifest index
 	files      []*os.File
-	old        string // bundle.OldSuffix, once it has stepped aside
+	names      []string // of files: with PartialSuffix, or without where Complete was interrupted
 }
 
 var _ bundle.File = (*File)(nil)
@@ -37,6 +39,12 @@ func Create(path string, volumeSize int64, parity func(volumes int) int) (*File,
 
 // checkFree refuses names that are taken: of volumes of another bundle some might be left over.
 func checkFree(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory: name the bundle in it, as in %s", path, filepath.Join(path, "NAME.tar"))
+	}
+	if _, _, _, ok := parseName(filepath.Base(volumeName(path, 0))); !ok {
+		return fmt.Errorf("%w: %q is no name for a bundle", ErrVolumes, path)
+	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return err
@@ -58,16 +66,19 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 			err = errors.Join(err, f.Close())
 		}
 	}()
+	if found, err := isUnfinished(path); err != nil || !found {
+		return f, errors.Join(bundle.ErrNoPartial, err)
+	}
 	size := int64(0)
 	for i := range MaxVolumes {
-		file, err := bundle.ReopenPartial(volumeName(path, i) + bundle.PartialSuffix)
+		file, name, err := reopenVolume(path, i)
 		if errors.Is(err, bundle.ErrNoPartial) && i > 0 {
 			break
 		}
 		if err != nil {
 			return f, err
 		}
-		f.files = append(f.files, file)
+		f.files, f.names = append(f.files, file), append(f.names, name)
 		info, err := file.Stat()
 		if err != nil {
 			return f, err
@@ -83,6 +94,38 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 	return f, nil
 }
 
+// isUnfinished tells whether there is a volume that has not got its name yet.
+func isUnfinished(path string) (bool, error) {
+	left, err := unfinished(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return slices.ContainsFunc(left, func(p part) bool { return p.what == kindData }), err
+}
+
+// unfinished returns what Create has begun, or Complete, and was not completed.
+func unfinished(path string) (left []part, err error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	for _, e := range entries {
+		name, is := strings.CutSuffix(e.Name(), bundle.PartialSuffix)
+		if set, what, number, ok := parseName(name); is && ok && set == filepath.Base(base(path)) {
+			left = append(left, part{filepath.Join(filepath.Dir(path), e.Name()), what, number})
+		}
+	}
+	return left, err
+}
+
+// reopenVolume opens volume i as an earlier run has left it. Where that was interrupted while it gave the volumes their names,
+// some have them.
+func reopenVolume(path string, i int) (file *os.File, name string, err error) {
+	for _, name = range []string{volumeName(path, i) + bundle.PartialSuffix, volumeName(path, i)} {
+		if file, err = bundle.ReopenPartial(name); !errors.Is(err, bundle.ErrNoPartial) {
+			break
+		}
+	}
+	return file, name, err
+}
+
 // Reserve implements bundle.File.
 func (f *File) Reserve(size int64) (err error) {
 	if f.table, err = f.plan(size); err != nil {
@@ -92,11 +135,12 @@ func (f *File) Reserve(size int64) (err error) {
 		return err
 	}
 	for i := range f.table.Volumes() {
-		file, err := bundle.CreatePartial(volumeName(f.path, i) + bundle.PartialSuffix)
+		name := volumeName(f.path, i) + bundle.PartialSuffix
+		file, err := bundle.CreatePartial(name)
 		if err != nil {
 			return err
 		}
-		f.files = append(f.files, file)
+		f.files, f.names = append(f.files, file), append(f.names, name)
 		if err := file.Truncate(f.table.volumeSize(i)); err != nil {
 			return err
 		}
@@ -104,18 +148,20 @@ func (f *File) Reserve(size int64) (err error) {
 	return f.removeLeft()
 }
 
-// removeLeft removes what an earlier run that made more volumes has left, so that nobody takes it for a part of this one.
+// removeLeft removes what earlier runs have left that is no part of this one: more volumes, and tables and volumes of parity,
+// which are made last. It would be taken for a part of this one, or be in its way.
 func (f *File) removeLeft() error {
-	for i := f.table.Volumes(); i < MaxVolumes; i++ {
-		err := os.Remove(volumeName(f.path, i) + bundle.PartialSuffix)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
+	left, err := unfinished(f.path)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range left {
+		if p.what != kindData || p.number > f.table.Volumes() {
+			errs = append(errs, os.Remove(p.path))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // plan cuts a bundle of a size.
@@ -182,21 +228,22 @@ func (f *File) Sync() error {
 	return errors.Join(errs...)
 }
 
-// Complete implements bundle.File; an error leaves what was written, to be continued. It reads the volumes once more, on all processors, for the digests in the table: blobs
-// are written in any order, and no hash of a chunk can be.
+// Complete implements bundle.File; an error leaves what was written, to be continued. It reads the volumes once more, on all
+// processors, for the digests in the table: blobs are written in any order, and no hash of a chunk can be.
 func (f *File) Complete() error {
+	if err := f.removeLeft(); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	var made []string
 	table, err := f.completeTable(&made)
 	for i := range f.table.members() {
 		if err != nil {
 			break
 		}
-		if err = writeNew(tableName(f.path, i)+bundle.PartialSuffix, &made, func(w io.Writer) error {
+		err = writeNew(tableName(f.path, i)+bundle.PartialSuffix, &made, func(w io.Writer) error {
 			_, err := w.Write(table)
 			return err
-		}); err != nil {
-			break
-		}
+		})
 	}
 	if err != nil {
 		for _, name := range made {
@@ -207,11 +254,19 @@ func (f *File) Complete() error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	for i := range f.table.members() {
-		for _, name := range []string{f.table.memberName(f.path, i), tableName(f.path, i)} {
-			if err := os.Rename(name+bundle.PartialSuffix, name); err != nil {
-				return err
-			}
+	return f.giveNames(made)
+}
+
+// giveNames renames everything. The volumes come last: while one of them has not got its name, Reopen finds that there is
+// something to be continued.
+func (f *File) giveNames(made []string) error {
+	for _, name := range slices.Concat(made, f.names) {
+		final, is := strings.CutSuffix(name, bundle.PartialSuffix)
+		if !is {
+			continue
+		}
+		if err := os.Rename(name, final); err != nil {
+			return err
 		}
 	}
 	return bundle.SyncDir(filepath.Dir(f.path))
@@ -256,24 +311,22 @@ func (f *File) completeTable(made *[]string) ([]byte, error) {
 // Remove implements bundle.File.
 func (f *File) Remove() error {
 	errs := []error{f.Close()}
-	for i := range f.files {
-		errs = append(errs, os.Remove(f.partial(i)))
+	for _, name := range f.names {
+		errs = append(errs, os.Remove(name))
 	}
 	return errors.Join(errs...)
 }
 
 // StepAside implements bundle.File.
 func (f *File) StepAside() error {
-	for i := range f.files {
-		if err := os.Rename(f.partial(i), f.partial(i)+bundle.OldSuffix); err != nil {
+	for i, name := range f.names {
+		f.names[i] = volumeName(f.path, i) + bundle.PartialSuffix + bundle.OldSuffix
+		if err := os.Rename(name, f.names[i]); err != nil {
 			return err
 		}
 	}
-	f.old = bundle.OldSuffix
 	return nil
 }
-
-func (f *File) partial(i int) string { return volumeName(f.path, i) + bundle.PartialSuffix + f.old }
 
 // Close implements bundle.File.
 func (f *File) Close() error {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/klauspost/reedsolomon"
 
@@ -117,7 +118,7 @@ type chunkWriter struct {
 }
 
 func newChunkWriter(name string, chunkSize int64, made *[]string) (*chunkWriter, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := createNew(name)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +191,15 @@ func (s *Set) Repair(ctx context.Context, dir string, o bundle.Observer) (repair
 		return nil, err
 	}
 	if err := s.Repairable(s.ranges(damaged)); err != nil {
+		return nil, err
+	}
+	rebuilt := int64(0)
+	for i, chunks := range damaged {
+		if slices.Contains(chunks, true) {
+			rebuilt += s.table.volumeSize(i)
+		}
+	}
+	if err := bundle.CheckFree(dir, rebuilt); err != nil {
 		return nil, err
 	}
 	var made []string
@@ -267,13 +277,14 @@ func (s *Set) rebuild(ctx context.Context, damaged [][]bool, out []*chunkWriter,
 				clear(shards[i])
 				continue
 			}
+			// What cannot be read any more, and could a moment ago, is lost like the rest.
 			if err := b.read(i, n, s.files[i], at, t.volumeSize(i)-at); err != nil {
-				return fmt.Errorf("%s: %w", s.files[i].path, err)
+				shards[i], lost = b.memory[i][:0], true
 			}
 		}
 		if lost {
 			if err := b.code.Reconstruct(shards); err != nil {
-				return err
+				return fmt.Errorf("%w: bytes %d to %d of the volumes cannot be rebuilt: %w", ErrVolumes, at, at+int64(n)-1, err)
 			}
 		}
 		for i, w := range out {

@@ -139,7 +139,7 @@ func TestTooMuchIsLost(t *testing.T) {
 	if _, err := volume.OpenRebuilding(c.dir); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "3 are missing, those of parity counted, and there is parity for 2") || !strings.Contains(err.Error(), "volume 4 of 5 is missing") {
 		t.Errorf("three volumes are missing: %v", err)
 	}
-	if _, err := volume.Open(c.dir); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "find more of them") || strings.Contains(err.Error(), "--repair") {
+	if _, err := volume.Open(c.dir); !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "at least 1 more are needed") || strings.Contains(err.Error(), "--repair") {
 		t.Errorf("three volumes are missing: %v", err)
 	}
 }
@@ -241,6 +241,60 @@ func TestUnreadableSectors(t *testing.T) {
 		}
 		scratches(s)
 	})
+}
+
+// A sector that could be read when the volumes were checked, and cannot be any more when they are repaired, is damage like any
+// other: at its place another volume takes its part.
+func TestRepairOfWhatGetsWorse(t *testing.T) {
+	c := newCutWithParity(t)
+	want, err := os.ReadFile(c.path("monday.tar.0003"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.change(t, "monday.tar.0003", 5)
+	s, err := volume.OpenDamaged(c.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	out := t.TempDir()
+	worse := &atPhase{phase: "repair", do: func() { s.Scratch(1, 100, 101) }}
+	if _, err := s.Repair(t.Context(), out, worse); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(out, "monday.tar.0003")); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("not what it was (%v)", err)
+	}
+}
+
+// atPhase does something when a phase begins.
+type atPhase struct {
+	phase string
+	do    func()
+}
+
+func (a *atPhase) Phase(name string, _ int64) {
+	if name == a.phase {
+		a.do()
+	}
+}
+func (a *atPhase) Add(int64)   {}
+func (a *atPhase) Item(string) {}
+func (a *atPhase) Warn(string) {}
+
+// Without volumes of parity damage is an error, and says where it is.
+func TestRebuildingWithoutParity(t *testing.T) {
+	c := newCut(t)
+	c.change(t, "monday.tar.0002", 1<<20+5)
+	s, err := volume.OpenRebuilding(c.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = io.Copy(io.Discard, io.NewSectionReader(s, 0, s.Size()))
+	if !errors.Is(err, volume.ErrVolumes) || !strings.Contains(err.Error(), "monday.tar.0002 is damaged from byte 1048576 on") {
+		t.Error(err)
+	}
 }
 
 func TestParseParity(t *testing.T) {

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,10 +21,12 @@ func OpenRebuilding(paths ...string) (*Set, error) {
 	}
 	if err := s.enoughFor(); err != nil {
 		_, strict := Open(paths...) // which says more about each of them
-		return nil, fmt.Errorf("%w\n%w", err, strict)
+		return nil, errors.Join(err, strict, s.Close())
 	}
-	s.rebuilder, err = newRebuild(s)
-	return s, err
+	if s.rebuilder, err = newRebuild(s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // enoughFor tells whether parity can stand in for the volumes that are missing altogether.
@@ -178,6 +181,9 @@ func (r *rebuilder) block(i int, at int64) ([]byte, error) {
 // read is lost from then on, and others take its place.
 func (r *rebuilder) reconstruct(wanted int, at int64) ([]byte, error) {
 	t := r.set.table
+	if r.blocks == nil {
+		return nil, fmt.Errorf("%w: %s is damaged from byte %d on, and there are no volumes of parity to rebuild it from", ErrVolumes, r.set.fileName(wanted), at)
+	}
 	size := int(min(parityBlock, t.volumeSize(0)-at))
 	chunk := at / t.ChunkSize
 	shards := make([][]byte, t.members())

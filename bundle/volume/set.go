@@ -30,13 +30,9 @@ type member struct {
 
 // openMember opens a volume. A file that cannot be opened is an error, too.
 func openMember(path string) (*member, io.Closer, error) {
-	file, err := os.Open(path)
+	file, info, err := bundle.OpenRegular(path)
 	if err != nil {
 		return nil, nil, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, errors.Join(err, file.Close())
 	}
 	return &member{file, path, info.Size()}, file, nil
 }
@@ -82,7 +78,7 @@ func Open(paths ...string) (*Set, error) { return open(paths, false) }
 func OpenDamaged(paths ...string) (*Set, error) { return open(paths, true) }
 
 func open(paths []string, lenient bool) (*Set, error) {
-	f := finder{sets: map[string]bool{}}
+	f := newFinder()
 	for _, path := range paths {
 		if err := f.look(path); err != nil {
 			return nil, err
@@ -107,8 +103,10 @@ type finder struct {
 	sets    map[string]bool // the NAMEs of NAME.tar.0001
 	volumes []part
 	tables  []part
-	seen    []string
+	seen    map[string]bool // paths
 }
+
+func newFinder() *finder { return &finder{sets: map[string]bool{}, seen: map[string]bool{}} }
 
 type part struct {
 	path   string
@@ -148,10 +146,10 @@ func (f *finder) directory(dir, only string) error {
 	for _, e := range entries {
 		set, what, number, ok := parseName(e.Name())
 		path := filepath.Join(dir, e.Name())
-		if !ok || only != "" && set != only || slices.Contains(f.seen, path) {
+		if !ok || only != "" && set != only || f.seen[path] {
 			continue
 		}
-		f.seen = append(f.seen, path)
+		f.seen[path] = true
 		f.sets[set] = true
 		if what == kindTable {
 			f.tables = append(f.tables, part{path, what, number})
@@ -193,7 +191,7 @@ func (f *finder) readTables() (*Table, error) {
 		case table == nil:
 			table, from = t, p.path
 		case t.Root != table.Root:
-			return nil, fmt.Errorf("%w: the tables %s and %s are of different bundles", ErrVolumes, from, p.path)
+			return nil, fmt.Errorf("%w: the tables %s and %s are of different bundles, or of one that was cut twice", ErrVolumes, from, p.path)
 		}
 	}
 	if table == nil {
@@ -203,7 +201,7 @@ func (f *finder) readTables() (*Table, error) {
 }
 
 func readTable(path string) (*Table, error) {
-	in, err := os.Open(path)
+	in, _, err := bundle.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -261,14 +259,15 @@ func (f *finder) assign(s *Set, lenient bool) error {
 	if err == nil || s.table.Parity == 0 {
 		return err
 	}
-	missing := 0 // those of parity among them
-	for i := range s.files {
-		if s.files[i] == nil && wrong[i] == nil {
+	missing := 0
+	for i, file := range s.files {
+		if file == nil && wrong[i] == nil {
 			missing++
 		}
 	}
 	if missing > s.table.Parity {
-		return fmt.Errorf("%w\n%d volumes are missing, those of parity counted, and there is parity for %d: find more of them", err, missing, s.table.Parity)
+		return fmt.Errorf("%w\n%d volumes are missing, those of parity included, and there is parity for %d: at least %d more are needed",
+			err, missing, s.table.Parity, missing-s.table.Parity)
 	}
 	return fmt.Errorf("%w\nthere is parity for %d lost volumes: with --repair they are read through the damage, and airgap repair writes them anew",
 		err, s.table.Parity)

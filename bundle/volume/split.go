@@ -35,6 +35,12 @@ func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, 
 	if t, err = newTable(index, size, volumeSize, parity); err != nil {
 		return nil, err
 	}
+	if err := checkFree(path); err != nil {
+		return nil, err
+	}
+	if err := bundle.CheckFree(filepath.Dir(path), size+int64(t.Parity)*t.volumeSize(0)); err != nil {
+		return nil, err
+	}
 	observer := bundle.Observe(o)
 	observer.Phase("split", size)
 	var made []string
@@ -90,9 +96,18 @@ func (t *Table) cut(ctx context.Context, r io.ReaderAt, i int, name string, made
 	})
 }
 
+// createNew makes a file that must not be there yet.
+func createNew(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		err = fmt.Errorf("%w: write elsewhere, or remove it where it is left from a run that was interrupted", err)
+	}
+	return f, err
+}
+
 // writeNew writes a file that must not be there yet, and syncs it.
 func writeNew(name string, made *[]string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := createNew(name)
 	if err != nil {
 		return err
 	}
@@ -123,6 +138,9 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err erro
 	partial := path + bundle.PartialSuffix
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: %w", path, os.ErrExist)
+	}
+	if err := bundle.CheckFree(filepath.Dir(path), s.Size()); err != nil {
+		return err
 	}
 	err = writeNew(partial, &made, func(w io.Writer) error {
 		for i, file := range s.files[:s.table.Volumes()] {
@@ -172,6 +190,19 @@ func (s *Set) Check(ctx context.Context, o bundle.Observer) ([]Damage, error) {
 	return s.ranges(damaged), nil
 }
 
+// CheckParity is Check of the volumes of parity alone.
+func (s *Set) CheckParity(ctx context.Context, o bundle.Observer) ([]Damage, error) {
+	first := s.table.Volumes()
+	damaged, err := s.damagedFrom(ctx, first, bundle.Observe(o))
+	if err != nil {
+		return nil, err
+	}
+	return s.ranges(damaged), nil
+}
+
+// Parity returns how many volumes of parity there should be.
+func (s *Set) Parity() int { return s.table.Parity }
+
 // ranges puts damaged chunks that follow one another together.
 func (s *Set) ranges(damaged [][]bool) []Damage {
 	var all []Damage
@@ -194,11 +225,20 @@ func (s *Set) ranges(damaged [][]bool) []Damage {
 
 // damaged tells by volume and chunk what is not as it should be.
 func (s *Set) damaged(ctx context.Context, o bundle.Observer) ([][]bool, error) {
-	o.Phase("check volumes", s.Size())
+	return s.damagedFrom(ctx, 0, o)
+}
+
+// damagedFrom is damaged for the volumes from first on, those of parity included; the others count as fine.
+func (s *Set) damagedFrom(ctx context.Context, first int, o bundle.Observer) ([][]bool, error) {
+	total := int64(0)
+	for i := first; i < len(s.files); i++ {
+		total += s.table.volumeSize(i)
+	}
+	o.Phase("check volumes", total)
 	damaged := make([][]bool, len(s.files))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.NumCPU())
-	for i := range s.files {
+	for i := first; i < len(s.files); i++ {
 		damaged[i] = make([]bool, s.table.chunks(i))
 		for j := range damaged[i] {
 			group.Go(func() error {

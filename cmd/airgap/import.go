@@ -162,6 +162,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 		return err
 	})
 	from.warnOfDamage(a)
+	err = from.whatNext(err)
 	if report != nil {
 		// The report is most wanted when something went wrong.
 		err = errors.Join(err, flags.showImport(a, report, err))
@@ -210,19 +211,17 @@ func (f *importFlags) showImport(a *app, r *importer.Report, failure error) erro
 	if f.json {
 		return a.printJSON(r)
 	}
-	switch {
-	case failure == nil, errors.Is(failure, importer.ErrUnchecked):
-	case r.DryRun && errors.Is(failure, importer.ErrPreflight) && r.Planned != (importer.Work{}):
+	blocked := r.DryRun && errors.Is(failure, importer.ErrPreflight) && r.Planned != (importer.Work{})
+	if blocked {
 		a.say("if nothing were in the way, and as far as the target shows what it has:")
 		showTags(a.say, r)
 		showWork(a, r)
-		return nil
-	default:
-		return nil
 	}
-	showTags(a.print, r)
-	showCharts(a, r)
-	showWork(a, r)
+	if failure == nil || errors.Is(failure, importer.ErrUnchecked) {
+		showTags(a.print, r)
+		showCharts(a, r)
+		showWork(a, r)
+	}
 	return nil
 }
 

@@ -193,6 +193,32 @@ func TestKilledExportInVolumes(t *testing.T) {
 	k.expect(t, exitFailure, "there are volumes of that name", "export", k.server.Host()+"/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file, "--volume-size", "200KiB")
 }
 
+// An export that is killed while it makes tables and parity, or gives the volumes their names, is continued like any other.
+func TestExportKilledAtItsEnd(t *testing.T) {
+	k := newKillable(t)
+	volumes := []string{"--volume-size", "200KiB", "--parity", "1"}
+	if !k.start(t, 4, volumes...) {
+		t.Fatal("not killed")
+	}
+	for _, name := range []string{"bundle.parity.0001.partial", "bundle.volumes.0002.partial", "bundle.volumes.0001"} {
+		if err := os.WriteFile(filepath.Join(k.home, name), []byte("begun"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(k.file+".0001.partial", k.file+".0001"); err != nil {
+		t.Fatal(err)
+	}
+	k.expect(t, exitOK, "continuing", append([]string{"export", k.server.Host() + "/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file}, volumes...)...)
+	if left := k.matches(t, "*.partial*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	k.expect(t, exitOK, "all digests are right", "verify", k.home, "--key", k.public)
+	if err := os.Remove(k.file + ".0002"); err != nil {
+		t.Fatal(err)
+	}
+	k.expect(t, exitOK, "rebuilt from the others", "verify", k.home, "--key", k.public, "--repair")
+}
+
 // The images are those that were found when the export was begun, unless it is told to look again.
 func TestContinuedExportKeepsItsSnapshot(t *testing.T) {
 	k := newKillable(t)

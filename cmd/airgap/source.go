@@ -29,6 +29,8 @@ type sourceFlags struct {
 	keys       []string
 	repair     bool
 	oneAtATime bool
+
+	locate bool // where the head is damaged, say on which volume, which takes reading all of them
 }
 
 func (f *sourceFlags) add(flags *pflag.FlagSet) {
@@ -60,8 +62,13 @@ func (s *source) warnOfDamage(a *app) {
 	if s.set == nil {
 		return
 	}
-	for _, d := range s.set.Rebuilt() {
-		a.warn("%s; rebuilt from the others", d)
+	damage := s.set.Rebuilt()
+	became := "; rebuilt from the others"
+	if s.set.Repairable(damage) != nil {
+		became = ", on too many volumes at the same place for all of it to be rebuilt"
+	}
+	for _, d := range damage {
+		a.warn("%s%s", d, became)
 	}
 }
 
@@ -79,9 +86,28 @@ func (f *sourceFlags) open(ctx context.Context, a *app, files []string) (s *sour
 		return nil, err
 	}
 	if s.checked, err = verify.Open(ctx, s.sealed, verify.Policy{Keys: trusted}); err != nil {
+		if f.locate && isDamage(err) {
+			err = withDamage(ctx, a, s.set, err)
+		}
+		if !f.locate {
+			err = s.whatNext(err)
+		}
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// isDamage tells whether an error may come of volumes that are damaged.
+func isDamage(err error) bool {
+	return errors.Is(err, bundle.ErrDigest) || errors.Is(err, bundle.ErrFormat) || errors.Is(err, volume.ErrVolumes)
+}
+
+// whatNext adds to the error of a bundle in volumes how to find out which of them is damaged.
+func (s *source) whatNext(err error) error {
+	if s.set == nil || s.set.Rebuilt() != nil || !isDamage(err) {
+		return err
+	}
+	return fmt.Errorf("%w\n\"airgap verify\" says which volumes are damaged and whether they can be repaired", err)
 }
 
 func (f *sourceFlags) openSealed(ctx context.Context, a *app, files []string) (*bundle.Sealed, *volume.Set, error) {
@@ -143,7 +169,7 @@ func compareIndex(sealed *bundle.Sealed, table bundle.Digest) error {
 // isVolumes tells whether an argument stands for volumes, and not for a file that is a whole bundle.
 func isVolumes(file string) bool {
 	info, err := os.Stat(file)
-	return err == nil && (info.IsDir() || volume.IsPart(filepath.Base(file)))
+	return err == nil && info.IsDir() || volume.IsPart(filepath.Base(file))
 }
 
 // openDrive opens a bundle of which one volume at a time need be there.

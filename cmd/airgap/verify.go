@@ -64,6 +64,7 @@ type verifyResult struct {
 
 func runVerify(ctx context.Context, a *app, flags *verifyFlags, files []string) (err error) {
 	began := a.now()
+	flags.locate = true
 	from, err := flags.open(ctx, a, files)
 	if err != nil {
 		return err
@@ -77,6 +78,9 @@ func runVerify(ctx context.Context, a *app, flags *verifyFlags, files []string) 
 	from.warnOfDamage(a)
 	if err != nil {
 		return withDamage(ctx, a, from.set, err)
+	}
+	if err := checkParity(ctx, a, from.set); err != nil {
+		return err
 	}
 	return showVerified(a, flags, from.checked, a.now().Sub(began))
 }
@@ -93,6 +97,9 @@ func withDamage(ctx context.Context, a *app, set *volume.Set, err error) error {
 	}); checkErr != nil {
 		return errors.Join(err, checkErr)
 	}
+	if len(damage) == 0 {
+		return errors.Join(err, errors.New("the volumes are as they were cut: the bundle was like that before, and parity cannot help; it has to be exported again"))
+	}
 	for _, d := range damage {
 		err = errors.Join(err, errors.New(d.String()))
 	}
@@ -100,6 +107,22 @@ func withDamage(ctx context.Context, a *app, set *volume.Set, err error) error {
 		return errors.Join(err, irreparable)
 	}
 	return errors.Join(err, errors.New("all of that can be repaired: --repair reads through it, and \"airgap repair\" writes the volumes anew"))
+}
+
+// checkParity warns of volumes of parity that could not stand in for others. The bundle is whole all the same.
+func checkParity(ctx context.Context, a *app, set *volume.Set) error {
+	if set == nil || set.Parity() == 0 {
+		return nil
+	}
+	var damage []volume.Damage
+	err := a.withProgress(func(o bundle.Observer) (err error) {
+		damage, err = set.CheckParity(ctx, o)
+		return err
+	})
+	for _, d := range damage {
+		a.warn("%s or missing; the bundle is whole, but this volume of parity cannot stand in for another: \"airgap repair\" writes it anew", d)
+	}
+	return err
 }
 
 func showVerified(a *app, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {

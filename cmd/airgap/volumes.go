@@ -97,7 +97,7 @@ func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output stri
 	if file == "-" {
 		return usagef("split needs a file")
 	}
-	whole, err := openWhole(file)
+	whole, err := openWhole(ctx, file)
 	if err != nil {
 		return err
 	}
@@ -133,16 +133,15 @@ type wholeBundle struct {
 	index bundle.Digest
 }
 
-func openWhole(file string) (*wholeBundle, error) {
-	f, err := os.Open(file)
+func openWhole(ctx context.Context, file string) (*wholeBundle, error) {
+	f, info, err := bundle.OpenRegular(file)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
 	sealed, err := bundle.Open(f, info.Size())
+	if err == nil {
+		_, err = sealed.Reader(ctx) // which notices a file that was cut short
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

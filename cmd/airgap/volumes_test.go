@@ -134,6 +134,53 @@ func TestRepairOfAnExport(t *testing.T) {
 	c.expect(t, exitOK, "imported", "import", parity[0], repaired, bundletest.StartRegistry(t, true), "--key", c.public)
 }
 
+// Verify tells damage of volumes, and whether it can be repaired, from what was wrong before the bundle was
+// cut, and speaks of parity that is not what it should be.
+func TestVerifyTellsWhatIsDamaged(t *testing.T) {
+	c := newKillable(t)
+	image := c.server.Host() + "/acme/app:1"
+	c.export(t, exitOK, "1 image", image)
+	spoil := func(file string, at int64) {
+		t.Helper()
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[at] ^= 1
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	media := filepath.Join(c.home, "media")
+	if err := os.Mkdir(media, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(t, exitFailure, "is a directory", "split", c.file, "--volume-size", "300KiB", "-o", media)
+	c.expect(t, exitOK, "", "split", c.file, "--volume-size", "300KiB", "--parity", "1", "-o", filepath.Join(media, "a.tar"))
+	c.expect(t, exitFailure, "there are volumes of that name", "split", c.file, "--volume-size", "900KiB", "-o", filepath.Join(media, "a.tar"))
+	spoil(filepath.Join(media, "a.parity.0001"), 5000)
+	c.expect(t, exitOK, "a.parity.0001: bytes 0 to 307199 are damaged or missing; the bundle is whole", "verify", media, "--key", c.public)
+	spoil(filepath.Join(media, "a.tar.0003"), 5000)
+	c.expect(t, exitDamaged, "2 volumes are lost, and there is parity for 1", "repair", media, "-o", filepath.Join(c.home, "repaired"))
+	c.expect(t, exitDamaged, "bytes 0 to 307199 are damaged, on too many volumes", "verify", media, "--key", c.public, "--repair")
+	c.expect(t, exitFailure, "no such file", "verify", filepath.Join(media, "a.tar.0009"), "--key", c.public, "--repair")
+
+	whole := filepath.Join(c.home, "whole")
+	if err := os.Mkdir(whole, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	spoil(c.file, 1_000_000)
+	c.expect(t, exitOK, "", "split", c.file, "--volume-size", "300KiB", "--parity", "1", "-o", filepath.Join(whole, "b.tar"))
+	c.expect(t, exitDamaged, "the volumes are as they were cut", "verify", whole, "--key", c.public)
+	if strings.Contains(c.err.String(), "can be repaired") {
+		t.Errorf("nothing of that can be repaired:\n%s", c.err.String())
+	}
+	if err := os.Truncate(c.file, 900_000); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(t, exitDamaged, "it was cut short", "split", c.file, "--volume-size", "300KiB", "-o", filepath.Join(c.home, "short.tar"))
+}
+
 // Import reads through damage, and nothing is written: a lost volume, scratches on another, and a directory that is read-only.
 func TestImportThroughDamage(t *testing.T) {
 	c := newKillable(t)
