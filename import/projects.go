@@ -88,9 +88,11 @@ func (c *preflight) leave(p *project) {
 	}
 }
 
+func canBeProject(name string) bool { return harbor.CheckProjectName(name) == nil }
+
 // checkProject is the first stage for one project.
 func (c *preflight) checkProject(ctx context.Context, p *project) error {
-	if harbor.CheckProjectName(p.name) != nil {
+	if !canBeProject(p.name) {
 		c.leave(p)
 		c.block(CheckProject, p.subject(), "Harbor gives such a name to no project: small letters and digits, with one of . _ - between them",
 			"choose another PREFIX, or other paths with --map")
