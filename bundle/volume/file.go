@@ -66,7 +66,7 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if any, err := isUnfinished(path); err != nil || !any {
+	if begun, err := isUnfinished(path); err != nil || !begun {
 		return f, errors.Join(bundle.ErrNoPartial, err)
 	}
 	size := int64(0)
