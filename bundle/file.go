@@ -132,6 +132,10 @@ func (s *single) Complete() error {
 	if err := os.Rename(s.partial(), s.path); err != nil {
 		return err
 	}
+	// What an earlier run has moved aside, and then was killed, nobody needs any more.
+	if err := os.Remove(s.partial() + OldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return syncDir(filepath.Dir(s.path))
 }
 

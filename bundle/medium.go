@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 )
@@ -112,6 +113,24 @@ func (r *Reader) parts(row int) (first, last int) {
 // isRemovable tells whether a stored blob has to be read from the Medium.
 func (r *Reader) isRemovable(row int) bool {
 	return r.medium != nil && r.Contents().Blobs[row].Role != RoleManifest && r.layout.HasEntry(row)
+}
+
+// placedReader says of what is wrong with a blob in which parts of a Medium that is, so that the right one can be brought again.
+type placedReader struct {
+	io.ReadCloser
+
+	first, last int
+}
+
+func (r *placedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return n, err
+	case r.first == r.last:
+		return n, fmt.Errorf("on volume %d: %w", r.first+1, err)
+	}
+	return n, fmt.Errorf("on volumes %d to %d: %w", r.first+1, r.last+1, err)
 }
 
 // CheckEnd checks the end of the archive, which for a bundle on a Medium Reader leaves out: it lies in the last part.

@@ -364,7 +364,11 @@ func (r *Reader) Open(row int) (io.ReadCloser, error) {
 		source = r.medium
 	}
 	entry := io.NewSectionReader(source, at-int64(len(header)), entrySize(b.Size))
-	return newBlobReader(b, header, entry, padding(b.Size)), nil
+	blob := newBlobReader(b, header, entry, padding(b.Size))
+	if first, last := r.parts(row); first >= 0 {
+		return &placedReader{blob, first, last}, nil
+	}
+	return blob, nil
 }
 
 // Next returns the next blob of a stream, after the manifests and in file order. What was not read of the one before

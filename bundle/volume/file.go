@@ -66,7 +66,7 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if found, err := isUnfinished(path); err != nil || !found {
+	if begun, err := isUnfinished(path); err != nil || !begun {
 		return f, errors.Join(bundle.ErrNoPartial, err)
 	}
 	size := int64(0)
@@ -96,18 +96,18 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 
 // isUnfinished tells whether there is a volume that has not got its name yet.
 func isUnfinished(path string) (bool, error) {
-	left, err := unfinished(path)
+	left, err := unfinished(path, bundle.PartialSuffix)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
 	return slices.ContainsFunc(left, func(p part) bool { return p.what == kindData }), err
 }
 
-// unfinished returns what Create has begun, or Complete, and was not completed.
-func unfinished(path string) (left []part, err error) {
+// unfinished returns what Create has begun, or Complete, and was not completed: files whose names end in suffix.
+func unfinished(path, suffix string) (left []part, err error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	for _, e := range entries {
-		name, is := strings.CutSuffix(e.Name(), bundle.PartialSuffix)
+		name, is := strings.CutSuffix(e.Name(), suffix)
 		if set, what, number, ok := parseName(name); is && ok && set == filepath.Base(base(path)) {
 			left = append(left, part{filepath.Join(filepath.Dir(path), e.Name()), what, number})
 		}
@@ -151,7 +151,7 @@ func (f *File) Reserve(size int64) (err error) {
 // removeLeft removes what earlier runs have left that is no part of this one: more volumes, and tables and volumes of parity,
 // which are made last. It would be taken for a part of this one, or be in its way.
 func (f *File) removeLeft() error {
-	left, err := unfinished(f.path)
+	left, err := unfinished(f.path, bundle.PartialSuffix)
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,12 @@ func (f *File) giveNames(made []string) error {
 			return err
 		}
 	}
-	return bundle.SyncDir(filepath.Dir(f.path))
+	// What an earlier run has moved aside, and then was killed, nobody needs any more.
+	aside, err := unfinished(f.path, bundle.PartialSuffix+bundle.OldSuffix)
+	for _, p := range aside {
+		err = errors.Join(err, os.Remove(p.path))
+	}
+	return errors.Join(err, bundle.SyncDir(filepath.Dir(f.path)))
 }
 
 func (f *File) completeTable(made *[]string) ([]byte, error) {

@@ -200,7 +200,7 @@ func TestExportKilledAtItsEnd(t *testing.T) {
 	if !k.start(t, 4, volumes...) {
 		t.Fatal("not killed")
 	}
-	for _, name := range []string{"bundle.parity.0001.partial", "bundle.volumes.0002.partial", "bundle.volumes.0001"} {
+	for _, name := range []string{"bundle.parity.0001.partial", "bundle.tar.0002.partial.old", "bundle.volumes.0002.partial", "bundle.volumes.0001"} {
 		if err := os.WriteFile(filepath.Join(k.home, name), []byte("begun"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -299,6 +299,9 @@ func TestFailedLayerIsContinued(t *testing.T) {
 	k.expect(t, exitMissing, "run the same command again to continue", args...)
 	if _, err := os.Stat(k.file); err == nil {
 		t.Fatal("something looks finished")
+	}
+	if err := os.WriteFile(k.file+".partial.old", []byte("of a --replan that was killed"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	k.expect(t, exitOK, "continuing", args...)
 	k.expect(t, exitOK, "all digests are right", "verify", k.file, "--key", k.public)

@@ -175,6 +175,10 @@ func TestVerifyTellsWhatIsDamaged(t *testing.T) {
 	if strings.Contains(c.err.String(), "can be repaired") {
 		t.Errorf("nothing of that can be repaired:\n%s", c.err.String())
 	}
+	c.expect(t, exitDamaged, "on volume 4: ", "verify", whole, "--key", c.public, "--one-at-a-time")
+	target := bundletest.StartRegistry(t, true)
+	c.expect(t, exitDamaged, "on volume 4: ", "import", whole, target, "--key", c.public, "--one-at-a-time")
+	c.expect(t, exitDamaged, "says which volumes are damaged", "import", whole, target, "--key", c.public)
 	if err := os.Truncate(c.file, 900_000); err != nil {
 		t.Fatal(err)
 	}
