@@ -12,7 +12,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 // compareAccessories compares what Harbor shows under each subject with what was sent, and notes what it shows otherwise.

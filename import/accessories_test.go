@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // expectNotes compares notes with the beginnings and other parts that they should have, in their order.

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // phases is an observer that does something when a phase begins.

@@ -13,9 +13,9 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // unanswered carries the first such write out, and drops its answer.

@@ -3,8 +3,8 @@ package importer_test
 import (
 	"testing"
 
+	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // TestLayersThatAProjectHas: a layer that lies in a repository of the project to which nothing goes is mounted from there and

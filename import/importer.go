@@ -32,7 +32,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 	"airgap/verify"
 )
 

@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // acmeHarbor is a Harbor with the projects of acme.

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"airgap/export/registry"
+	"airgap/export/registry/harbor"
+	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
-	"airgap/import/harbor"
-	"airgap/import/harbor/harbortest"
 )
 
 // intoHarbor are options for an import into a Harbor.

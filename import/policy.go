@@ -10,7 +10,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 // ErrUnchecked: everything was written, and some of it could not be read back: a pull policy hides it.

@@ -10,8 +10,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // trusting is a Harbor whose projects hide what is not signed. Of acme, all but the index is not.

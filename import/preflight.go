@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/export/registry"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 // maxSkew is how far the clocks of both sides may be apart: tokens and certificates are good for minutes and days.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 // beforeHarbor is the first stage at Harbor. Without a login Harbor tells so little that nothing else is asked.

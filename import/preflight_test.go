@@ -18,10 +18,10 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor"
-	"airgap/import/harbor/harbortest"
 )
 
 // atHarbor is a bundle and the Harbor that it goes to.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"airgap/export/registry"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 // project is a project of Harbor that images go to.

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 func (c *preflight) readQuota(ctx context.Context, p *project) error {

@@ -12,7 +12,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 // RollbackTarget is what Rollback needs of a registry. *registry.Client is the real one; see Target.

@@ -14,10 +14,10 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor"
-	"airgap/import/harbor/harbortest"
 )
 
 // release is a bundle of two images, of which the second is new in version 2. It has cosign tags, of which one is taken

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // once limits a fault to the first request of each kind: to that repository, about that content.

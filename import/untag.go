@@ -12,7 +12,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
-	"airgap/import/harbor"
+	"airgap/export/registry/harbor"
 )
 
 // What is known of a registry that is asked to delete a tag. By the specification that deletes the tag alone:

@@ -19,7 +19,7 @@ import (
 var (
 	mayImport = map[string][]string{
 		"cmd":    {"airgap/"},
-		"import": {"airgap/import/", "airgap/verify", "airgap/verify/", "airgap/bundle", "airgap/bundle/", "airgap/export/registry"},
+		"import": {"airgap/import/", "airgap/verify", "airgap/verify/", "airgap/bundle", "airgap/bundle/", "airgap/export/registry", "airgap/export/registry/"},
 		"export": {"airgap/export", "airgap/export/", "airgap/bundle", "airgap/bundle/"},
 		"verify": {"airgap/verify/", "airgap/bundle", "airgap/bundle/"},
 		"bundle": {"airgap/bundle", "airgap/bundle/"},
@@ -189,6 +189,7 @@ func TestArrowsAreFound(t *testing.T) {
 		{"export/walk_test.go", "airgap/import", true},
 		{"import/run.go", "airgap/verify", false},
 		{"import/run.go", "airgap/export/registry", false},
+		{"import/run.go", "airgap/export/registry/harbor", false},
 		{"import/run.go", "airgap/export", true},
 		{"verify/verify.go", "airgap/export/registry", true},
 		{"bundle/reader.go", "airgap/verify", true},

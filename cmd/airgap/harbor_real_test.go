@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"airgap/bundle/bundletest"
-	"airgap/import/harbor/harbortest"
+	"airgap/export/registry/harbor/harbortest"
 )
 
 // The suite in this file runs against the fake Harbor always, and against a real one where these variables are set:

@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"airgap/bundle/bundletest"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // asAccount logs in with the command line.

@@ -7,8 +7,8 @@ import (
 
 	"airgap/bundle/volume"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor"
 	importer "airgap/import"
-	"airgap/import/harbor"
 )
 
 // projectFlags are the flags of import about the projects that it creates in Harbor.

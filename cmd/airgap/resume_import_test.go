@@ -25,8 +25,8 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
-	"airgap/import/harbor/harbortest"
 )
 
 // moment says what becomes of the request at which the import is killed.

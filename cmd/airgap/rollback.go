@@ -9,8 +9,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/cmd/airgap/terminal"
+	"airgap/export/registry/harbor"
 	importer "airgap/import"
-	"airgap/import/harbor"
 )
 
 // rollbackFlags are the flags of rollback.

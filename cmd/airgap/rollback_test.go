@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"airgap/bundle/bundletest"
+	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
-	"airgap/import/harbor/harbortest"
 )
 
 // An image is imported as app:1, then another under that name and one that is new, and all of it is put back.

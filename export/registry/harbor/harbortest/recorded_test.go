@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
-	"airgap/import/harbor/harbortest"
+	"airgap/export/registry/harbor/harbortest"
 )
 
 // Each of these replays one file of recorded exchanges: what was asked, by whom and with what content. What the server has

@@ -13,8 +13,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
-	"airgap/import/harbor/harbortest"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 )

@@ -14,9 +14,9 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor"
+	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
-	"airgap/import/harbor"
-	"airgap/import/harbor/harbortest"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
-	"airgap/import/harbor/harbortest"
+	"airgap/export/registry/harbor/harbortest"
 )
 
 // granted reads what a token allows, by repository.

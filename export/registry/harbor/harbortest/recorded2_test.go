@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
-	"airgap/import/harbor/harbortest"
+	"airgap/export/registry/harbor/harbortest"
 )
 
 func sha512Of(text string) string {

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
-	"airgap/import/harbor/harbortest"
+	"airgap/export/registry/harbor/harbortest"
 )
 
 // recording is one recorded exchange.

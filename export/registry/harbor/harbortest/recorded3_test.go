@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/import/harbor/harbortest"
+	"airgap/export/registry/harbor/harbortest"
 )
 
 func TestRecordedOddities(t *testing.T) {

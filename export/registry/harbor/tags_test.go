@@ -7,8 +7,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
-	"airgap/import/harbor"
-	"airgap/import/harbor/harbortest"
+	"airgap/export/registry/harbor"
+	"airgap/export/registry/harbor/harbortest"
 )
 
 func TestDeleteTag(t *testing.T) {
