@@ -303,7 +303,7 @@ func TestTarIsReadByTheStandardLibrary(t *testing.T) {
 }
 
 // Every byte of a bundle is decided by the signed object, its signature and the blobs. So a change of any byte must
-// be refused, except in the signature itself, which package signature checks.
+// be refused, except in the signature itself, which package verify checks.
 func TestEveryChangedByteIsRefused(t *testing.T) {
 	good := newWorld().stream(t)
 	indexAt := bytes.Index(good, []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/vnd.airgap.bundle.v1"`))

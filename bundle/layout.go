@@ -26,7 +26,7 @@ type headEntry struct {
 	write func(io.Writer) error
 }
 
-// Signer makes the signature over a manifest index: a Sigstore bundle (package signature).
+// Signer makes the signature over a manifest index: a Sigstore bundle (package verify/signature).
 type Signer func(manifestIndex Digest) (sigstoreBundle []byte, err error)
 
 // NewLayout signs contents and plans the file for them. The tables must be as Plan made them.

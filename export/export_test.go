@@ -12,10 +12,10 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/bundletest"
-	"airgap/bundle/signature"
 	"airgap/export"
 	"airgap/export/registry"
 	"airgap/verify"
+	"airgap/verify/signature"
 )
 
 // loopback reaches the registries of a test.

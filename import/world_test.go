@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/verify"
+	"airgap/verify/signature"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"fmt"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
+	"airgap/verify/signature"
 )
 
 // Policy is whom the user trusts.

@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/export"
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	"airgap/verify"
+	"airgap/verify/signature"
 )
 
 // images is a registry with two images that share a layer; the config of the second lies about it.

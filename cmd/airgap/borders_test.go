@@ -9,10 +9,10 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/bundletest"
-	"airgap/bundle/signature"
 	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
+	"airgap/verify/signature"
 )
 
 // Volumes end before, in and after tar headers, contents and paddings: all digests are right whether the volumes are there

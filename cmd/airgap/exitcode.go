@@ -12,13 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/bundle/volume"
 	"airgap/export"
 	"airgap/export/config"
 	"airgap/export/registry"
 	importer "airgap/import"
 	"airgap/verify"
+	"airgap/verify/signature"
 )
 
 // The exit codes. Scripts rely on them: a number never changes its meaning.

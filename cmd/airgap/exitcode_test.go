@@ -12,11 +12,11 @@ import (
 	"testing"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/export"
 	"airgap/export/registry"
 	importer "airgap/import"
 	"airgap/verify"
+	"airgap/verify/signature"
 )
 
 func TestExitCode(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
+	"airgap/verify/signature"
 )
 
 // exportFlags are the flags of export.

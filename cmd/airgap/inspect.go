@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
+	"airgap/verify/signature"
 )
 
 // inspectFlags are the flags of inspect.

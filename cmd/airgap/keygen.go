@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"airgap/bundle/signature"
+	"airgap/verify/signature"
 )
 
 func newKeygen(a *app) *cobra.Command {

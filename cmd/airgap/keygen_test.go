@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"airgap/bundle/signature"
+	"airgap/verify/signature"
 )
 
 // makeKeys runs keygen with a password in the environment and returns the paths and the fingerprint.

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"os"
 
-	"airgap/bundle/signature"
+	"airgap/verify/signature"
 )
 
 // passwordVariables may hold the password of a private key. Set and empty means that the password is empty.

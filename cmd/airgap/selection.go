@@ -20,13 +20,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/export"
 	"airgap/export/cache"
 	"airgap/export/catalogue"
 	"airgap/export/chart"
 	"airgap/export/config"
 	"airgap/export/registry"
+	"airgap/verify/signature"
 )
 
 // selectionFlags say which images, and what of them: the flags that export and plan share.

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
 	"airgap/export/registry"
+	"airgap/verify/signature"
 )
 
 // Names in the source registry. As with Docker Hardened Images, attestations are in a repository of their own, which

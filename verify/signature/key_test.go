@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"airgap/bundle/signature"
+	"airgap/verify/signature"
 )
 
 // TestCosignKeys: keys that cosign encrypted open with their password, and belong to the public keys that it wrote.

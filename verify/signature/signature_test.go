@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
+	"airgap/verify/signature"
 )
 
 var update = flag.Bool("update", false, "write the signatures in testdata anew")

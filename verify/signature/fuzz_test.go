@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
-	"airgap/bundle/signature"
+	"airgap/verify/signature"
 )
 
 // FuzzVerify: whatever is accepted carries the payload and the signature of one of the seeds.
