@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"airgap/bundle"
+	"airgap/export/registry"
 )
 
 func compareStrings(a, b string) int { return cmp.Compare(a, b) }
@@ -62,7 +63,7 @@ func (a *assembly) image(request *Request) (bundle.Image, error) {
 func (a *assembly) add(e edge, parent bundle.Digest) {
 	row := bundle.ManifestRow{
 		Digest: e.to.digest, MediaType: e.to.mediaType, Size: e.to.size, ArtifactType: e.to.artifactType,
-		Via: e.via, Tag: e.tag, From: a.graph.one(Familiar(e.from)),
+		Via: e.via, Tag: e.tag, From: a.graph.one(registry.DisplayName(e.from.Name())),
 	}
 	if e.via.IsReferrer() || e.via == bundle.ViaCosignTag {
 		row.Subject = parent
@@ -95,7 +96,7 @@ func (a *assembly) connect(n *node) {
 			if e.to.subject.IsZero() && slices.ContainsFunc(n.edges, func(o edge) bool { return o.to == e.to && o.via == bundle.ViaCosignTag }) {
 				continue
 			}
-			a.problems.Add(fmt.Errorf("%w: %s lists %s as a referrer of %s, but its subject is %s", ErrSubject, Familiar(e.from), e.to.digest, n.digest, subjectName(e.to.subject)))
+			a.problems.Add(fmt.Errorf("%w: %s lists %s as a referrer of %s, but its subject is %s", ErrSubject, registry.DisplayName(e.from.Name()), e.to.digest, n.digest, subjectName(e.to.subject)))
 			continue
 		}
 		a.add(e, n.digest)
@@ -117,7 +118,7 @@ func (a *assembly) checkAttestations(source string) {
 		total += n
 	}
 	for _, repository := range a.state.view.attestations {
-		if a.perRepository[Familiar(repository)] > 0 || a.problems.Err() != nil {
+		if a.perRepository[registry.DisplayName(repository.Name())] > 0 || a.problems.Err() != nil {
 			continue
 		}
 		what := "holds nothing for it"
@@ -125,10 +126,10 @@ func (a *assembly) checkAttestations(source string) {
 			what = "does not exist"
 		}
 		if !a.graph.options.AllowNoReferrers {
-			a.problems.Add(fmt.Errorf("%w: the attestation repository %s %s; check --referrers-from or referrerSource, or export without them (--allow-no-referrers)", ErrNoReferrers, Familiar(repository), what))
+			a.problems.Add(fmt.Errorf("%w: the attestation repository %s %s; check --referrers-from or referrerSource, or export without them (--allow-no-referrers)", ErrNoReferrers, registry.DisplayName(repository.Name()), what))
 			continue
 		}
-		a.warnings = append(a.warnings, fmt.Sprintf("%s: the attestation repository %s %s", source, Familiar(repository), what))
+		a.warnings = append(a.warnings, fmt.Sprintf("%s: the attestation repository %s %s", source, registry.DisplayName(repository.Name()), what))
 	}
 	if total == 0 {
 		a.warnings = append(a.warnings, source+": no referrers found (no SBOM, attestation or signature)")

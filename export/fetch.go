@@ -154,7 +154,7 @@ func (f *fetcher) attempt(ctx context.Context, row int) error {
 		return err
 	}
 	if err := w.Close(); err != nil {
-		return fmt.Errorf("from %s: %w", Familiar(f.origins[row].repository), err)
+		return fmt.Errorf("from %s: %w", registry.DisplayName(f.origins[row].repository.Name()), err)
 	}
 	return nil
 }

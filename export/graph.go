@@ -300,7 +300,7 @@ func (g *graph) isCarried(ctx context.Context, v *view, desc bundle.Descriptor, 
 }
 
 func (n *node) leave(desc bundle.Descriptor, from name.Repository, artifactType, rule string) {
-	n.left = append(n.left, LeftOutReferrer{Digest: desc.Digest, ArtifactType: artifactType, Subject: n.digest, From: Familiar(from), Rule: rule})
+	n.left = append(n.left, LeftOutReferrer{Digest: desc.Digest, ArtifactType: artifactType, Subject: n.digest, From: registry.DisplayName(from.Name()), Rule: rule})
 }
 
 // findCosignTags looks for the tags under which cosign 2 keeps what belongs to n.

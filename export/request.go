@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/export/registry"
 )
 
 // Request is an image that the user asks for, and where it is to go.
@@ -50,7 +51,7 @@ func parseReference(s string) (Request, error) {
 		r.Tag = name.DefaultTag
 		r.Ref = tag.Context().Tag(r.Tag)
 	}
-	r.Source = Familiar(tag.Context())
+	r.Source = registry.DisplayName(tag.Context().Name())
 	if r.Tag != "" {
 		r.Source += ":" + r.Tag
 	}
@@ -77,16 +78,6 @@ func parseDestination(s, sourceTag string) (path, tag string, err error) {
 	return path, tag, bundle.CheckTag(tag)
 }
 
-// Familiar writes a repository as people do: with docker.io for Docker Hub, which go-containerregistry calls
-// index.docker.io.
-func Familiar(r name.Repository) string {
-	registry := r.RegistryStr()
-	if registry == name.DefaultRegistry {
-		registry = "docker.io"
-	}
-	return registry + "/" + r.RepositoryStr()
-}
-
 // Attestations says where to look for the referrers of images, besides their own repository.
 type Attestations struct {
 	rules     []attestationRule
@@ -98,7 +89,7 @@ type attestationRule struct{ source, target string }
 // Docker keeps the attestations of hardened images that are mirrored into an organisation in a registry of its own.
 // https://docs.docker.com/dhi/how-to/verify/
 const (
-	dhiRegistry          = "docker.io"
+	dhiRegistry          = registry.HubName
 	dhiPrefix            = "dhi-"
 	dhiAttestationServer = "registry.scout.docker.com"
 )
@@ -115,29 +106,23 @@ func ParseAttestations(rules []string, noDefault bool) (Attestations, error) {
 		if !ok || source == "" || target == "" || strings.ContainsAny(rule, "@ ") {
 			return a, fmt.Errorf("%w: %q: SRC=ATT expected, as in docker.io/acme=registry.example.com/attestations/acme", ErrReference, rule)
 		}
-		a.rules = append(a.rules, attestationRule{familiarName(source), familiarName(target)})
+		a.rules = append(a.rules, attestationRule{qualified(source), qualified(target)})
 	}
 	return a, nil
 }
 
-// familiarName spells Docker Hub as Familiar does, in a rule that may name less than a repository.
-func familiarName(s string) string {
-	first, rest, _ := strings.Cut(s, "/")
-	switch {
-	case first == name.DefaultRegistry:
-		first = "docker.io"
-	case !strings.ContainsAny(first, ".:") && first != "localhost": // no registry: Docker Hub
-		return "docker.io/" + s
+// qualified spells a rule's registry as registry.DisplayName does, and adds Docker Hub where it names none. A rule may name
+// less than a repository.
+func qualified(rule string) string {
+	if first, _, _ := strings.Cut(rule, "/"); !strings.ContainsAny(first, ".:") && first != "localhost" {
+		return registry.HubName + "/" + rule
 	}
-	if rest == "" {
-		return first
-	}
-	return first + "/" + rest
+	return registry.DisplayName(rule)
 }
 
 // For returns the attestation repositories of an image's repository.
 func (a Attestations) For(r name.Repository) ([]name.Repository, error) {
-	repository := Familiar(r)
+	repository := registry.DisplayName(r.Name())
 	var names []string
 	longest := -1
 	for _, rule := range a.rules {

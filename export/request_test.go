@@ -8,6 +8,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export"
+	"airgap/export/registry"
 )
 
 var someDigest = bundle.EmptyJSON.String()
@@ -78,7 +79,7 @@ func TestAttestations(t *testing.T) {
 		}
 		var got []string
 		for _, r := range repositories {
-			got = append(got, export.Familiar(r))
+			got = append(got, registry.DisplayName(r.Name()))
 		}
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)

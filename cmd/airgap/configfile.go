@@ -147,7 +147,7 @@ func (r *fileRegistry) evaluate(env config.Environment) (err error) {
 	}
 	if c.TLS != "" && c.TLS != config.TLSDisabled || r.login.RegCert != "" || r.login.ClientCert != "" {
 		if r.host.TLS, err = tlsFromLogin(&r.login, c.TLS == config.TLSInsecure); err != nil {
-			return usageError{fmt.Errorf("%s: %s: %w", c.Position, shown(c.Registry), err)}
+			return usageError{fmt.Errorf("%s: %s: %w", c.Position, registry.DisplayName(c.Registry), err)}
 		}
 	}
 	return nil
@@ -239,7 +239,7 @@ func fromHelper(l *config.Login, host string) (authn.Authenticator, error) {
 	server := l.CredHost
 	if server == "" {
 		server = host
-		if host == "index.docker.io" {
+		if registry.IsHub(host) {
 			server = authn.DefaultAuthKey
 		}
 	}

@@ -65,7 +65,7 @@ func login(ctx context.Context, a *app, reg name.Registry, flags *registryFlags,
 	}
 	if !skipCheck {
 		if err := access.client(a).Ping(ctx, reg); err != nil {
-			return fmt.Errorf("not logged in to %s: %w", shown(host), withLoginHint(err))
+			return fmt.Errorf("not logged in to %s: %w", registry.DisplayName(host), withLoginHint(err))
 		}
 	}
 	return saveLogin(a, host, access.credentials[host])
@@ -84,7 +84,7 @@ func askUsername(ctx context.Context, a *app, flags *registryFlags, host string)
 	if a.readPassword == nil || flags.passwordStdin {
 		return usagef("--username is missing")
 	}
-	user, err := a.askLine(ctx, "User at "+shown(host))
+	user, err := a.askLine(ctx, "User at "+registry.DisplayName(host))
 	flags.usernames = []string{host + "=" + user}
 	return err
 }
@@ -97,7 +97,7 @@ func saveLogin(a *app, host string, credentials authn.AuthConfig) error {
 	if err := store.save(credentials); err != nil {
 		return err
 	}
-	a.say("logged in to %s as %s; credentials saved %s", shown(host), credentials.Username, store.where())
+	a.say("logged in to %s as %s; credentials saved %s", registry.DisplayName(host), credentials.Username, store.where())
 	return nil
 }
 
@@ -129,9 +129,9 @@ func logout(a *app, host string) error {
 		return err
 	}
 	if found {
-		a.say("logged out from %s; credentials removed %s", shown(host), store.where())
+		a.say("logged out from %s; credentials removed %s", registry.DisplayName(host), store.where())
 	} else {
-		a.say("not logged in to %s: there are no credentials for it %s", shown(host), store.where())
+		a.say("not logged in to %s: there are no credentials for it %s", registry.DisplayName(host), store.where())
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
+	"airgap/export/registry"
 )
 
 func newPlan(a *app) *cobra.Command {
@@ -97,7 +98,7 @@ func (c *chosen) pulls() []pullCost {
 		if err != nil {
 			continue
 		}
-		cost := pullCost{Registry: shown(host), Fetched: c.client.Pulls(r)}
+		cost := pullCost{Registry: registry.DisplayName(host), Fetched: c.client.Pulls(r)}
 		if c.cache == nil {
 			cost.Export = cost.Fetched
 		}

@@ -186,18 +186,10 @@ func parseRegistry(host string) (name.Registry, error) {
 	return reg, usagef("%q is not the name of a registry, such as docker.io or harbor.example.com:8443", host)
 }
 
-// shown is how people spell the name of a registry that go-containerregistry spells in its own way.
-func shown(host string) string {
-	if host == name.DefaultRegistry {
-		return "docker.io"
-	}
-	return host
-}
-
 func shownList(hosts []string) string {
 	var all []string
 	for _, host := range hosts {
-		all = append(all, shown(host))
+		all = append(all, registry.DisplayName(host))
 	}
 	return strings.Join(all, ", ")
 }
@@ -211,7 +203,7 @@ func byHost(flag string, values, inPlay []string) (map[string]string, error) {
 			return nil, err
 		}
 		if earlier, twice := found[host]; twice && earlier != value {
-			return nil, usagef("--%s is given twice for %s", flag, shown(host))
+			return nil, usagef("--%s is given twice for %s", flag, registry.DisplayName(host))
 		}
 		found[host] = value
 	}
@@ -302,7 +294,7 @@ func (f *registryFlags) settings(a *app, inPlay []string) (hostSettings, error) 
 	s.tls = map[string]*tls.Config{}
 	for _, host := range hostsIn(insecure, caFiles, certs, keys) {
 		if s.plainHTTP[host] {
-			return s, usagef("--plain-http for %s contradicts the flags about certificates", shown(host))
+			return s, usagef("--plain-http for %s contradicts the flags about certificates", registry.DisplayName(host))
 		}
 		config, err := tlsConfig(host, caFiles[host], certs[host], keys[host], insecure[host])
 		if err != nil {
@@ -332,7 +324,7 @@ func (*registryFlags) warnOfStrangers(a *app, inPlay, named []string) {
 	for _, host := range slices.Compact(named) {
 		if !slices.Contains(inPlay, host) {
 			a.warn("%s is none of the registries in play (%s): flags for it count only if one of them sends us there",
-				shown(host), shownList(inPlay))
+				registry.DisplayName(host), shownList(inPlay))
 		}
 	}
 }
@@ -361,13 +353,13 @@ func tlsConfig(host, caFile, certFile, keyFile string, insecure bool) (*tls.Conf
 	case certFile != "" && keyFile != "":
 		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 		if err != nil {
-			return nil, fmt.Errorf("--client-cert and --client-key for %s: %w", shown(host), err)
+			return nil, fmt.Errorf("--client-cert and --client-key for %s: %w", registry.DisplayName(host), err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	case certFile != "":
-		return nil, usagef("--client-cert for %s needs --client-key", shown(host))
+		return nil, usagef("--client-cert for %s needs --client-key", registry.DisplayName(host))
 	case keyFile != "":
-		return nil, usagef("--client-key for %s needs --client-cert", shown(host))
+		return nil, usagef("--client-key for %s needs --client-cert", registry.DisplayName(host))
 	}
 	return config, nil
 }
@@ -407,10 +399,10 @@ func (f *registryFlags) credentials(ctx context.Context, a *app, inPlay []string
 func (f *registryFlags) checkUsers(users map[string]string, inPlay []string) error {
 	for host, user := range users {
 		if !slices.Contains(inPlay, host) {
-			return usagef("--username is given for %s, which is none of the registries in play: %s", shown(host), shownList(inPlay))
+			return usagef("--username is given for %s, which is none of the registries in play: %s", registry.DisplayName(host), shownList(inPlay))
 		}
 		if user == "" {
-			return usagef("--username for %s is empty", shown(host))
+			return usagef("--username for %s is empty", registry.DisplayName(host))
 		}
 	}
 	switch {
@@ -434,9 +426,9 @@ func (f *registryFlags) readPassword(ctx context.Context, a *app, user, host str
 		return readSecret(stdin)
 	case a.readPassword == nil:
 		return "", usagef("there is no password for %s at %s: pass it with --password-stdin, or save it with \"airgap login %s\"",
-			user, shown(host), shown(host))
+			user, registry.DisplayName(host), registry.DisplayName(host))
 	}
-	password, err := a.askPassword(ctx, fmt.Sprintf("Password for %s at %s", user, shown(host)))
+	password, err := a.askPassword(ctx, fmt.Sprintf("Password for %s at %s", user, registry.DisplayName(host)))
 	if err != nil {
 		return "", err
 	}

@@ -144,7 +144,7 @@ func (s *selector) expand(ctx context.Context, e *config.Entry) []*part {
 	for _, path := range listing.Repositories {
 		repo := e.Registry.Repo(path)
 		if rule := e.SelectRepository(path); rule != "" {
-			s.excluded = append(s.excluded, export.Excluded{Source: export.Familiar(repo), Rule: rule, Entry: e.Position.String()})
+			s.excluded = append(s.excluded, export.Excluded{Source: registry.DisplayName(repo.Name()), Rule: rule, Entry: e.Position.String()})
 			continue
 		}
 		parts = append(parts, &part{entry: e, repo: repo, target: strings.TrimPrefix(e.Target+"/"+path, "/")})
@@ -184,7 +184,7 @@ func (s *selector) choose(ctx context.Context, p *part) {
 	if p.image != nil {
 		p.failure.Source, p.failure.Tag = p.image.Source, p.image.Tag
 	} else {
-		p.failure.Source = export.Familiar(p.repo)
+		p.failure.Source = registry.DisplayName(p.repo.Name())
 	}
 }
 
@@ -197,7 +197,7 @@ func (s *selector) chooseTags(ctx context.Context, p *part) error {
 		}
 		return s.chooseOld(ctx, p, []export.Request{*p.image})
 	}
-	s.observer.Item(export.Familiar(p.repo))
+	s.observer.Item(registry.DisplayName(p.repo.Name()))
 	tags, err := s.tags(ctx, p.repo)
 	if err != nil {
 		return err
@@ -207,7 +207,7 @@ func (s *selector) chooseTags(ctx context.Context, p *part) error {
 		p.exclude(p.request(x.Tag).Source, x.Rule)
 	}
 	if len(selected) == 0 {
-		p.warnings = append(p.warnings, fmt.Sprintf("%s: none of the %d tags of %s is selected", p.entry.Position, len(tags), export.Familiar(p.repo)))
+		p.warnings = append(p.warnings, fmt.Sprintf("%s: none of the %d tags of %s is selected", p.entry.Position, len(tags), registry.DisplayName(p.repo.Name())))
 	}
 	if selected, err = s.newestFirst(ctx, p, selected); err != nil {
 		return err
@@ -225,7 +225,7 @@ func (p *part) exclude(source, rule string) {
 
 func (p *part) request(tag string) export.Request {
 	return export.Request{
-		Ref: p.repo.Tag(tag), Source: export.Familiar(p.repo) + ":" + tag, Path: p.target, Tag: tag,
+		Ref: p.repo.Tag(tag), Source: registry.DisplayName(p.repo.Name()) + ":" + tag, Path: p.target, Tag: tag,
 		Entry: p.entry.Position.String(), Settings: p.entry.Settings,
 	}
 }

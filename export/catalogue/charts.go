@@ -17,6 +17,7 @@ import (
 	"airgap/export"
 	"airgap/export/chart"
 	"airgap/export/config"
+	"airgap/export/registry"
 )
 
 // Renderer renders a chart and finds the images in the result. chart.Helm is the real one.
@@ -53,7 +54,7 @@ func SelectCharts(ctx context.Context, lister Lister, source export.Source, char
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			s.Failures = append(s.Failures, export.Failure{Source: export.Familiar(c.Repo), Path: c.Target, Err: err})
+			s.Failures = append(s.Failures, export.Failure{Source: registry.DisplayName(c.Repo.Name()), Path: c.Target, Err: err})
 		}
 	}
 	return &s.Selection, nil
@@ -100,13 +101,13 @@ func (s *charter) choose(ctx context.Context, lister Lister, c *config.Chart) er
 	selected, excluded := c.SelectVersions(tags)
 	entry := c.Position.String()
 	for _, x := range excluded {
-		s.Excluded = append(s.Excluded, export.Excluded{Source: export.Familiar(c.Repo) + ":" + x.Tag, Rule: x.Rule, Entry: entry})
+		s.Excluded = append(s.Excluded, export.Excluded{Source: registry.DisplayName(c.Repo.Name()) + ":" + x.Tag, Rule: x.Rule, Entry: entry})
 	}
 	if len(selected) == 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("%s: none of the %d tags of %s is selected", entry, len(tags), export.Familiar(c.Repo)))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s: none of the %d tags of %s is selected", entry, len(tags), registry.DisplayName(c.Repo.Name())))
 	}
 	for _, tag := range selected {
-		source := export.Familiar(c.Repo) + ":" + tag
+		source := registry.DisplayName(c.Repo.Name()) + ":" + tag
 		s.Requests = append(s.Requests, export.Request{Ref: c.Repo.Tag(tag), Source: source, Path: c.Target, Tag: tag, Entry: entry})
 		if !c.Images {
 			continue

@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/export"
 	"airgap/export/config"
+	"airgap/export/registry"
 )
 
 // environment has a few variables and files.
@@ -60,7 +61,7 @@ func TestDockersSample(t *testing.T) {
 		t.Fatalf("%d entries", len(file.Entries))
 	}
 	e := file.Entries[0]
-	if e.Kind != config.KindRepository || export.Familiar(e.Repo) != "docker.io/acme/dhi-node" || e.Target != "mirror/dhi-node" {
+	if e.Kind != config.KindRepository || registry.DisplayName(e.Repo.Name()) != "docker.io/acme/dhi-node" || e.Target != "mirror/dhi-node" {
 		t.Errorf("%+v", e)
 	}
 	s := e.Settings

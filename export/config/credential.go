@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
+	"airgap/export/registry"
 
 	"airgap/export/yamltree"
 )
@@ -120,7 +120,7 @@ func (d *decoder) credential(v *yamltree.Value) {
 		d.note(v.Position, "registry %.60q is empty on this side, so that this entry of creds is for nobody here", registry)
 		return
 	}
-	if c.Registry, err = registryName(expanded); err != nil {
+	if c.Registry, err = parseRegistry(expanded); err != nil {
 		d.bad(v.Position, "%.100q is not the name of a registry", expanded)
 	}
 	c.TLS = TLSMode(strings.ToLower(tls))
@@ -130,7 +130,7 @@ func (d *decoder) credential(v *yamltree.Value) {
 		d.bad(v.Field("tls").Position, "tls is %.40q; enabled, insecure or disabled is expected", tls)
 	}
 	for i, mirror := range c.Mirrors {
-		if c.Mirrors[i], err = registryName(mirror); err != nil {
+		if c.Mirrors[i], err = parseRegistry(mirror); err != nil {
 			d.bad(v.Field("mirrors").Position, "%.100q is not the name of a registry", mirror)
 		}
 	}
@@ -138,17 +138,8 @@ func (d *decoder) credential(v *yamltree.Value) {
 	d.file.Creds = append(d.file.Creds, c)
 }
 
-// registryName returns a registry's name as package name spells it.
-func registryName(s string) (string, error) {
-	switch s = strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(s, "https://"), "http://"), "/"); s {
-	case "registry-1.docker.io", "index.docker.io/v1", "hub.docker.com":
-		s = "docker.io"
-	case "":
-		return "", errors.New("an empty name")
-	}
-	r, err := name.NewRegistry(s)
-	if err != nil {
-		return "", err
-	}
-	return r.RegistryStr(), nil
+// parseRegistry returns a registry's name as package name spells it.
+func parseRegistry(s string) (string, error) {
+	r, err := registry.ParseName(s)
+	return r.RegistryStr(), err
 }

@@ -12,6 +12,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export"
+	"airgap/export/registry"
 	"airgap/export/yamltree"
 )
 
@@ -344,7 +345,7 @@ func (d *decoder) source(e *Entry, s string) (err error) {
 	switch e.Kind {
 	case KindRegistry:
 		host, path, _ := strings.Cut(strings.TrimSuffix(s, "/"), "/")
-		registry, err := registryName(host)
+		registry, err := parseRegistry(host)
 		if err != nil || !looksLikeHost(host) {
 			return fmt.Errorf("%.100q is not the name of a registry, such as harbor.example.com", s)
 		}
@@ -363,25 +364,15 @@ func (d *decoder) source(e *Entry, s string) (err error) {
 		}
 		e.Repo, err = parseRepository(s)
 	case KindImage:
-		if e.Image, err = export.ParseRequest(hub(s)); err == nil && strings.Contains(s, "=") {
+		if e.Image, err = export.ParseRequest(registry.DisplayName(s)); err == nil && strings.Contains(s, "=") {
 			err = fmt.Errorf("%.100q is not the name of an image", s)
 		}
 	}
 	return err
 }
 
-// hub spells the names that regsync takes for Docker Hub in one way.
-func hub(s string) string {
-	for _, alias := range []string{"registry-1.docker.io/", "index.docker.io/"} {
-		if rest, ok := strings.CutPrefix(s, alias); ok {
-			return "docker.io/" + rest
-		}
-	}
-	return s
-}
-
 func parseRepository(s string) (name.Repository, error) {
-	s, _, _ = strings.Cut(hub(s), "@")
+	s, _, _ = strings.Cut(registry.DisplayName(s), "@")
 	tag, err := name.NewTag(s)
 	if err != nil {
 		return name.Repository{}, err
@@ -500,7 +491,7 @@ func (e *Entry) describeReferrers() string {
 		text = "referrers: only " + strings.Join(types, ", ") + ", with what refers to these"
 	}
 	if len(s.ReferrersFrom) > 0 {
-		text += ", also from " + export.Familiar(s.ReferrersFrom[0])
+		text += ", also from " + registry.DisplayName(s.ReferrersFrom[0].Name())
 	}
 	if s.ReferrerPath != "" {
 		text += ", to " + s.ReferrerPath

@@ -38,7 +38,7 @@ func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*API
 	u := home.base
 	u.Path, u.RawQuery = call.Path, call.Query.Encode()
 	r := &request{
-		op: call.Op, ref: displayHost(home.name), home: home, method: call.Method, url: &u, header: call.Header, body: call.Body,
+		op: call.Op, ref: DisplayName(home.name), home: home, method: call.Method, url: &u, header: call.Header, body: call.Body,
 		accept: call.Accept,
 	}
 	if r.method == "" {

@@ -188,7 +188,7 @@ func (s *session) obtain(ctx context.Context) (credential, error) {
 	}
 	account, err := s.account(ctx)
 	if err != nil {
-		return credential{}, &Error{Op: "read the credentials for", Ref: displayHost(s.home.name), At: "credentials", Err: err}
+		return credential{}, &Error{Op: "read the credentials for", Ref: DisplayName(s.home.name), At: "credentials", Err: err}
 	}
 	switch {
 	case s.key.basic:
@@ -233,7 +233,7 @@ func basicCredential(account *authn.AuthConfig) credential {
 
 // token gets a token from the registry's token service.
 func (s *session) token(ctx context.Context, c challenge, account *authn.AuthConfig) (credential, error) {
-	r := &request{op: "get a token for", ref: displayHost(s.home.name), home: s.home, realm: c.realm, once: s.key.once}
+	r := &request{op: "get a token for", ref: DisplayName(s.home.name), home: s.home, realm: c.realm, once: s.key.once}
 	if account.IdentityToken != "" {
 		cred, err := s.exchange(ctx, r, oauthRequest(c, s.scopes(), account.IdentityToken), account.IdentityToken)
 		var e *Error
@@ -339,7 +339,7 @@ func (c *Client) challenge(ctx context.Context, h *host, once bool) (challenge, 
 		probe = &h.hasty
 	}
 	return probe.do(ctx, func(ctx context.Context) (challenge, error) {
-		r := &request{op: "reach", ref: displayHost(h.name), home: h, method: http.MethodGet, url: h.url(""), within: documentTimeout}
+		r := &request{op: "reach", ref: DisplayName(h.name), home: h, method: http.MethodGet, url: h.url(""), within: documentTimeout}
 		err := c.retrying(ctx, once, func() error {
 			resp, err := c.hop(ctx, r, r.url, "")
 			if err != nil {

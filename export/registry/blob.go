@@ -41,7 +41,7 @@ func asReader(b *blob, err error) (io.ReadCloser, error) {
 
 func blobRequest(s *session, ref name.Digest) *request {
 	return &request{
-		op: "fetch blob", ref: displayRef(ref.Name()), home: s.home, session: s, method: http.MethodGet,
+		op: "fetch blob", ref: DisplayName(ref.Name()), home: s.home, session: s, method: http.MethodGet,
 		url:    s.home.url(ref.Context().RepositoryStr() + "/blobs/" + ref.DigestStr()),
 		accept: []int{http.StatusOK, http.StatusPartialContent},
 	}
@@ -242,7 +242,7 @@ func (b *blob) Close() error {
 func (c *Client) HasBlob(ctx context.Context, repo name.Repository, d bundle.Digest) (size int64, found bool, err error) {
 	s := c.session(repo, pull)
 	r := &request{
-		op: "look for blob", ref: displayRef(repo.Name()) + "@" + d.String(), home: s.home, session: s, method: http.MethodHead,
+		op: "look for blob", ref: DisplayName(repo.Name()) + "@" + d.String(), home: s.home, session: s, method: http.MethodHead,
 		url: s.home.url(repo.RepositoryStr() + "/blobs/" + d.String()),
 	}
 	resp, _, err := c.fetch(ctx, r, 0)

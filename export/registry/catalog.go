@@ -41,10 +41,10 @@ type Listing struct {
 func (c *Client) Repositories(ctx context.Context, reg name.Registry, namespace string) (Listing, error) {
 	if namespace != "" {
 		if err := bundle.CheckPath(namespace); err != nil {
-			return Listing{}, &Error{Op: opList, Ref: displayHost(reg.RegistryStr()), Err: err}
+			return Listing{}, &Error{Op: opList, Ref: DisplayName(reg.RegistryStr()), Err: err}
 		}
 	}
-	if reg.RegistryStr() == name.DefaultRegistry {
+	if IsHub(reg.RegistryStr()) {
 		return c.hubRepositories(ctx, reg, namespace)
 	}
 	h := c.host(reg.RegistryStr())
@@ -140,7 +140,7 @@ func (c *Client) catalog(ctx context.Context, reg name.Registry, n *names) error
 	s := c.sessionFor(reg, sessionKey{registry: reg.RegistryStr(), actions: catalogActions})
 	u := s.home.base
 	u.Path, u.RawQuery = "/v2/_catalog", fmt.Sprintf("n=%d", catalogPageSize)
-	r := &request{op: opList, ref: displayHost(s.home.name), home: s.home, session: s, method: http.MethodGet, url: &u}
+	r := &request{op: opList, ref: DisplayName(s.home.name), home: s.home, session: s, method: http.MethodGet, url: &u}
 	return c.pages(ctx, r, maxRepositoriesBody, func(_ *http.Response, body []byte) error {
 		var page struct {
 			Repositories []string `json:"repositories"`

@@ -35,7 +35,7 @@ func (h *host) learn(c challenge) error {
 	}
 	if c.scheme == bearer {
 		if err := h.checkRealm(&c); err != nil {
-			return &Error{Op: "log in to", Ref: displayHost(h.name), At: "token service", Err: err}
+			return &Error{Op: "log in to", Ref: DisplayName(h.name), At: "token service", Err: err}
 		}
 	}
 	c.known = true

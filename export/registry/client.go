@@ -281,7 +281,7 @@ func (h *host) prefixed(repository string) string {
 func (c *Client) Ping(ctx context.Context, reg name.Registry) error {
 	s := c.sessionFor(reg, sessionKey{registry: reg.RegistryStr()})
 	r := &request{
-		op: "reach", ref: displayHost(reg.RegistryStr()), home: s.home, session: s, method: http.MethodGet, url: s.home.url(""),
+		op: "reach", ref: DisplayName(reg.RegistryStr()), home: s.home, session: s, method: http.MethodGet, url: s.home.url(""),
 	}
 	_, _, err := c.fetch(ctx, r, maxAnswer)
 	return err

@@ -212,7 +212,7 @@ func (r *request) hint(e *Error, resp *http.Response) string {
 	if r.session == nil && r.realm == nil {
 		return "" // no credentials could have helped
 	}
-	registry := displayHost(cmp.Or(r.login, r.home.name))
+	registry := DisplayName(cmp.Or(r.login, r.home.name))
 	switch e.Status {
 	case http.StatusUnauthorized:
 		switch {
@@ -237,22 +237,6 @@ func (r *request) hint(e *Error, resp *http.Response) string {
 		}
 	}
 	return ""
-}
-
-// displayHost is a registry's name as people write it.
-func displayHost(hostname string) string {
-	if hostname == "index.docker.io" {
-		return "docker.io"
-	}
-	return hostname
-}
-
-// displayRef is a reference's name as people write it.
-func displayRef(fullName string) string {
-	if rest, ok := strings.CutPrefix(fullName, "index.docker.io/"); ok {
-		return "docker.io/" + rest
-	}
-	return fullName
 }
 
 // safeURL is what of a URL may be seen: the query and, on hosts other than the registry, the path may be a credential

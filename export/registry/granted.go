@@ -31,7 +31,7 @@ func (c *Client) Granted(ctx context.Context, repo name.Repository, actions ...s
 	s := c.session(repo, asked)
 	cred, err := s.credential(ctx)
 	if err != nil {
-		r := &request{op: "ask for the rights in", ref: displayRef(repo.Name()), home: s.home, session: s, url: s.home.url("")}
+		r := &request{op: "ask for the rights in", ref: DisplayName(repo.Name()), home: s.home, session: s, url: s.home.url("")}
 		return nil, false, c.relabel(ctx, r, err)
 	}
 	token, ok := strings.CutPrefix(cred.header, "Bearer ")

@@ -23,7 +23,7 @@ const maxPong = 1 << 10
 func (c *Client) isHarbor(ctx context.Context, h *host) (bool, error) {
 	u := h.base
 	u.Path = "/api/v2.0/ping"
-	r := &request{op: "look for Harbor at", ref: displayHost(h.name), home: h, method: http.MethodGet, url: &u}
+	r := &request{op: "look for Harbor at", ref: DisplayName(h.name), home: h, method: http.MethodGet, url: &u}
 	_, body, err := c.fetch(ctx, r, maxPong)
 	switch {
 	case err == nil:
@@ -45,7 +45,7 @@ func (c *Client) harborRepositories(ctx context.Context, reg name.Registry, n *n
 		u.Path = "/api/v2.0/projects/" + project + "/repositories"
 	}
 	r := request{
-		op: opList, ref: displayHost(s.home.name), home: s.home, session: s, url: &u,
+		op: opList, ref: DisplayName(s.home.name), home: s.home, session: s, url: &u,
 		header: http.Header{"X-Is-Resource-Name": {"true"}}, // a name of digits is not a number
 	}
 	if err := c.numberedPages(ctx, r, url.Values{"sort": {"name"}}, harborPage, n.add); err != nil {

@@ -28,12 +28,12 @@ const oatPrefix = "dckr_oat_"
 func (c *Client) hubRepositories(ctx context.Context, reg name.Registry, namespace string) (Listing, error) {
 	owner, _, _ := strings.Cut(namespace, "/")
 	if owner == "" {
-		return Listing{}, &Error{Op: opList, Ref: displayHost(reg.RegistryStr()), Err: fmt.Errorf(
+		return Listing{}, &Error{Op: opList, Ref: DisplayName(reg.RegistryStr()), Err: fmt.Errorf(
 			"%w, but for those of one namespace, as in docker.io/acme", ErrNoListing)}
 	}
 	account, err := c.sessionFor(reg, sessionKey{registry: reg.RegistryStr(), actions: catalogActions}).account(ctx)
 	if err != nil {
-		return Listing{}, &Error{Op: "read the credentials for", Ref: displayHost(reg.RegistryStr()), At: "credentials", Err: err}
+		return Listing{}, &Error{Op: "read the credentials for", Ref: DisplayName(reg.RegistryStr()), At: "credentials", Err: err}
 	}
 	s, err := c.hubLogin(ctx, reg, account)
 	if err != nil {
@@ -42,7 +42,7 @@ func (c *Client) hubRepositories(ctx context.Context, reg name.Registry, namespa
 	u := s.home.base
 	u.Path = "/v2/namespaces/" + owner + "/repositories"
 	r := request{
-		op: opList, ref: displayHost(reg.RegistryStr()) + "/" + owner, home: s.home, session: s, url: &u, login: reg.RegistryStr(),
+		op: opList, ref: DisplayName(reg.RegistryStr()) + "/" + owner, home: s.home, session: s, url: &u, login: reg.RegistryStr(),
 	}
 	n := &names{space: namespace, seen: map[string]bool{}}
 	private := false
@@ -98,7 +98,7 @@ func (c *Client) hubLogin(ctx context.Context, reg name.Registry, account *authn
 	u := s.home.base
 	u.Path = "/v2/auth/token"
 	r := &request{
-		op: "log in to", ref: displayHost(reg.RegistryStr()), home: s.home, realm: &u, method: http.MethodPost, url: &u,
+		op: "log in to", ref: DisplayName(reg.RegistryStr()), home: s.home, realm: &u, method: http.MethodPost, url: &u,
 		header: http.Header{"Content-Type": {"application/json"}}, body: body,
 		secrets: []string{account.Password}, account: true, login: reg.RegistryStr(),
 	}

@@ -111,10 +111,10 @@ func TestSameOrigin(t *testing.T) {
 }
 
 func TestDisplay(t *testing.T) {
-	if got := displayRef("index.docker.io/library/alpine:3"); got != "docker.io/library/alpine:3" {
+	if got := DisplayName("index.docker.io/library/alpine:3"); got != "docker.io/library/alpine:3" {
 		t.Error(got)
 	}
-	if got := displayHost("index.docker.io"); got != "docker.io" {
+	if got := DisplayName("index.docker.io"); got != "docker.io" {
 		t.Error(got)
 	}
 }

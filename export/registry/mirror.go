@@ -29,7 +29,7 @@ func (c *Client) parseMirrors(h *host) []name.Registry {
 		switch {
 		case err != nil:
 			c.log.Warn("a mirror is passed over, as it is no registry",
-				"of", displayHost(h.name), "mirror", sanitize(text, maxCause))
+				"of", DisplayName(h.name), "mirror", sanitize(text, maxCause))
 		case mirror.RegistryStr() != h.name:
 			mirrors = append(mirrors, mirror)
 		}
@@ -65,7 +65,7 @@ func (c *Client) passOver(ctx context.Context, h *host, repository string, err e
 	var e *Error
 	switch {
 	case errors.Is(err, ErrNotFound):
-		c.log.DebugContext(ctx, "a mirror does not have it", "mirror", displayHost(h.name), "error", err)
+		c.log.DebugContext(ctx, "a mirror does not have it", "mirror", DisplayName(h.name), "error", err)
 		return
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrThrottled):
 		rest := mirrorRest
@@ -76,7 +76,7 @@ func (c *Client) passOver(ctx context.Context, h *host, repository string, err e
 	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrForbidden), errors.Is(err, ErrRepositoryUnknown):
 		h.asMirror.refused.Store(repository, struct{}{})
 	}
-	c.log.WarnContext(ctx, "a mirror is passed over", "mirror", displayHost(h.name), "error", err)
+	c.log.WarnContext(ctx, "a mirror is passed over", "mirror", DisplayName(h.name), "error", err)
 }
 
 // mirroredManifest returns a manifest from the first mirror that has it; ok is false where none has. A digest says

@@ -100,7 +100,7 @@ func (c *Client) awaitPulls(ctx context.Context, s *session, ref name.Reference)
 				return true, nil
 			}
 			c.log.WarnContext(ctx, "waiting, as few pulls are left",
-				"registry", displayHost(h.name), "after", h.cfg.RateLimitRetry, "least", h.cfg.RateLimitMin)
+				"registry", DisplayName(h.name), "after", h.cfg.RateLimitRetry, "least", h.cfg.RateLimitMin)
 			if err := c.retry.Sleep(ctx, h.cfg.RateLimitRetry); err != nil {
 				return false, err
 			}
@@ -145,6 +145,6 @@ func (h *host) checkAttainable(ref name.Reference) error {
 	if h.pulls.Limit == 0 || h.pulls.Limit >= h.cfg.RateLimitMin {
 		return nil
 	}
-	return &Error{Op: "fetch manifest", Ref: displayRef(ref.Name()), Err: fmt.Errorf(
+	return &Error{Op: "fetch manifest", Ref: DisplayName(ref.Name()), Err: fmt.Errorf(
 		"%w: %d pulls are to be left, of the %d that it allows at all", ErrThrottled, h.cfg.RateLimitMin, h.pulls.Limit)}
 }

@@ -61,7 +61,7 @@ func (c *Client) PushBlob(ctx context.Context, repo name.Repository, desc bundle
 // request is one step of the upload.
 func (p *push) request(method string, u *url.URL, accept ...int) *request {
 	return &request{
-		op: "push blob", ref: displayRef(p.repo.Name()) + "@" + p.desc.Digest.String(), home: p.session.home, session: p.session,
+		op: "push blob", ref: DisplayName(p.repo.Name()) + "@" + p.desc.Digest.String(), home: p.session.home, session: p.session,
 		method: method, url: u, accept: accept, patient: true,
 	}
 }
@@ -244,7 +244,7 @@ func (c *Client) Mount(ctx context.Context, repo, from name.Repository, d bundle
 	r := p.request(http.MethodPost, u, http.StatusCreated, http.StatusAccepted)
 	r.op, r.patient = "mount blob", false
 	if repo.RegistryStr() != from.RegistryStr() {
-		return false, r.failf("%s is at another registry", displayRef(from.Name()))
+		return false, r.failf("%s is at another registry", DisplayName(from.Name()))
 	}
 	resp, _, err := c.fetch(ctx, r, maxAnswer)
 	var e *Error

@@ -55,7 +55,7 @@ func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers,
 func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag func(tag string) bool) (Referrers, error) {
 	s := c.session(subject.Context(), pull)
 	r := &request{
-		op: "list referrers of", ref: displayRef(subject.Name()), home: s.home, session: s, method: http.MethodGet,
+		op: "list referrers of", ref: DisplayName(subject.Name()), home: s.home, session: s, method: http.MethodGet,
 		url:    s.home.url(subject.Context().RepositoryStr() + "/referrers/" + subject.DigestStr()),
 		header: http.Header{"Accept": {bundle.MediaTypeOCIIndex}},
 	}

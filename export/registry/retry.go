@@ -198,7 +198,7 @@ func networkHint(err error, hostname string) string {
 	case errors.As(err, &certificate):
 		return "if the certificate is from a private authority, pass it with --ca-file"
 	case errors.As(err, &record): // it answers, but not with TLS
-		return "if " + displayHost(hostname) + " really speaks plain http, pass --plain-http"
+		return "if " + DisplayName(hostname) + " really speaks plain http, pass --plain-http"
 	}
 	return ""
 }
