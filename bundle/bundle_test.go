@@ -191,7 +191,7 @@ func check(sealed *bundle.Sealed) error {
 		}
 	}
 	for row, b := range r.Contents().Blobs {
-		if b.Stored != bundle.StoredFull {
+		if !b.IsStored() {
 			continue
 		}
 		blob, err := r.Open(row)

@@ -15,7 +15,7 @@ type Layout struct {
 	mtime         int64
 	head          []headEntry
 	headSize      int64
-	offsets       []int64 // of the content of each row of the blobs table; -1 where it is not stored
+	offsets       []int64 // of what is stored of each row of the blobs table; -1 where it is not stored
 	size          int64
 }
 
@@ -177,15 +177,16 @@ func (h *headPlan) index(signature sized) error {
 func (l *Layout) placeBlobs(placed map[Digest]int64) error {
 	l.offsets = make([]int64, len(l.contents.Blobs))
 	at := l.headSize
-	for i, b := range l.contents.Blobs {
+	for i := range l.contents.Blobs {
+		b := &l.contents.Blobs[i]
 		switch inHead, ok := placed[b.Digest]; {
-		case b.Stored != StoredFull:
+		case !b.IsStored():
 			l.offsets[i] = -1
 		case ok:
 			l.offsets[i] = inHead
 		default:
-			l.offsets[i] = at + tarHeaderSize(b.Size)
-			at += entrySize(b.Size)
+			l.offsets[i] = at + tarHeaderSize(b.StoredSize())
+			at += entrySize(b.StoredSize())
 		}
 		if at > MaxFileSize {
 			return fmt.Errorf("%w: the bundle would be larger than %d bytes", ErrLimit, int64(MaxFileSize))
@@ -215,10 +216,17 @@ func (l *Layout) Size() int64 { return l.size }
 // part of the head.
 func (l *Layout) HasEntry(row int) bool { return l.offsets[row] > l.headSize }
 
-// rowHeader returns the tar header of a row of the blobs table, which ends where its content begins.
+// rowHeader returns the tar header of a row of the blobs table, which ends where what is stored of it begins.
 func (l *Layout) rowHeader(row int) []byte {
-	b := l.contents.Blobs[row]
-	return tarHeader(blobName(b.Digest), b.Size, l.mtime)
+	b := &l.contents.Blobs[row]
+	return tarHeader(blobName(b.Digest), b.StoredSize(), l.mtime)
+}
+
+// entry returns where the entry of a row begins and ends, header and padding included.
+func (l *Layout) entry(row int) (start, end int64) {
+	size := l.contents.Blobs[row].StoredSize()
+	start = l.offsets[row] - tarHeaderSize(size)
+	return start, start + entrySize(size)
 }
 
 // writeHead writes everything before the blobs.

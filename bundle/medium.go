@@ -72,8 +72,8 @@ func (r *Reader) Prepare(b Batch) error {
 func (r *Reader) Batches(wanted func(row int) bool) iter.Seq[Batch] {
 	return func(yield func(Batch) bool) {
 		batch := Batch{part: -1}
-		for row, b := range r.Contents().Blobs {
-			if b.Role == RoleManifest || b.Stored != StoredFull || !wanted(row) {
+		for row := range r.Contents().Blobs {
+			if b := &r.Contents().Blobs[row]; b.Role == RoleManifest || !b.IsStored() || !wanted(row) {
 				continue
 			}
 			first, last := r.parts(row)
@@ -103,10 +103,9 @@ func (r *Reader) parts(row int) (first, last int) {
 	if !r.isRemovable(row) {
 		return -1, -1
 	}
-	size := r.Contents().Blobs[row].Size
-	start := r.layout.offsets[row] - tarHeaderSize(size)
+	start, end := r.layout.entry(row)
 	first, _ = r.medium.Part(start)
-	last, _ = r.medium.Part(start + entrySize(size) - 1)
+	last, _ = r.medium.Part(end - 1)
 	return first, last
 }
 

@@ -213,10 +213,10 @@ func (p *planner) inFileOrder() []Blob {
 
 func (c *Contents) count() Counts {
 	counts := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs), Missing: len(c.Missing)}
-	for _, b := range c.Blobs {
-		if b.Stored == StoredFull {
+	for i := range c.Blobs {
+		if b := &c.Blobs[i]; b.IsStored() {
 			counts.Stored++
-			counts.StoredBytes += b.Size
+			counts.StoredBytes += b.StoredSize()
 		}
 	}
 	return counts

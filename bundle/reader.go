@@ -350,21 +350,19 @@ func (r *Reader) ReadManifest(d Digest) ([]byte, error) {
 // gives io.EOF only after tar header, length, digest and padding have proved right (ErrFormat, ErrDigest). Several
 // may be open at once. In a stream only what has been kept can be opened: head and manifests.
 func (r *Reader) Open(row int) (io.ReadCloser, error) {
-	at := r.layout.offsets[row]
-	b := r.Contents().Blobs[row]
-	if at < 0 {
+	b := &r.Contents().Blobs[row]
+	if !b.IsStored() {
 		return nil, fmt.Errorf("%s: %w: it is recorded as %s", b.Digest, ErrNotFound, b.Stored)
 	}
 	if !r.layout.HasEntry(row) { // in the head, whose frame has been compared already
-		return newBlobReader(b, nil, io.NewSectionReader(r.source, at, b.Size), 0), nil
+		return newBlobReader(b, nil, io.NewSectionReader(r.source, r.layout.offsets[row], b.StoredSize()), 0), nil
 	}
-	header := r.layout.rowHeader(row)
 	source := r.source
 	if r.isRemovable(row) {
 		source = r.medium
 	}
-	entry := io.NewSectionReader(source, at-int64(len(header)), entrySize(b.Size))
-	blob := newBlobReader(b, header, entry, padding(b.Size))
+	start, end := r.layout.entry(row)
+	blob := newBlobReader(b, r.layout.rowHeader(row), io.NewSectionReader(source, start, end-start), padding(b.StoredSize()))
 	if first, last := r.parts(row); first >= 0 {
 		return &placedReader{blob, first, last}, nil
 	}
@@ -386,11 +384,11 @@ func (r *Reader) Next() (row int, blob io.Reader, err error) {
 		}
 	}
 	for ; r.next < len(r.Contents().Blobs); r.next++ {
-		b := r.Contents().Blobs[r.next]
+		b := &r.Contents().Blobs[r.next]
 		if b.Role == RoleManifest || !r.layout.HasEntry(r.next) {
 			continue
 		}
-		r.last = newBlobReader(b, r.layout.rowHeader(r.next), r.spool.in, padding(b.Size))
+		r.last = newBlobReader(b, r.layout.rowHeader(r.next), r.spool.in, padding(b.StoredSize()))
 		r.next++
 		return r.next - 1, r.last, nil
 	}
@@ -408,7 +406,7 @@ func (r *Reader) keepManifests() error {
 	end := r.layout.headSize
 	for row, b := range r.Contents().Blobs {
 		if b.Role == RoleManifest && r.layout.HasEntry(row) {
-			end = r.layout.offsets[row] + b.Size + padding(b.Size)
+			_, end = r.layout.entry(row)
 		}
 	}
 	if err := r.spool.extend(end); err != nil {
@@ -419,31 +417,36 @@ func (r *Reader) keepManifests() error {
 
 // blobReader reads one entry. See Reader.Open.
 type blobReader struct {
-	blob    Blob
+	blob    *Blob
 	header  []byte // still to be compared; nil when done
 	entry   io.Reader
-	left    int64
+	stored  io.LimitedReader // what the entry has between header and padding
+	content io.Reader        // as the codec gives it from stored; nil before the first Read
+	left    int64            // of content
 	padding int64
 	hash    hash.Hash
 	err     error // what every further Read returns
 }
 
-func newBlobReader(b Blob, header []byte, entry io.Reader, padding int64) *blobReader {
-	return &blobReader{blob: b, header: header, entry: entry, left: b.Size, padding: padding, hash: sha256.New()}
+// newBlobReader reads a blob from its entry: the tar header, what is stored, and so much padding.
+func newBlobReader(b *Blob, header []byte, entry io.Reader, padding int64) *blobReader {
+	return &blobReader{
+		blob: b, header: header, entry: entry, stored: io.LimitedReader{R: entry, N: b.StoredSize()},
+		left: b.Size, padding: padding, hash: sha256.New(),
+	}
 }
 
 func (b *blobReader) Read(p []byte) (n int, err error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	if b.header != nil {
-		if b.err = b.expect(b.header, "tar header"); b.err != nil {
+	if b.content == nil {
+		if b.err = b.begin(); b.err != nil {
 			return 0, b.err
 		}
-		b.header = nil
 	}
 	if b.left > 0 {
-		n, err = b.entry.Read(p[:min(int64(len(p)), b.left)])
+		n, err = b.content.Read(p[:min(int64(len(p)), b.left)])
 		b.hash.Write(p[:n])
 		b.left -= int64(n)
 	}
@@ -458,15 +461,29 @@ func (b *blobReader) Read(p []byte) (n int, err error) {
 	return n, b.err
 }
 
+func (b *blobReader) begin() (err error) {
+	if err := b.expect(b.header, "tar header"); err != nil {
+		return err
+	}
+	b.content, err = codecs[b.blob.Stored].content(b.blob, &b.stored)
+	return err
+}
+
 // finish checks what can be checked once all content has been read.
 func (b *blobReader) finish() error {
 	if got := Digest(b.hash.Sum(nil)); got != b.blob.Digest {
 		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, b.blob.Digest, got)
 	}
+	if n, err := b.content.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) || b.stored.N > 0 {
+		return fmt.Errorf("%w: more is stored of %s than its content", ErrFormat, b.blob.Digest)
+	}
 	return b.expect(zeros[:b.padding], "padding")
 }
 
 func (b *blobReader) expect(want []byte, what string) error {
+	if len(want) == 0 {
+		return nil
+	}
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(b.entry, got); err != nil {
 		return fmt.Errorf("%s of %s: %w", what, b.blob.Digest, readError(err, 0, int64(len(want))))

@@ -91,7 +91,7 @@ func (w *Writer) check(ctx context.Context, r *Reader, o Observer) error {
 				return err
 			}
 			_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{&contextReader{groupCtx, blob}}, make([]byte, min(w.layout.contents.Blobs[row].Size+1, writeBuffer)))
-			o.Add(w.layout.contents.Blobs[row].Size)
+			o.Add(w.layout.contents.Blobs[row].StoredSize())
 			switch {
 			case err == nil:
 				w.mu.Lock()

@@ -152,15 +152,6 @@ var roles = []Role{RoleManifest, RoleConfig, RoleAttestation, RoleLayer}
 
 func (r Role) rank() int { return slices.Index(roles, r) }
 
-// Stored says whether a blob's content is in the file.
-type Stored string
-
-// The values of the stored column. A reader refuses any other.
-const (
-	StoredFull             Stored = "full"
-	StoredNondistributable Stored = "nondistributable" // a layer that may not be distributed, left out
-)
-
 // Blob is a row of the blobs table. The rows stand in the order of the file.
 type Blob struct {
 	Digest Digest `json:"digest"`
@@ -486,6 +477,7 @@ func checkManifestFields(mediaType, artifactType string, size int64, digest Dige
 }
 
 func (b *Blob) check() error {
+	_, known := codecs[b.Stored]
 	switch {
 	case b.Digest.IsZero():
 		return errors.New("no digest")
@@ -495,7 +487,7 @@ func (b *Blob) check() error {
 		return fmt.Errorf("%w: role %.40q", ErrUnsupported, b.Role)
 	case b.Role == RoleManifest && b.Size > MaxManifestSize:
 		return fmt.Errorf("%w: a manifest of %d bytes", ErrLimit, b.Size)
-	case b.Stored != StoredFull && b.Stored != StoredNondistributable:
+	case !known:
 		return fmt.Errorf("%w: stored as %.40q: use a newer version of airgap", ErrUnsupported, b.Stored)
 	case b.Stored == StoredNondistributable && b.Role != RoleLayer:
 		return fmt.Errorf("a %s left out as nondistributable", b.Role)
@@ -571,9 +563,9 @@ func (c *Contents) check() error {
 		if i > 0 && c.Blobs[i-1].Role.rank() > c.Blobs[i].Role.rank() {
 			return bad("the blobs table has the %s %s after a %s", c.Blobs[i].Role, c.Blobs[i].Digest, c.Blobs[i-1].Role)
 		}
-		if c.Blobs[i].Stored == StoredFull {
+		if c.Blobs[i].IsStored() {
 			stored.Stored++
-			if stored.StoredBytes += c.Blobs[i].Size; stored.StoredBytes > MaxFileSize {
+			if stored.StoredBytes += c.Blobs[i].StoredSize(); stored.StoredBytes > MaxFileSize {
 				return bad("%w: the blobs table adds up to more than %d bytes", ErrLimit, int64(MaxFileSize))
 			}
 		}

@@ -217,7 +217,7 @@ func (b *blobWriter) Close() error {
 	if got := Digest(b.hash.Sum(nil)); got != b.blob.Digest {
 		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, b.blob.Digest, got)
 	}
-	if _, err := b.out.Write(zeros[:padding(b.size)]); err != nil {
+	if _, err := b.out.Write(zeros[:padding(b.blob.StoredSize())]); err != nil {
 		return err
 	}
 	if err := b.out.Flush(); err != nil {

@@ -109,7 +109,7 @@ func compareWithFixture(t *testing.T, fixture *bundletest.Fixture, host string, 
 	t.Helper()
 	stored := map[string]bool{}
 	for _, b := range contents.Blobs {
-		if b.Stored == bundle.StoredFull {
+		if b.IsStored() {
 			stored[b.Digest.String()] = true
 		}
 	}

@@ -99,7 +99,7 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 				if !found {
 					t.Fatalf("%s is not in the bundle", d)
 				}
-				if b := r.Contents().Blobs[row]; b.Stored != bundle.StoredFull {
+				if b := r.Contents().Blobs[row]; !b.IsStored() {
 					t.Errorf("%s is stored as %s", d, b.Stored)
 				}
 			}

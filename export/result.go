@@ -200,7 +200,7 @@ func (s *summary) count(image *ImageResult, i int, manifest bundle.Digest) error
 			return err
 		}
 		for _, d := range append(m.Blobs(), bundle.Descriptor{Digest: manifest}) {
-			if row, ok := s.contents.Find(d.Digest); ok && s.contents.Blobs[row].Stored == bundle.StoredFull {
+			if row, ok := s.contents.Find(d.Digest); ok && s.contents.Blobs[row].IsStored() {
 				rows = append(rows, int32(row))
 			}
 		}

@@ -175,7 +175,7 @@ func copyBlobs(ctx context.Context, old *bundle.Reader, w *bundle.Writer, l *bun
 			return err
 		}
 		from, found := old.Contents().Find(b.Digest)
-		if w.Has(row) || !found || b.Role == bundle.RoleManifest || old.Contents().Blobs[from].Stored != bundle.StoredFull {
+		if w.Has(row) || !found || b.Role == bundle.RoleManifest || !old.Contents().Blobs[from].IsStored() {
 			continue
 		}
 		content, err := old.Open(from)

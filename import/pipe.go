@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"airgap/bundle"
 )
 
 // feedFromPipe reads the bundle once, from the first blob to the end of the archive. What is lacking at the target is
@@ -15,7 +13,7 @@ func (t *transfer) feedFromPipe(ctx context.Context) error {
 	f := pipeFeeder{transfer: t, spooler: newSpooler(t.options.TempDir, t.options.SpoolBytes)}
 	total := int64(0)
 	for _, b := range t.plan.contents.Blobs[t.plan.graph.Manifests():] {
-		if b.Stored == bundle.StoredFull {
+		if b.IsStored() {
 			total += b.Size
 		}
 	}

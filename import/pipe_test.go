@@ -68,7 +68,7 @@ func TestUploadsAreRetried(t *testing.T) {
 			if way == "pipe" {
 				want = 0 // everything that is no manifest, needed or not
 				for _, b := range b.Contents().Blobs {
-					if b.Role != bundle.RoleManifest && b.Stored == bundle.StoredFull && b.Digest != bundle.EmptyJSON {
+					if b.Role != bundle.RoleManifest && b.IsStored() && b.Digest != bundle.EmptyJSON {
 						want += b.Size
 					}
 				}

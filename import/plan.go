@@ -134,7 +134,7 @@ func (p *plan) collectBlobs() {
 	for i := range p.repositories {
 		for _, manifest := range p.repositories[i].manifests {
 			for _, row := range p.graph.Node(int(manifest)).Blobs {
-				if p.contents.Blobs[row].Stored == bundle.StoredFull {
+				if p.contents.Blobs[row].IsStored() {
 					p.uses = append(p.uses, use{row: row, repo: int32(i)})
 				}
 			}

@@ -207,7 +207,7 @@ func (p *plan) sampleSize(node *bundle.Node) (size int64, small bool) {
 	}
 	for _, row := range node.Blobs {
 		b := p.contents.Blobs[row]
-		if size += b.Size; b.Stored != bundle.StoredFull || size > maxSampleBytes {
+		if size += b.Size; !b.IsStored() || size > maxSampleBytes {
 			return 0, false
 		}
 	}

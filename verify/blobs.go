@@ -94,7 +94,7 @@ func (c *blobCheck) total() int64 {
 func (b *Bundle) stored() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for row, blob := range b.Contents().Blobs {
-			if blob.Stored == bundle.StoredFull && !yield(row) {
+			if blob.IsStored() && !yield(row) {
 				return
 			}
 		}
