@@ -4,24 +4,21 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"os"
 )
 
-// spool gives the beginning of a stream a ReaderAt: what is asked for is first copied to a private temporary file.
+// spool gives the beginning of a stream a ReaderAt: what is asked for is first copied to a temporary file.
 // Callers ask only for what they have bounded.
 type spool struct {
 	in   *bufio.Reader
-	file *os.File
+	file *Temporary
 	size int64 // bytes of the stream that are in file
 }
 
 func newSpool(in io.Reader, dir string) (*spool, error) {
-	f, err := os.CreateTemp(dir, "airgap-spool-*") // 0600
+	f, err := NewTemporary(dir)
 	if err != nil {
 		return nil, err
 	}
-	// Removed at once where the system allows it, so that even a killed process leaves nothing; otherwise by close.
-	_ = os.Remove(f.Name())
 	return &spool{in: bufio.NewReaderSize(in, 1<<20), file: f}, nil
 }
 
@@ -42,10 +39,4 @@ func (s *spool) extend(to int64) error {
 	return err
 }
 
-func (s *spool) Close() error {
-	err := s.file.Close()
-	if removeErr := os.Remove(s.file.Name()); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
-		err = errors.Join(err, removeErr)
-	}
-	return err
-}
+func (s *spool) Close() error { return s.file.Close() }

@@ -2,10 +2,8 @@ package export
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 
 	"airgap/bundle"
@@ -15,7 +13,7 @@ import (
 // private temporary file, so that memory does not grow with them.
 type manifestStore struct {
 	mu    sync.Mutex
-	file  *os.File
+	file  *bundle.Temporary
 	size  int64
 	index map[bundle.Digest]stored
 }
@@ -28,12 +26,10 @@ type stored struct {
 }
 
 func newManifestStore() (*manifestStore, error) {
-	f, err := os.CreateTemp("", "airgap-manifests-*") // 0600
+	f, err := bundle.NewTemporary("")
 	if err != nil {
 		return nil, err
 	}
-	// Removed at once where the system allows it, so that even a killed process leaves nothing; otherwise by Close.
-	_ = os.Remove(f.Name())
 	return &manifestStore{file: f, index: map[bundle.Digest]stored{}}, nil
 }
 
@@ -81,10 +77,4 @@ func (s *manifestStore) open(d bundle.Digest) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(content)), err
 }
 
-func (s *manifestStore) Close() error {
-	err := s.file.Close()
-	if removeErr := os.Remove(s.file.Name()); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
-		err = errors.Join(err, removeErr)
-	}
-	return err
-}
+func (s *manifestStore) Close() error { return s.file.Close() }

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"golang.org/x/sync/semaphore"
+
+	"airgap/bundle"
 )
 
 // DefaultSpoolBytes is what blobs from a pipe take on disk while they wait: several ordinary layers, so that they are
@@ -66,17 +67,15 @@ func (s *spooler) take(ctx context.Context, blob io.Reader, size int64) (*spoole
 // spooled is a blob whose length and digest were right when it was read. It can be opened any number of times.
 type spooled struct {
 	memory []byte
-	file   *os.File // nil: in memory
+	file   *bundle.Temporary // nil: in memory
 	size   int64
 	free   func()
 }
 
 func (s *spooled) fill(dir string, blob io.Reader) (err error) {
-	if s.file, err = os.CreateTemp(dir, "airgap-import-*"); err != nil { // 0600
+	if s.file, err = bundle.NewTemporary(dir); err != nil {
 		return err
 	}
-	// Removed at once where the system allows it, so that even a killed process leaves nothing; otherwise by Close.
-	_ = os.Remove(s.file.Name())
 	n, err := io.Copy(s.file, blob)
 	if err == nil && n != s.size {
 		err = fmt.Errorf("%d of %d bytes spooled", n, s.size)
@@ -98,9 +97,5 @@ func (s *spooled) Close() error {
 		s.memory = nil
 		return nil
 	}
-	err := s.file.Close()
-	if removeErr := os.Remove(s.file.Name()); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
-		err = errors.Join(err, removeErr)
-	}
-	return err
+	return s.file.Close()
 }
