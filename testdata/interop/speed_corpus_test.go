@@ -146,7 +146,7 @@ func (c *corpus) listReferrers(t testing.TB) {
 		if lists[key] == nil {
 			lists[key] = &bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex}
 		}
-		content := c.get(t, c.host, r.repository, r.digest)
+		content := getManifest(t, c.host, r.repository, r.digest)
 		var m bundle.Manifest
 		if err := json.Unmarshal(content, &m); err != nil {
 			t.Fatal(err)
@@ -245,15 +245,20 @@ func (c *corpus) manifest(t testing.TB, repository, tag string, m bundle.Manifes
 	if tag == "" {
 		tag = d.Digest.String()
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+c.host+"/v2/"+repository+"/manifests/"+tag, bytes.NewReader(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", m.MediaType)
-	if _, err := exchange(request, http.StatusCreated); err != nil {
+	if err := putManifest(c.host, repository, tag, m.MediaType, content); err != nil {
 		t.Fatal(err)
 	}
 	return d
+}
+
+func putManifest(host, repository, reference, mediaType string, content []byte) error {
+	request, err := http.NewRequest(http.MethodPut, "http://"+host+"/v2/"+repository+"/manifests/"+reference, bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", mediaType)
+	_, err = exchange(request, http.StatusCreated)
+	return err
 }
 
 // pushBlob uploads a blob in the plainest way there is. A file is sent by the system itself, without a copy.
@@ -293,9 +298,12 @@ func mountBlob(host, repository, from, digest string) error {
 	return err
 }
 
+// corpusClient keeps as many connections as any of the benchmarks has requests under way.
+var corpusClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+
 // exchange sends a request that has to be answered with one status, and reads the answer to its end.
 func exchange(request *http.Request, status int) (*http.Response, error) {
-	response, err := http.DefaultClient.Do(request)
+	response, err := corpusClient.Do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +316,7 @@ func exchange(request *http.Request, status int) (*http.Response, error) {
 }
 
 // get returns a manifest, or nil where there is none.
-func (c *corpus) get(t testing.TB, host, repository, reference string) []byte {
+func getManifest(t testing.TB, host, repository, reference string) []byte {
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/v2/"+repository+"/manifests/"+reference, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -332,23 +340,23 @@ func (c *corpus) get(t testing.TB, host, repository, reference string) []byte {
 func (c *corpus) lost(t testing.TB, host, prefix string) string {
 	var tags, cosign, referrers int
 	for _, image := range c.images {
-		content := c.get(t, host, prefix+image.repository, image.tag)
+		content := getManifest(t, host, prefix+image.repository, image.tag)
 		if content == nil || bundle.DigestOf(content).String() != image.digest {
 			tags++
 		}
-		if c.get(t, host, prefix+image.repository, image.cosignTag) == nil {
+		if getManifest(t, host, prefix+image.repository, image.cosignTag) == nil {
 			cosign++
 		}
 	}
 	for _, r := range c.referrers {
 		var list bundle.Manifest
-		if content := c.get(t, host, prefix+r.repository, strings.Replace(r.subject, ":", "-", 1)); content != nil {
+		if content := getManifest(t, host, prefix+r.repository, strings.Replace(r.subject, ":", "-", 1)); content != nil {
 			if err := json.Unmarshal(content, &list); err != nil {
 				t.Fatal(err)
 			}
 		}
 		listed := slices.ContainsFunc(list.Manifests, func(d bundle.Descriptor) bool { return d.Digest.String() == r.digest })
-		if !listed || c.get(t, host, prefix+r.repository, r.digest) == nil {
+		if !listed || getManifest(t, host, prefix+r.repository, r.digest) == nil {
 			referrers++
 		}
 	}

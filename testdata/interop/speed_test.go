@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,13 +30,21 @@ import (
 // AIRGAP_BENCH_ONLY is a regular expression for the names of contenders. It takes some 12 GB below AIRGAP_BENCH_DIR (the
 // system's folder for temporary files), and some ten minutes.
 func BenchmarkAgainstPeers(b *testing.B) {
-	newRace(b).run(b)
+	r := newRace(b)
+	r.corpus = makeCorpus(b, r.source.host)
+	r.lost = func(target string) string { return r.corpus.lost(b, target, "") }
+	r.run(b, r.contenders(b))
+	c := r.corpus
+	fmt.Print(r.table(fmt.Sprintf("%d repositories, %d tags, %d referrers, %d distinct blobs of %.2f GB",
+		len(c.repositories()), len(c.images), len(c.referrers), len(c.blobs), float64(c.bytes)/1e9), c.bytes))
 }
 
 // race is one comparison.
 type race struct {
 	*bench
-	corpus *corpus
+	source watched
+	corpus *corpus                    // of BenchmarkAgainstPeers
+	lost   func(target string) string // says what of the corpus is not at a target
 	dir    string
 	rounds int
 
@@ -46,10 +56,12 @@ type result struct {
 	discipline, contender string
 	seconds               float64
 	rss, disk             int64 // peaks, in bytes
+	requests              int   // to the registry
 	lost                  string
 	isFloor               bool
 }
 
+// newRace starts a registry to carry from.
 func newRace(b *testing.B) *race {
 	r := &race{bench: newBench(b), rounds: 3}
 	if text := os.Getenv("AIRGAP_BENCH_ROUNDS"); text != "" {
@@ -64,20 +76,20 @@ func newRace(b *testing.B) *race {
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(r.dir) })
 	r.bench.dir = r.dir
-	host, ended := startDistributionIn(b.Context(), b, filepath.Join(r.dir, "source"), "")
+	var ended <-chan struct{}
+	r.source, ended = startWatched(b.Context(), b, filepath.Join(r.dir, "source"))
 	b.Cleanup(func() { <-ended })
-	r.plainHTTP(b, host)
-	r.corpus = makeCorpus(b, host)
+	r.plainHTTP(b, r.source.host)
 	r.bench.run(b, "airgap", "keygen")
 	return r
 }
 
-func (r *race) run(b *testing.B) {
+func (r *race) run(b *testing.B, contenders []contender) {
 	only, err := regexp.Compile(os.Getenv("AIRGAP_BENCH_ONLY"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	contenders := slices.DeleteFunc(r.contenders(b), func(c contender) bool { return !only.MatchString(c.name) })
+	contenders = slices.DeleteFunc(contenders, func(c contender) bool { return !only.MatchString(c.name) })
 	for round := range r.rounds {
 		_ = os.Remove(r.dir + "/bundle.tar") // airgap's of the last round
 		for _, c := range contenders {
@@ -85,18 +97,19 @@ func (r *race) run(b *testing.B) {
 		}
 	}
 	b.ReportMetric(0, "ns/op") // which says nothing here
-	fmt.Print(r.table())
 }
 
 // contender is a way to carry the corpus. Each step is given a place of its own.
 type contender struct {
 	name    string
 	isFloor bool
+	plan    func(m *measured)                     // find out what there is at the source; nil for none
 	export  func(m *measured, dir string)         // from the source into dir
 	verify  func(m *measured, dir string)         // of what is in dir; nil for none
 	pack    func(m *measured, dir string)         // counted with export: to one file; nil for none
 	unpack  func(m *measured, dir string)         // counted with import; nil for none
 	load    func(m *measured, dir, target string) // from dir into a registry
+	again   bool                                  // load once more, which changes nothing
 	lossy   bool                                  // do not look for what is lost: it has no names to look for
 }
 
@@ -107,10 +120,13 @@ func (r *race) round(b *testing.B, c contender, round int) {
 		b.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
+	if c.plan != nil {
+		r.measure(b, "plan", c, dir, r.source, c.plan)
+	}
 	if c.export != nil {
 		m := &measured{TB: b, race: r}
 		m.run("sh", "-c", `find "$0" -type f -print0 | xargs -0 cat >/dev/null`, r.dir+"/source") // nobody waits for the source's disk
-		r.measure(b, "export", c, dir, func(m *measured) {
+		r.measure(b, "export", c, dir, r.source, func(m *measured) {
 			c.export(m, dir)
 			if c.pack != nil {
 				c.pack(m, dir)
@@ -118,7 +134,7 @@ func (r *race) round(b *testing.B, c contender, round int) {
 		})
 	}
 	if c.verify != nil {
-		r.measure(b, "verify", c, dir, func(m *measured) { c.verify(m, dir) })
+		r.measure(b, "verify", c, dir, watched{}, func(m *measured) { c.verify(m, dir) })
 	}
 	if c.load == nil {
 		return
@@ -126,42 +142,45 @@ func (r *race) round(b *testing.B, c contender, round int) {
 	storage := filepath.Join(r.dir, "target")
 	defer os.RemoveAll(storage)
 	ctx, stop := context.WithCancel(b.Context())
-	target, ended := startDistributionIn(ctx, b, storage, "")
+	target, ended := startWatched(ctx, b, storage)
 	defer func() { stop(); <-ended }()
-	r.plainHTTP(b, target)
-	taken := r.measure(b, "import", c, dir, func(m *measured) {
+	r.plainHTTP(b, target.host)
+	taken := r.measure(b, "import", c, dir, target, func(m *measured) {
 		if c.unpack != nil {
 			c.unpack(m, dir)
 		}
-		c.load(m, dir, target)
+		c.load(m, dir, target.host)
 	})
+	if c.again {
+		r.measure(b, "import again", c, dir, target, func(m *measured) { c.load(m, dir, target.host) })
+	}
 	if c.isFloor || round > 0 {
 		return
 	}
-	taken.lost = r.corpus.lost(b, target, "")
+	taken.lost = r.lost(target.host)
 	if c.lossy {
 		taken.lost = "all names; " + taken.lost
 	}
 }
 
-// measure keeps the best of all rounds.
-func (r *race) measure(b *testing.B, discipline string, c contender, dir string, work func(*measured)) *result {
+// measure keeps the best of all rounds. asked is the registry that is asked; the zero value is none.
+func (r *race) measure(b *testing.B, discipline string, c contender, dir string, asked watched, work func(*measured)) *result {
 	b.Helper()
 	syscall.Sync()
 	m := &measured{TB: b, race: r}
-	stop := m.watchDisk(dir)
+	stop, before := m.watchDisk(dir), asked.requests(b)
 	began := time.Now()
 	work(m)
 	seconds := time.Since(began).Seconds()
-	disk := stop()
+	disk, requests := stop(), asked.requests(b)-before
 	at := slices.IndexFunc(r.results, func(k result) bool { return k.discipline == discipline && k.contender == c.name })
 	if at < 0 {
 		r.results = append(r.results, result{discipline: discipline, contender: c.name, seconds: seconds, isFloor: c.isFloor})
 		at = len(r.results) - 1
 	}
 	best := &r.results[at]
-	best.seconds, best.rss, best.disk = min(best.seconds, seconds), max(best.rss, m.rss), max(best.disk, disk)
-	b.Logf("%s, %s: %.2f s", discipline, c.name, seconds)
+	best.seconds, best.rss, best.disk, best.requests = min(best.seconds, seconds), max(best.rss, m.rss), max(best.disk, disk), requests
+	b.Logf("%s, %s: %.2f s, %d requests", discipline, c.name, seconds, requests)
 	return best
 }
 
@@ -302,6 +321,7 @@ func (r *race) contenders(b testing.TB) []contender {
 			load: func(m *measured, dir, target string) {
 				m.run("airgap", "import", "-q", dir+"/bundle.tar", target, "--key", "airgap.pub")
 			},
+			again: true,
 		},
 		{
 			name: "openssl dgst -sha256", isFloor: true,
@@ -384,13 +404,15 @@ func (r *race) barePush(m *measured, dir, target string) {
 	}
 }
 
-// table shows all results in Markdown, by discipline and time.
-func (r *race) table() string {
+// table shows all results in Markdown, by discipline and time. total is what the disk is compared with, in bytes.
+func (r *race) table(corpus string, total int64) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "\n%d repositories, %d tags, %d referrers, %d distinct blobs of %.2f GB; %d processors; best of %d\n",
-		len(r.corpus.repositories()), len(r.corpus.images), len(r.corpus.referrers), len(r.corpus.blobs), float64(r.corpus.bytes)/1e9, runtime.NumCPU(), r.rounds)
-	for _, discipline := range []string{"export", "verify", "import"} {
+	fmt.Fprintf(&out, "\n%s; %d processors; best of %d\n", corpus, runtime.NumCPU(), r.rounds)
+	for _, discipline := range []string{"plan", "export", "verify", "import", "import again"} {
 		results := slices.DeleteFunc(slices.Clone(r.results), func(k result) bool { return k.discipline != discipline })
+		if len(results) == 0 {
+			continue
+		}
 		slices.SortFunc(results, func(a, b result) int { return cmp.Compare(a.seconds, b.seconds) })
 		floor := math.NaN()
 		for _, k := range results {
@@ -398,14 +420,58 @@ func (r *race) table() string {
 				floor = k.seconds
 			}
 		}
-		fmt.Fprintf(&out, "\n| %s | s | of the floor | peak memory, MiB | disk, of the content | lost |\n|---|---|---|---|---|---|\n", discipline)
+		fmt.Fprintf(&out, "\n| %s | s | of the floor | requests | peak memory, MiB | disk, of the content | lost |\n|---|---|---|---|---|---|---|\n", discipline)
 		for _, k := range results {
 			name, lost := k.contender, k.lost
 			if k.isFloor {
 				name += " (floor)"
 			}
-			fmt.Fprintf(&out, "| %s | %.2f | %.2f | %.0f | %.2f | %s |\n", name, k.seconds, k.seconds/floor, float64(k.rss)/(1<<20), float64(k.disk)/float64(r.corpus.bytes), lost)
+			fmt.Fprintf(&out, "| %s | %.2f | %.2f | %d | %.0f | %.2f | %s |\n",
+				name, k.seconds, k.seconds/floor, k.requests, float64(k.rss)/(1<<20), float64(k.disk)/float64(total), lost)
 		}
 	}
 	return out.String()
+}
+
+// watched is a distribution registry that counts what it is asked.
+type watched struct{ host, metrics string }
+
+// startWatched starts one that keeps its data in a folder, and runs until ctx is done.
+func startWatched(ctx context.Context, b *testing.B, storage string) (w watched, ended <-chan struct{}) {
+	b.Helper()
+	debug := freeAddress(b)
+	b.Setenv("REGISTRY_HTTP_DEBUG_ADDR", debug)
+	b.Setenv("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true")
+	w.metrics = "http://" + debug + "/metrics"
+	w.host, ended = startDistributionIn(ctx, b, storage, "")
+	return w, ended
+}
+
+// aRequest is the counter of one kind of request and answer.
+var aRequest = regexp.MustCompile(`(?m)^registry_http_requests_total\{.*\} ([0-9.e+]+)$`)
+
+// requests returns how many there were until now.
+func (w watched) requests(b *testing.B) (total int) {
+	b.Helper()
+	if w.metrics == "" {
+		return 0
+	}
+	response, err := http.Get(w.metrics)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	counters := aRequest.FindAllSubmatch(page, -1)
+	for _, counter := range counters {
+		n, err := strconv.ParseFloat(string(counter[1]), 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += int(n)
+	}
+	return total
 }
