@@ -104,7 +104,7 @@ func signedBy(t tagMove) (bundle.Digest, bool) {
 
 // compare looks at one subject.
 func (c *accessoryCheck) compare(ctx context.Context, s shownUnder) error {
-	repo := c.plan.repos[s.repo]
+	repo := c.plan.Repos[s.repo]
 	project, repository := inHarbor(c.target, repo)
 	if c.isWithheld(project) {
 		return nil

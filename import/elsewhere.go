@@ -76,7 +76,7 @@ func (c *preflight) lookFor(ctx context.Context, rows []int32, others []name.Rep
 // mountable returns the repository that a blob can be mounted from, if there is one.
 func (p *plan) mountable(blob blobUses) (from name.Repository, ok bool) {
 	if holder := blob.holder(); holder >= 0 {
-		return p.repos[blob.uses[holder].repo], true
+		return p.Repos[blob.uses[holder].repo], true
 	}
 	from, ok = p.elsewhere[blob.row]
 	return from, ok

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle/strictjson"
+	"airgap/import/placing"
 )
 
 // MaxReportSize is how large a report may be that is read again, in bytes: some 500 000 tags, or fewer with many referrers.
@@ -65,7 +66,7 @@ func parseReport(content []byte) (*Imported, error) {
 	if report.DryRun {
 		return nil, fmt.Errorf("%w that wrote something: it was a dry run, so there is nothing to be put back", ErrReport)
 	}
-	to, err := ParseDestination(report.Target)
+	to, err := placing.ParseDestination(report.Target)
 	if err != nil {
 		return nil, fmt.Errorf("%w: its target: %s", ErrReport, err.Error()) // not ErrMapping, which is about arguments
 	}
@@ -93,7 +94,7 @@ func (i *Imported) check(move TagMove) (name.Tag, error) {
 	if !here {
 		return name.Tag{}, fmt.Errorf("it is not at %s, to which the import went", i.registry.Name())
 	}
-	if err := checkName(path, move.Tag); err != nil {
+	if err := placing.CheckName(path, move.Tag); err != nil {
 		return name.Tag{}, err
 	}
 	tag := i.registry.Repo(path).Tag(move.Tag)
@@ -102,7 +103,7 @@ func (i *Imported) check(move TagMove) (name.Tag, error) {
 		return tag, errors.New("it has no name")
 	case tag.Context().Name() != move.Repository:
 		return tag, errors.New("that is not how the repository is written")
-	case fallbackTag.MatchString(move.Tag):
+	case placing.IsFallbackTag(move.Tag):
 		return tag, errors.New("that is a list of referrers, which no import moves")
 	case move.New.IsZero():
 		return tag, errors.New("it does not say what the import made of it")

@@ -15,6 +15,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/placing"
 )
 
 // realReport is what an import writes: version 2 of an image after version 1, into mirror at 127.0.0.1:5000.
@@ -135,7 +136,7 @@ func TestReadReportRefuses(t *testing.T) {
 		if !errors.Is(err, importer.ErrReport) || imported != nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want: %s", name, err, c.says)
 		}
-		if errors.Is(err, importer.ErrMapping) {
+		if errors.Is(err, placing.ErrMapping) {
 			t.Errorf("%s: %v is said of an argument", name, err)
 		}
 	}

@@ -33,6 +33,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/harbor"
+	"airgap/import/placing"
 	"airgap/verify"
 )
 
@@ -74,9 +75,7 @@ var _ Target = (*registry.Client)(nil)
 
 // Errors that a caller may want to tell apart; those of packages bundle and registry come through as they are.
 var (
-	// ErrMapping: a mapping, an --only pattern or a destination makes no sense for this bundle.
-	ErrMapping = errors.New("the destination cannot be worked out")
-	// ErrConflict: the target has something else where this import would write, or two images would get one name.
+	// ErrConflict: the target has something else where this import would write.
 	ErrConflict = errors.New("conflict at the target")
 	// ErrDiffers: what the target shows is not what was written to it.
 	ErrDiffers = errors.New("the target does not show what was written")
@@ -86,15 +85,9 @@ var (
 // takes the time, and Harbor takes a lock for each upload into a project: more requests would only wait there.
 const DefaultJobs = 4
 
-// Options are the settings of Run. The zero value of all but Destination is valid.
+// Options are the settings of Run. The zero value of all but the destination is valid.
 type Options struct {
-	Destination Destination // required
-	Map         []Mapping   // of sources to paths; the most specific that matches counts, of equals the first
-	Only        []string    // patterns; take only images that match one by source or destination; none: all
-
-	// Flatten makes one path element of each recorded path, and puts it below the prefix: a/b becomes a--b, and a--b becomes
-	// a---b. What Map gives another destination stays as it is.
-	Flatten bool
+	placing.Rules // where images go
 
 	// DryRun asks the target what it has and writes nothing.
 	DryRun bool
@@ -149,7 +142,7 @@ func (o Options) withDefaults() Options {
 func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, error) {
 	o = o.withDefaults()
 	started := o.Now()
-	placed, err := place(b.Contents().Roots, o)
+	placed, err := placing.Place(b.Contents().Roots, o.Rules)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/placing"
 	"airgap/verify"
 )
 
@@ -57,12 +58,12 @@ func client() *registry.Client {
 
 func options(t testing.TB, s *registrytest.Server) importer.Options {
 	t.Helper()
-	d, err := importer.ParseDestination(s.Host() + "/mirror")
+	d, err := placing.ParseDestination(s.Host() + "/mirror")
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Unix(1_700_000_000, 0)
-	return importer.Options{Destination: d, TempDir: t.TempDir(), Now: func() time.Time { now = now.Add(time.Second); return now }}
+	return importer.Options{Rules: placing.Rules{Destination: d}, TempDir: t.TempDir(), Now: func() time.Time { now = now.Add(time.Second); return now }}
 }
 
 // writes are the requests that change something at the target.

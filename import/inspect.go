@@ -119,7 +119,7 @@ func (r *run) lookupsOfLists() iter.Seq[lookup] {
 }
 
 func (r *run) lookForList(ctx context.Context, l *referrersList) error {
-	subject := r.plan.repos[l.repo].Digest(l.subject.String())
+	subject := r.plan.Repos[l.repo].Digest(l.subject.String())
 	listed, err := r.target.Referrers(ctx, subject)
 	switch {
 	case absent(err):
@@ -152,7 +152,7 @@ func (r *run) lookForTag(ctx context.Context, t *tagMove) error {
 
 // tagged returns what a tag points to at the target; zero where there is no such tag.
 func (r *run) tagged(ctx context.Context, t *tagMove) (bundle.Digest, error) {
-	found, err := r.target.Resolve(ctx, r.plan.repos[t.repo].Tag(t.tag))
+	found, err := r.target.Resolve(ctx, r.plan.Repos[t.repo].Tag(t.tag))
 	if absent(err) {
 		return bundle.Digest{}, nil
 	}
@@ -185,7 +185,7 @@ func (r *run) hasManifest(ctx context.Context, repo *repository, row int32) (boo
 func (r *run) lookForBlob(ctx context.Context, at int) error {
 	u := r.plan.uses[at]
 	want := r.plan.contents.Blobs[u.row]
-	repo := r.plan.repos[u.repo]
+	repo := r.plan.Repos[u.repo]
 	size, found, err := r.target.HasBlob(ctx, repo, want.Digest)
 	if err != nil || !found {
 		return err

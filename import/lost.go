@@ -93,7 +93,7 @@ func (r *run) lookForBlobsOf(ctx context.Context, manifests []use) error {
 	slices.Sort(needed)
 	return each(ctx, r.options.Jobs, slices.Values(slices.Compact(needed)), func(ctx context.Context, at int) error {
 		u := r.plan.uses[at]
-		_, found, err := r.target.HasBlob(ctx, r.plan.repos[u.repo], r.plan.digest(u.row))
+		_, found, err := r.target.HasBlob(ctx, r.plan.Repos[u.repo], r.plan.digest(u.row))
 		if err == nil && !found {
 			r.plan.useStates[at] = lacking
 		}
@@ -167,7 +167,7 @@ func (t *transfer) lostSome(ctx context.Context, manifest task, refusal error) e
 func (t *transfer) goneBlobs(ctx context.Context, manifest task) (gone []int, err error) {
 	for _, at := range t.plan.usesIn(use{row: manifest.row, repo: manifest.repo}) {
 		u := t.plan.uses[at]
-		_, found, err := t.target.HasBlob(ctx, t.plan.repos[u.repo], t.plan.digest(u.row))
+		_, found, err := t.target.HasBlob(ctx, t.plan.Repos[u.repo], t.plan.digest(u.row))
 		if err != nil {
 			return nil, err
 		}

@@ -6,10 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
-
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // projectLimits tells which repositories share what only a few requests may have at once: Harbor takes a lock on a project's
@@ -23,14 +22,14 @@ type projectLimits struct {
 // projectLimits returns those of Harbor, whose projects are the first elements of paths; another registry counts as one,
 // without a limit of its own.
 func (r *run) projectLimits() projectLimits {
-	p := projectLimits{of: make([]int32, len(r.plan.repos)), count: 1, limit: r.options.Jobs}
+	p := projectLimits{of: make([]int32, len(r.plan.Repos)), count: 1, limit: r.options.Jobs}
 	if r.options.Harbor == nil {
 		return p
 	}
 	p.limit = r.options.JobsPerProject
-	for i := 1; i < len(r.plan.repos); i++ { // they are sorted
-		before, _ := inHarbor(r.target, r.plan.repos[i-1])
-		if project, _ := inHarbor(r.target, r.plan.repos[i]); project != before {
+	for i := 1; i < len(r.plan.Repos); i++ { // they are sorted
+		before, _ := inHarbor(r.target, r.plan.Repos[i-1])
+		if project, _ := inHarbor(r.target, r.plan.Repos[i]); project != before {
 			p.count++
 		}
 		p.of[i] = int32(p.count - 1)

@@ -13,12 +13,13 @@ import (
 	"airgap/export/registry/harbor"
 	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
+	"airgap/import/placing"
 )
 
 // intoHarbor are options for an import into a Harbor.
 func intoHarbor(t testing.TB, s *harbortest.Server, c *registry.Client) importer.Options {
 	t.Helper()
-	d, err := importer.ParseDestination(s.Host())
+	d, err := placing.ParseDestination(s.Host())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +27,7 @@ func intoHarbor(t testing.TB, s *harbortest.Server, c *registry.Client) importer
 	if err != nil || found == nil {
 		t.Fatalf("%v, %v", found, err)
 	}
-	return importer.Options{Destination: d, TempDir: t.TempDir(), Harbor: found}
+	return importer.Options{Rules: placing.Rules{Destination: d}, TempDir: t.TempDir(), Harbor: found}
 }
 
 // underWay counts the writes that are under way in each project, and holds those into one project up until everything is in

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/import/placing"
 	"airgap/verify"
 )
 
@@ -18,7 +19,7 @@ type plan struct {
 	bundle   *verify.Bundle
 	contents *bundle.Contents
 	graph    *bundle.Graph
-	placements
+	placing.Placements
 
 	repositories []repository              // as placements.repos
 	uses         []use                     // by row, then repository
@@ -90,10 +91,10 @@ type referrersList struct {
 	listed  bool // all of them were before this run
 }
 
-// newPlan works out what has to be there. All conflicts are in one error, which wraps ErrConflict.
-func newPlan(b *verify.Bundle, placed *placements) (*plan, error) {
-	p := &plan{bundle: b, contents: b.Contents(), graph: b.Graph(), placements: *placed, elsewhere: map[int32]name.Repository{}}
-	for _, repo := range p.repos {
+// newPlan works out what has to be there. All of them are in one error, which wraps ErrCollision.
+func newPlan(b *verify.Bundle, placed *placing.Placements) (*plan, error) {
+	p := &plan{bundle: b, contents: b.Contents(), graph: b.Graph(), Placements: *placed, elsewhere: map[int32]name.Repository{}}
+	for _, repo := range p.Repos {
 		p.repositories = append(p.repositories, repository{name: repo})
 	}
 	p.collectManifests()
@@ -103,7 +104,7 @@ func newPlan(b *verify.Bundle, placed *placements) (*plan, error) {
 }
 
 func (p *plan) collectManifests() {
-	for _, image := range p.images {
+	for _, image := range p.Images {
 		for _, m := range p.members(image) {
 			r := &p.repositories[m.repo]
 			r.manifests = append(r.manifests, m.row)
@@ -257,10 +258,10 @@ func compareDigests(a, b bundle.Digest) int { return slices.Compare(a[:], b[:]) 
 
 // collectTags collects what people and cosign look for by tag. Two images may bring one tag only with one digest.
 func (p *plan) collectTags() error {
-	for _, image := range p.images {
-		if image.tag != "" {
-			row := p.row(p.contents.Roots[image.root].Digest)
-			p.tags = append(p.tags, tagMove{repo: image.repo, tag: image.tag, row: row})
+	for _, image := range p.Images {
+		if image.Tag != "" {
+			row := p.row(p.contents.Roots[image.Root].Digest)
+			p.tags = append(p.tags, tagMove{repo: image.Repo, tag: image.Tag, row: row})
 		}
 		for _, m := range p.members(image) {
 			if m.Via == bundle.ViaCosignTag {
@@ -273,7 +274,7 @@ func (p *plan) collectTags() error {
 	for run := range slicesBy(p.tags, sameTag) {
 		if last := run[len(run)-1]; last.row != run[0].row {
 			problems.Add(fmt.Errorf("%w: %s would point to %s and to %s; keep the images that bring it apart with --map",
-				ErrConflict, p.tagName(&last), p.digest(run[0].row), p.digest(last.row)))
+				placing.ErrCollision, p.tagName(&last), p.digest(run[0].row), p.digest(last.row)))
 		}
 	}
 	p.tags = slices.CompactFunc(p.tags, sameTag)
@@ -285,7 +286,7 @@ func compareTags(a, b tagMove) int {
 }
 func sameTag(a, b tagMove) bool { return compareTags(a, b) == 0 }
 
-func (p *plan) tagName(t *tagMove) string { return p.repos[t.repo].Tag(t.tag).Name() }
+func (p *plan) tagName(t *tagMove) string { return p.Repos[t.repo].Tag(t.tag).Name() }
 
 // nondistributable returns what the images name and the bundle does not hold.
 func (p *plan) nondistributable() []bundle.Digest {

@@ -12,6 +12,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
+	"airgap/import/finding"
 )
 
 // trusting is a Harbor whose projects hide what is not signed. Of acme, all but the index is not.
@@ -114,7 +115,7 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	s.Forget()
 	careful := o
 	careful.NoOverwrite = true
-	if _, err := importer.Run(t.Context(), open(t, path), c, careful); !errors.Is(err, importer.ErrPreflight) || !strings.Contains(err.Error(), "acme/tool:2") {
+	if _, err := importer.Run(t.Context(), open(t, path), c, careful); !errors.Is(err, finding.ErrBlocked) || !strings.Contains(err.Error(), "acme/tool:2") {
 		t.Errorf("--no-overwrite: %v", err)
 	}
 
@@ -150,10 +151,10 @@ func TestImmutableTagThatCannotBeSeen(t *testing.T) {
 	s.Forget()
 	knowing := harborClient(t, s.AddSystemRobot("knowing", map[string][]harbortest.Right{"acme": {harbortest.Push, harbortest.ListImmutableRules}}))
 	report, err := importer.Run(t.Context(), open(t, w.file()), knowing, intoHarbor(t, s, knowing))
-	if !errors.Is(err, importer.ErrPreflight) || len(s.Writes()) > 0 {
+	if !errors.Is(err, finding.ErrBlocked) || len(s.Writes()) > 0 {
 		t.Fatalf("%v, %v", err, s.Writes())
 	}
-	expectFinding(t, report, importer.LevelBlocks, importer.CheckImmutable, s.Host()+"/acme/tool:2", "artifact:read")
+	expectFinding(t, report, finding.Blocks, finding.CheckImmutable, s.Host()+"/acme/tool:2", "artifact:read")
 }
 
 // TestPullPolicyAndDifference: what differs counts more than what is hidden.

@@ -11,6 +11,7 @@ import (
 
 	"airgap/export/registry"
 	"airgap/export/registry/harbor"
+	"airgap/import/finding"
 )
 
 // maxSkew is how far the clocks of both sides may be apart: tokens and certificates are good for minutes and days.
@@ -20,7 +21,7 @@ const maxSkew = 5 * time.Minute
 // and lets the account do, and then, when it is known what the target has, what would be added and moved.
 type preflight struct {
 	*run
-	findings findings
+	findings finding.List
 	harbor   *harbor.Client // nil: another registry
 	account  harbor.Account
 	system   harbor.System
@@ -45,14 +46,14 @@ func (r *run) preflight(ctx context.Context) error {
 		}
 		r.planned = r.plan.work()
 	}
-	list := c.findings.all()
+	list := c.findings.All()
 	c.warn(list)
-	return errors.Join(blocking(list), err)
+	return errors.Join(finding.Blocking(list), err)
 }
 
 // warn tells the person about what does not keep the import from beginning.
-func (c *preflight) warn(list []Finding) {
-	for _, text := range FindingLines(ofLevel(list, LevelWarning, LevelUnchecked)) {
+func (c *preflight) warn(list []finding.Finding) {
+	for _, text := range finding.Lines(finding.OfLevel(list, finding.Warning, finding.Unchecked)) {
 		c.observer.Warn(text)
 	}
 }
@@ -68,7 +69,7 @@ func (c *preflight) before(ctx context.Context) (goOn bool, err error) {
 	if c.harbor != nil {
 		return c.beforeHarbor(ctx)
 	}
-	c.note(CheckTarget, c.host(), "a registry other than Harbor")
+	c.note(finding.CheckTarget, c.host(), "a registry other than Harbor")
 	clock, err := c.target.Clock(ctx, c.options.Destination.Registry)
 	if final(ctx, err) {
 		return false, err
@@ -101,13 +102,13 @@ func (c *preflight) checkRights(ctx context.Context) error {
 		if !writes[at] || c.unasked[at] {
 			return nil
 		}
-		repo := c.plan.repos[at]
+		repo := c.plan.Repos[at]
 		push, known, err := c.mayPush(ctx, repo)
 		if final(ctx, err) {
 			return err
 		}
 		if err == nil && known && !push {
-			c.block(CheckPush, repo.Name(), "this account may not push to it", fmt.Sprintf("log in with an account that may, with airgap login %s, or ask an administrator of the registry for the right to pull from it and push to it", c.host()))
+			c.block(finding.CheckPush, repo.Name(), "this account may not push to it", fmt.Sprintf("log in with an account that may, with airgap login %s, or ask an administrator of the registry for the right to pull from it and push to it", c.host()))
 		}
 		return nil
 	})
@@ -127,20 +128,20 @@ func grants(granted []string, action string) bool {
 // host names the target as a whole.
 func (c *preflight) host() string { return c.options.Destination.Registry.Name() }
 
-func (c *preflight) note(check Check, subject, message string) {
-	c.findings.add(Finding{Check: check, Subject: subject, Level: LevelNote, Message: message})
+func (c *preflight) note(check finding.Check, subject, message string) {
+	c.findings.Add(finding.Finding{Check: check, Subject: subject, Level: finding.Note, Message: message})
 }
 
-func (c *preflight) warning(check Check, subject, message, remedy string) {
-	c.findings.add(Finding{Check: check, Subject: subject, Level: LevelWarning, Message: message, Remedy: remedy})
+func (c *preflight) warning(check finding.Check, subject, message, remedy string) {
+	c.findings.Add(finding.Finding{Check: check, Subject: subject, Level: finding.Warning, Message: message, Remedy: remedy})
 }
 
-func (c *preflight) block(check Check, subject, message, remedy string) {
-	c.findings.add(Finding{Check: check, Subject: subject, Level: LevelBlocks, Message: message, Remedy: remedy})
+func (c *preflight) block(check finding.Check, subject, message, remedy string) {
+	c.findings.Add(finding.Finding{Check: check, Subject: subject, Level: finding.Blocks, Message: message, Remedy: remedy})
 }
 
 // unchecked adds a finding for what could not be found out. It returns err where that ends the preflight.
-func (c *preflight) unchecked(ctx context.Context, check Check, subject, what, remedy string, err error) error {
+func (c *preflight) unchecked(ctx context.Context, check finding.Check, subject, what, remedy string, err error) error {
 	if final(ctx, err) {
 		return err
 	}
@@ -151,7 +152,7 @@ func (c *preflight) unchecked(ctx context.Context, check Check, subject, what, r
 	case err != nil:
 		reason = err.Error()
 	}
-	c.findings.add(Finding{Check: check, Subject: subject, Level: LevelUnchecked, Message: what + " (" + reason + ")", Remedy: remedy})
+	c.findings.Add(finding.Finding{Check: check, Subject: subject, Level: finding.Unchecked, Message: what + " (" + reason + ")", Remedy: remedy})
 	return nil
 }
 
@@ -168,7 +169,7 @@ func (c *preflight) checkClock(there time.Time) {
 	if ahead < 0 {
 		direction = "behind"
 	}
-	c.warning(CheckClock, c.host(), fmt.Sprintf("its clock is %s %s this machine's", roughly(ahead.Abs()), direction),
+	c.warning(finding.CheckClock, c.host(), fmt.Sprintf("its clock is %s %s this machine's", roughly(ahead.Abs()), direction),
 		"set the one that is wrong: logins and certificates are good for a time only")
 }
 
@@ -196,11 +197,11 @@ func (c *preflight) checkOverwrites() {
 			continue
 		}
 		if t.unseen {
-			c.block(CheckOverwrite, c.plan.tagName(t), "it exists, and a pull policy hides whether the import would move it",
+			c.block(finding.CheckOverwrite, c.plan.tagName(t), "it exists, and a pull policy hides whether the import would move it",
 				"give the account the permission artifact:read, leave out --no-overwrite, or give the image another tag with --map")
 		}
 		if t.moves() {
-			c.block(CheckOverwrite, c.plan.tagName(t), fmt.Sprintf("it is %s, and the import would move it to %s", t.old, c.plan.digest(t.row)),
+			c.block(finding.CheckOverwrite, c.plan.tagName(t), fmt.Sprintf("it is %s, and the import would move it to %s", t.old, c.plan.digest(t.row)),
 				"leave out --no-overwrite, or give the image another tag with --map")
 		}
 	}
@@ -214,16 +215,16 @@ func (t *tagMove) moves() bool { return !t.old.IsZero() && !t.isThere }
 func (c *preflight) checkReferrers(ctx context.Context) error {
 	if c.api.Load() == apiUnknown {
 		if err := c.probeReferrers(ctx); err != nil {
-			return c.unchecked(ctx, CheckReferrers, c.host(), "how it lists referrers", "", err)
+			return c.unchecked(ctx, finding.CheckReferrers, c.host(), "how it lists referrers", "", err)
 		}
 	}
 	switch c.api.Load() {
 	case apiPresent:
-		c.note(CheckReferrers, c.host(), "it has the referrers API")
+		c.note(finding.CheckReferrers, c.host(), "it has the referrers API")
 	case apiAbsent:
-		c.note(CheckReferrers, c.host(), "it has no referrers API: signatures and SBOMs are listed under fallback tags, sha256-..., where cosign, oras and regctl find them")
+		c.note(finding.CheckReferrers, c.host(), "it has no referrers API: signatures and SBOMs are listed under fallback tags, sha256-..., where cosign, oras and regctl find them")
 	default:
-		c.note(CheckReferrers, c.host(), "whether it has the referrers API shows when something is there; if not, signatures and SBOMs are listed under fallback tags")
+		c.note(finding.CheckReferrers, c.host(), "whether it has the referrers API shows when something is there; if not, signatures and SBOMs are listed under fallback tags")
 	}
 	return nil
 }

@@ -10,11 +10,12 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry/harbor"
+	"airgap/import/finding"
 )
 
 // beforeHarbor is the first stage at Harbor. Without a login Harbor tells so little that nothing else is asked.
 func (c *preflight) beforeHarbor(ctx context.Context) (goOn bool, err error) {
-	if len(c.plan.repos) == 0 {
+	if len(c.plan.Repos) == 0 {
 		return false, nil // nothing goes anywhere
 	}
 	c.collectProjects()
@@ -40,16 +41,16 @@ func (c *preflight) checkLogin(ctx context.Context) (goOn bool, err error) {
 	case err == nil:
 		return true, nil
 	case !errors.Is(err, harbor.ErrNotAllowed):
-		return true, c.unchecked(ctx, CheckLogin, c.host(), "who the account is for Harbor", "", err)
+		return true, c.unchecked(ctx, finding.CheckLogin, c.host(), "who the account is for Harbor", "", err)
 	}
-	push, _, rightsErr := c.mayPush(ctx, c.plan.repos[0])
+	push, _, rightsErr := c.mayPush(ctx, c.plan.Repos[0])
 	if final(ctx, rightsErr) {
 		return false, rightsErr
 	}
 	if push {
-		return true, c.unchecked(ctx, CheckLogin, c.host(), "who the account is for Harbor", "", err)
+		return true, c.unchecked(ctx, finding.CheckLogin, c.host(), "who the account is for Harbor", "", err)
 	}
-	c.block(CheckLogin, c.host(), "Harbor does not take the user name and the password, or none were given",
+	c.block(finding.CheckLogin, c.host(), "Harbor does not take the user name and the password, or none were given",
 		fmt.Sprintf("log in with airgap login %s; the secret of a robot account is shown once, when it is made, and an administrator can refresh it; robots expire", c.host()))
 	return false, nil
 }
@@ -57,20 +58,20 @@ func (c *preflight) checkLogin(ctx context.Context) (goOn bool, err error) {
 func (c *preflight) checkSystem(ctx context.Context) error {
 	system, err := c.harbor.System(ctx)
 	if err != nil {
-		return c.unchecked(ctx, CheckTarget, c.host(), "the version and the state of Harbor", "", err)
+		return c.unchecked(ctx, finding.CheckTarget, c.host(), "the version and the state of Harbor", "", err)
 	}
 	c.system = system
 	if system.Version == "" {
-		c.note(CheckTarget, c.host(), "Harbor, which does not show its version")
+		c.note(finding.CheckTarget, c.host(), "Harbor, which does not show its version")
 	} else {
-		c.note(CheckTarget, c.host(), "Harbor "+system.Version)
+		c.note(finding.CheckTarget, c.host(), "Harbor "+system.Version)
 	}
 	switch {
 	case system.ReadOnly:
-		c.block(CheckReadOnly, c.host(), "Harbor is in read-only mode, in which nobody can push",
+		c.block(finding.CheckReadOnly, c.host(), "Harbor is in read-only mode, in which nobody can push",
 			"let a system administrator end it: Administration, Configuration, System Settings, Repository Read Only")
 	case !system.Known:
-		err = c.unchecked(ctx, CheckReadOnly, c.host(), "whether Harbor is in read-only mode", "", nil)
+		err = c.unchecked(ctx, finding.CheckReadOnly, c.host(), "whether Harbor is in read-only mode", "", nil)
 	}
 	c.checkClock(system.Clock)
 	c.checkVersion()
@@ -80,12 +81,12 @@ func (c *preflight) checkSystem(ctx context.Context) error {
 // checkVersion says what older versions make of signatures.
 func (c *preflight) checkVersion() {
 	if is, known := c.system.AtLeast(2, 8); known && !is {
-		c.warning(CheckVersion, c.host(), "Harbor before 2.8 has no referrers API: signatures and SBOMs are listed under fallback tags, and Harbor shows them beside the image, not under it",
+		c.warning(finding.CheckVersion, c.host(), "Harbor before 2.8 has no referrers API: signatures and SBOMs are listed under fallback tags, and Harbor shows them beside the image, not under it",
 			"tools find them all the same; to see them in Harbor, upgrade it")
 		return
 	}
 	if is, known := c.system.AtLeast(2, 15); known && !is && c.bringsSigstore() {
-		c.note(CheckVersion, c.host(), "Harbor before 2.15 lists a signature that is a Sigstore bundle as a plain accessory: it is there, cosign finds it, and Harbor does not mark the image as signed")
+		c.note(finding.CheckVersion, c.host(), "Harbor before 2.15 lists a signature that is a Sigstore bundle as a plain accessory: it is there, cosign finds it, and Harbor does not mark the image as signed")
 	}
 }
 
@@ -110,11 +111,11 @@ func (c *preflight) saysReferrers() bool {
 	case !known:
 		return false
 	case !api:
-		c.note(CheckReferrers, c.host(), "it has no referrers API")
+		c.note(finding.CheckReferrers, c.host(), "it has no referrers API")
 	case !subject:
-		c.note(CheckReferrers, c.host(), "it has the referrers API, and does not acknowledge subjects (OCI-Subject)")
+		c.note(finding.CheckReferrers, c.host(), "it has the referrers API, and does not acknowledge subjects (OCI-Subject)")
 	default:
-		c.note(CheckReferrers, c.host(), "it has the referrers API, and acknowledges subjects (OCI-Subject)")
+		c.note(finding.CheckReferrers, c.host(), "it has the referrers API, and acknowledges subjects (OCI-Subject)")
 	}
 	return true
 }
@@ -123,11 +124,11 @@ func (c *preflight) saysReferrers() bool {
 func (c *preflight) checkGC(ctx context.Context) error {
 	schedule, err := c.harbor.GarbageCollection(ctx)
 	if err != nil {
-		return c.unchecked(ctx, CheckGC, c.host(), "whether garbage is collected during a long import, and untagged artifacts with it",
+		return c.unchecked(ctx, finding.CheckGC, c.host(), "whether garbage is collected during a long import, and untagged artifacts with it",
 			"for a robot account, ask a system administrator for the system permission Garbage Collection: Read", err)
 	}
 	if schedule.Type == harbor.ScheduleNone {
-		c.note(CheckGC, c.host(), "no garbage collection is scheduled")
+		c.note(finding.CheckGC, c.host(), "no garbage collection is scheduled")
 		return nil
 	}
 	when := fmt.Sprintf("garbage collection is scheduled (%s)", strings.TrimSpace(schedule.Type+" "+schedule.Cron))
@@ -135,10 +136,10 @@ func (c *preflight) checkGC(ctx context.Context) error {
 		when += ", next at " + schedule.Next.UTC().Format(time.RFC3339)
 	}
 	if !schedule.DeleteUntagged {
-		c.note(CheckGC, c.host(), when+"; it deletes blobs that no manifest names yet once they are two hours old")
+		c.note(finding.CheckGC, c.host(), when+"; it deletes blobs that no manifest names yet once they are two hours old")
 		return nil
 	}
-	c.warning(CheckGC, c.host(), when+", and deletes untagged artifacts: before its tags are moved, all that an import has pushed is untagged, and two hours later it is garbage",
+	c.warning(finding.CheckGC, c.host(), when+", and deletes untagged artifacts: before its tags are moved, all that an import has pushed is untagged, and two hours later it is garbage",
 		"import at another time if it takes longer than that, or let a system administrator switch the option off meanwhile: Administration, Clean Up")
 	return nil
 }
@@ -169,21 +170,21 @@ func (c *preflight) checkTags(ctx context.Context) error {
 		}
 		p := c.projects[at]
 		if p.rulesErr != nil {
-			err := c.unchecked(ctx, CheckImmutable, p.subject(), "whether the tags that would move are immutable",
+			err := c.unchecked(ctx, finding.CheckImmutable, p.subject(), "whether the tags that would move are immutable",
 				"for a robot account, ask for the permission Tag Immutability: List in this project", p.rulesErr)
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		_, repository := inHarbor(c.target, c.plan.repos[t.repo])
+		_, repository := inHarbor(c.target, c.plan.Repos[t.repo])
 		rule := slices.IndexFunc(p.rules, func(r harbor.ImmutableRule) bool { return r.Matches(repository, t.tag) })
 		switch {
 		case rule >= 0 && t.unseen: // Harbor refuses it also if it is right
-			c.block(CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), and a pull policy hides whether it is right already", p.rules[rule]),
+			c.block(finding.CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), and a pull policy hides whether it is right already", p.rules[rule]),
 				"ask for the permission artifact:read in this project, or give the image another tag with --map")
 		case rule >= 0:
-			c.block(CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), is %s, and would move to %s", p.rules[rule], t.old, c.plan.digest(t.row)),
+			c.block(finding.CheckImmutable, c.plan.tagName(t), fmt.Sprintf("it is immutable (%s), is %s, and would move to %s", p.rules[rule], t.old, c.plan.digest(t.row)),
 				"give the image another tag with --map, or let an administrator of the project change the rule: Policy, Tag Immutability")
 		}
 	}
@@ -201,7 +202,7 @@ func (c *preflight) checkManifests() {
 				continue
 			}
 			found[row] = true
-			c.block(CheckManifest, c.plan.graph.Path(int(row)), "this index lists a manifest twice, which Harbor refuses",
+			c.block(finding.CheckManifest, c.plan.graph.Path(int(row)), "this index lists a manifest twice, which Harbor refuses",
 				"leave the image out with --only, or export it with --platform and --platform-mode rewrite, which makes an index of just those platforms")
 		}
 	}

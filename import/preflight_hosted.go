@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"airgap/export/registry"
+	"airgap/import/finding"
 )
 
 // hosted is a registry service whose rules for repositories are known from its documentation.
@@ -65,7 +66,7 @@ func (c *preflight) checkHosted(ctx context.Context) error {
 		if match == nil {
 			continue
 		}
-		c.note(CheckTarget, c.host(), service.service)
+		c.note(finding.CheckTarget, c.host(), service.service)
 		return each(ctx, c.options.Jobs, indexes(len(c.plan.repositories)), func(ctx context.Context, repo int) error {
 			return c.checkHostedRepository(ctx, service, match, repo)
 		})
@@ -78,7 +79,7 @@ func (c *preflight) checkHostedRepository(ctx context.Context, service *hosted, 
 	path := c.path(int32(at))
 	if strings.Count(path, "/")+1 < service.elements {
 		c.unasked[at] = true
-		c.block(CheckRepository, repo.name.Name(), fmt.Sprintf("the path is too short for %s, where it is %s", service.service, service.layout),
+		c.block(finding.CheckRepository, repo.name.Name(), fmt.Sprintf("the path is too short for %s, where it is %s", service.service, service.layout),
 			"give more of it with PREFIX or --map")
 		return nil
 	}
@@ -89,7 +90,7 @@ func (c *preflight) checkHostedRepository(ctx context.Context, service *hosted, 
 	_, _, err := c.target.Manifest(ctx, repo.name.Digest(c.plan.digest(repo.manifests[0]).String()))
 	if err != nil && service.unknown(err) {
 		c.unasked[at] = true
-		c.block(CheckRepository, repo.name.Name(), "there is no such repository, and a push does not make one", "create it first: "+service.create(host, path))
+		c.block(finding.CheckRepository, repo.name.Name(), "there is no such repository, and a push does not make one", "create it first: "+service.create(host, path))
 	}
 	if final(ctx, err) {
 		return err

@@ -22,6 +22,8 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/finding"
+	"airgap/import/placing"
 )
 
 // atHarbor is a bundle and the Harbor that it goes to.
@@ -57,11 +59,11 @@ func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*i
 		Retry:    registry.RetryPolicy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 	h.t.Cleanup(c.CloseIdleConnections)
-	d, err := importer.ParseDestination(h.s.Host() + "/" + prefix)
+	d, err := placing.ParseDestination(h.s.Host() + "/" + prefix)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	o := importer.Options{Destination: d, TempDir: h.t.TempDir(), Observer: h}
+	o := importer.Options{Rules: placing.Rules{Destination: d}, TempDir: h.t.TempDir(), Observer: h}
 	if o.Harbor, err = harbor.Find(h.t.Context(), c, d.Registry); err != nil || o.Harbor == nil {
 		h.t.Fatal("no Harbor was found: ", err)
 	}
@@ -97,14 +99,14 @@ func (h *atHarbor) refused(who harbortest.Account, prefix string, changes ...fun
 	h.t.Helper()
 	before := h.content()
 	report, err := h.run(who, prefix, changes...)
-	if !errors.Is(err, importer.ErrPreflight) || report.Complete || report.Changed {
+	if !errors.Is(err, finding.ErrBlocked) || report.Complete || report.Changed {
 		h.t.Fatalf("complete %t, changed %t, %v", report.Complete, report.Changed, err)
 	}
 	if after := h.content(); !reflect.DeepEqual(before, after) {
 		h.t.Errorf("something was written:\n%v\n%v", before, after)
 	}
 	for _, f := range report.Findings {
-		if f.Level != importer.LevelBlocks {
+		if f.Level != finding.Blocks {
 			continue
 		}
 		if f.Remedy == "" || !strings.Contains(err.Error(), f.Message) || !strings.Contains(err.Error(), f.Remedy) {
@@ -124,17 +126,17 @@ func (h *atHarbor) works(who harbortest.Account, prefix string, changes ...func(
 }
 
 // expectFinding looks for a finding by what is given of it.
-func expectFinding(t *testing.T, r *importer.Report, level importer.Level, check importer.Check, subject, text string) {
+func expectFinding(t *testing.T, r *importer.Report, level finding.Level, check finding.Check, subject, text string) {
 	t.Helper()
 	for _, f := range r.Findings {
 		if f.Level == level && f.Check == check && f.Subject == subject && strings.Contains(f.Message+"; "+f.Remedy, text) {
 			return
 		}
 	}
-	t.Errorf("no finding %s, %s, %q with %q in\n%s", level, check, subject, text, strings.Join(importer.FindingLines(r.Findings), "\n"))
+	t.Errorf("no finding %s, %s, %q with %q in\n%s", level, check, subject, text, strings.Join(finding.Lines(r.Findings), "\n"))
 }
 
-func expectNone(t *testing.T, r *importer.Report, level importer.Level, check importer.Check) {
+func expectNone(t *testing.T, r *importer.Report, level finding.Level, check finding.Check) {
 	t.Helper()
 	for _, f := range r.Findings {
 		if f.Level == level && f.Check == check {
@@ -150,7 +152,7 @@ func createProjects(o *importer.Options) { o.CreateProjects = true }
 // TestPreflightBlocks: what Harbor would refuse is found, and nothing is written.
 func TestPreflightBlocks(t *testing.T) {
 	type blocked struct {
-		check         importer.Check
+		check         finding.Check
 		subject, text string // HOST in a subject is the target
 	}
 	lab := harbortest.Project{Name: "lab"}
@@ -166,24 +168,24 @@ func TestPreflightBlocks(t *testing.T) {
 				robot := h.s.AddRobot("lab", "imp", harbortest.Push)
 				return harbortest.Account{Name: robot.Name, Secret: "secret-wrong"}
 			},
-			want: blocked{importer.CheckLogin, "HOST", "airgap login"},
+			want: blocked{finding.CheckLogin, "HOST", "airgap login"},
 		},
 		"no account": {
 			before: func(*atHarbor) harbortest.Account { return harbortest.Account{} },
-			want:   blocked{importer.CheckLogin, "HOST", "none were given"},
+			want:   blocked{finding.CheckLogin, "HOST", "none were given"},
 		},
 		"read-only": {
 			before: func(h *atHarbor) harbortest.Account {
 				h.s.Change(func(set *harbortest.Settings) { set.ReadOnly = true })
 				return harbortest.Admin
 			},
-			want: blocked{importer.CheckReadOnly, "HOST", "Repository Read Only"},
+			want: blocked{finding.CheckReadOnly, "HOST", "Repository Read Only"},
 		},
-		"missing project": {prefix: "absent", want: blocked{importer.CheckProject, "project absent", "--create-projects"}},
+		"missing project": {prefix: "absent", want: blocked{finding.CheckProject, "project absent", "--create-projects"}},
 		"missing project that the robot may not create": {
 			prefix: "absent", change: createProjects,
 			before: func(h *atHarbor) harbortest.Account { return h.s.AddRobot("lab", "imp", harbortest.Push) },
-			want:   blocked{importer.CheckProject, "project absent", "system permission Project: Create"},
+			want:   blocked{finding.CheckProject, "project absent", "system permission Project: Create"},
 		},
 		"missing project that the person may not create": {
 			prefix: "absent", change: createProjects,
@@ -191,7 +193,7 @@ func TestPreflightBlocks(t *testing.T) {
 				h.s.Change(func(set *harbortest.Settings) { set.ProjectCreation = "adminonly" })
 				return h.s.AddUser("ada")
 			},
-			want: blocked{importer.CheckProject, "project absent", "Project Creation"},
+			want: blocked{finding.CheckProject, "project absent", "Project Creation"},
 		},
 		"project that later versions do not tell of": {
 			prefix: "other",
@@ -200,26 +202,26 @@ func TestPreflightBlocks(t *testing.T) {
 				h.s.AddProject(harbortest.Project{Name: "other"})
 				return h.s.AddRobot("lab", "imp", harbortest.Push)
 			},
-			want: blocked{importer.CheckProject, "project other", "no rights in it"},
+			want: blocked{finding.CheckProject, "project other", "no rights in it"},
 		},
-		"name that no project can have": {prefix: "a__b", want: blocked{importer.CheckProject, "project a__b", "--map"}},
+		"name that no project can have": {prefix: "a__b", want: blocked{finding.CheckProject, "project a__b", "--map"}},
 		"repository in no project": {
-			change: func(o *importer.Options) { o.Map = []importer.Mapping{mapping(t, "docker.io/acme/tool=tool")} },
-			want:   blocked{importer.CheckRepository, "HOST/tool", "PROJECT"},
+			change: func(o *importer.Options) { o.Map = []placing.Mapping{mapping(t, "docker.io/acme/tool=tool")} },
+			want:   blocked{finding.CheckRepository, "HOST/tool", "PROJECT"},
 		},
 		"robot that may not push": {
 			before: func(h *atHarbor) harbortest.Account { return h.s.AddRobot("lab", "imp", harbortest.Pull) },
-			want:   blocked{importer.CheckPush, "project lab", "Repository: Push"},
+			want:   blocked{finding.CheckPush, "project lab", "Repository: Push"},
 		},
 		"person who is no member": {
 			before: func(h *atHarbor) harbortest.Account { return h.s.AddUser("ada") },
-			want:   blocked{importer.CheckPush, "project lab", "Developer"},
+			want:   blocked{finding.CheckPush, "project lab", "Developer"},
 		},
-		"proxy cache": {project: harbortest.Project{Name: "lab", ProxyCache: true}, want: blocked{importer.CheckProxyCache, "project lab", "another project"}},
+		"proxy cache": {project: harbortest.Project{Name: "lab", ProxyCache: true}, want: blocked{finding.CheckProxyCache, "project lab", "another project"}},
 		"private images in a public project": {
 			project: harbortest.Project{Name: "lab", Public: true},
 			before:  func(h *atHarbor) harbortest.Account { h.private(); return harbortest.Admin },
-			want:    blocked{importer.CheckVisibility, "project lab", "docker.io/acme/app:1"},
+			want:    blocked{finding.CheckVisibility, "project lab", "docker.io/acme/app:1"},
 		},
 		"private images in a public project that cannot be looked at": {
 			project: harbortest.Project{Name: "lab", Public: true},
@@ -228,27 +230,27 @@ func TestPreflightBlocks(t *testing.T) {
 				h.s.Inject(hideProject("lab"))
 				return h.s.AddRobot("lab", "imp", harbortest.Push)
 			},
-			want: blocked{importer.CheckVisibility, "project lab", "--allow-public"},
+			want: blocked{finding.CheckVisibility, "project lab", "--allow-public"},
 		},
 		"private images in a public project to be": {
 			prefix: "new", change: func(o *importer.Options) { o.CreateProjects, o.ProjectPublic = true, true },
 			before: func(h *atHarbor) harbortest.Account { h.private(); return harbortest.Admin },
-			want:   blocked{importer.CheckVisibility, "project new", "docker.io/acme/app:1"},
+			want:   blocked{finding.CheckVisibility, "project new", "docker.io/acme/app:1"},
 		},
-		"quota": {project: harbortest.Project{Name: "lab", Quota: 1 << 20}, want: blocked{importer.CheckQuota, "project lab", "Project Quotas"}},
+		"quota": {project: harbortest.Project{Name: "lab", Quota: 1 << 20}, want: blocked{finding.CheckQuota, "project lab", "Project Quotas"}},
 		"quota of a project to be": {
 			prefix: "new", change: func(o *importer.Options) { o.CreateProjects, o.ProjectQuota = true, 1<<20 },
-			want: blocked{importer.CheckQuota, "project new", "--project-quota"},
+			want: blocked{finding.CheckQuota, "project new", "--project-quota"},
 		},
 		"immutable tag": {
 			project: harbortest.Project{Name: "lab", Rules: []harbortest.Rule{{Tag: "2*", Repository: "acme/**"}}},
 			before:  func(h *atHarbor) harbortest.Account { h.old("lab/acme/tool", "2"); return harbortest.Admin },
-			want:    blocked{importer.CheckImmutable, "HOST/lab/acme/tool:2", "Tag Immutability"},
+			want:    blocked{finding.CheckImmutable, "HOST/lab/acme/tool:2", "Tag Immutability"},
 		},
 		"no overwriting": {
 			before: func(h *atHarbor) harbortest.Account { h.old("lab/acme/tool", "2"); return harbortest.Admin },
 			change: func(o *importer.Options) { o.NoOverwrite = true },
-			want:   blocked{importer.CheckOverwrite, "HOST/lab/acme/tool:2", "--no-overwrite"},
+			want:   blocked{finding.CheckOverwrite, "HOST/lab/acme/tool:2", "--no-overwrite"},
 		},
 		"index that lists a digest twice": {
 			before: func(h *atHarbor) harbortest.Account {
@@ -256,7 +258,7 @@ func TestPreflightBlocks(t *testing.T) {
 				h.root("docker.io/acme/twice:1", "acme/twice", "1", twice)
 				return harbortest.Admin
 			},
-			want: blocked{importer.CheckManifest, "", "--only"},
+			want: blocked{finding.CheckManifest, "", "--only"},
 		},
 	} {
 		t.Run(label, func(t *testing.T) {
@@ -279,7 +281,7 @@ func TestPreflightBlocks(t *testing.T) {
 			report := h.refused(who, prefix, change)
 			blocks := 0
 			for _, f := range report.Findings {
-				if f.Level != importer.LevelBlocks {
+				if f.Level != finding.Blocks {
 					continue
 				}
 				blocks++
@@ -289,7 +291,7 @@ func TestPreflightBlocks(t *testing.T) {
 				}
 			}
 			if blocks != 1 {
-				t.Errorf("%d findings block, want 1:\n%s", blocks, strings.Join(importer.FindingLines(report.Findings), "\n"))
+				t.Errorf("%d findings block, want 1:\n%s", blocks, strings.Join(finding.Lines(report.Findings), "\n"))
 			}
 			h.refused(who, prefix, change, func(o *importer.Options) { o.DryRun = true })
 		})
@@ -306,9 +308,9 @@ func hideProject(project string) registrytest.Fault {
 	}
 }
 
-func mapping(t *testing.T, text string) importer.Mapping {
+func mapping(t *testing.T, text string) placing.Mapping {
 	t.Helper()
-	m, err := importer.ParseMapping(text)
+	m, err := placing.ParseMapping(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,10 +337,10 @@ func TestPreflightFindsEverythingAtOnce(t *testing.T) {
 	h.s.AddProject(harbortest.Project{Name: "fixed", Rules: []harbortest.Rule{{}}})
 	h.old("fixed/tool", "1")
 	first := h.refused(harbortest.Admin, "")
-	expectFinding(t, first, importer.LevelBlocks, importer.CheckProject, "project other", "no such project")
-	expectFinding(t, first, importer.LevelBlocks, importer.CheckVisibility, "project acme", "it is public")
-	expectFinding(t, first, importer.LevelBlocks, importer.CheckQuota, "project small", "has 1000 bytes left")
-	expectFinding(t, first, importer.LevelBlocks, importer.CheckImmutable, h.s.Host()+"/fixed/tool:1", "it is immutable")
+	expectFinding(t, first, finding.Blocks, finding.CheckProject, "project other", "no such project")
+	expectFinding(t, first, finding.Blocks, finding.CheckVisibility, "project acme", "it is public")
+	expectFinding(t, first, finding.Blocks, finding.CheckQuota, "project small", "has 1000 bytes left")
+	expectFinding(t, first, finding.Blocks, finding.CheckImmutable, h.s.Host()+"/fixed/tool:1", "it is immutable")
 	for range 3 {
 		if again := h.refused(harbortest.Admin, ""); !reflect.DeepEqual(withoutHost(first), withoutHost(again)) {
 			t.Errorf("another order:\n%v\n%v", first.Findings, again.Findings)
@@ -346,8 +348,8 @@ func TestPreflightFindsEverythingAtOnce(t *testing.T) {
 	}
 }
 
-func withoutHost(r *importer.Report) []importer.Finding {
-	return slices.DeleteFunc(slices.Clone(r.Findings), func(f importer.Finding) bool { return f.Check == importer.CheckClock })
+func withoutHost(r *importer.Report) []finding.Finding {
+	return slices.DeleteFunc(slices.Clone(r.Findings), func(f finding.Finding) bool { return f.Check == finding.CheckClock })
 }
 
 // TestQuotaIsCountedAsHarborCounts: what fits to the byte is imported, and one byte less is refused beforehand; what is
@@ -361,7 +363,7 @@ func TestQuotaIsCountedAsHarborCounts(t *testing.T) {
 		h.s.AddProject(harbortest.Project{Name: name, Quota: quota})
 	}
 	report := h.refused(harbortest.Admin, "too-small")
-	expectFinding(t, report, importer.LevelBlocks, importer.CheckQuota, "project too-small", fmt.Sprintf("adds %d bytes", used))
+	expectFinding(t, report, finding.Blocks, finding.CheckQuota, "project too-small", fmt.Sprintf("adds %d bytes", used))
 	h.works(harbortest.Admin, "enough")
 	if got := h.s.Used("enough"); got != used {
 		t.Errorf("%d bytes are used, want %d", got, used)
@@ -401,7 +403,7 @@ func TestQuotaKnowsTheOtherRepositories(t *testing.T) {
 			}
 			continue
 		}
-		expectFinding(t, h.refused(robot, project), importer.LevelBlocks, importer.CheckQuota, "project "+project, test.words)
+		expectFinding(t, h.refused(robot, project), finding.Blocks, finding.CheckQuota, "project "+project, test.words)
 	}
 }
 
@@ -412,24 +414,24 @@ func TestRobotWithFewRights(t *testing.T) {
 	h.s.AddProject(harbortest.Project{Name: "lab", Rules: []harbortest.Rule{{Tag: "never"}}})
 	robot := h.s.AddRobot("lab", "imp", harbortest.Push)
 	report := h.works(robot, "lab")
-	expectFinding(t, report, importer.LevelUnchecked, importer.CheckQuota, "project lab", "Quota: Read")
-	expectFinding(t, report, importer.LevelUnchecked, importer.CheckSettings, "project lab", "Project: Read")
-	expectFinding(t, report, importer.LevelUnchecked, importer.CheckGC, h.s.Host(), "Garbage Collection: Read")
-	for _, check := range []importer.Check{importer.CheckVisibility, importer.CheckImmutable, importer.CheckPush} {
-		expectNone(t, report, importer.LevelUnchecked, check) // strangers are refused, no tag moves, and the token tells
+	expectFinding(t, report, finding.Unchecked, finding.CheckQuota, "project lab", "Quota: Read")
+	expectFinding(t, report, finding.Unchecked, finding.CheckSettings, "project lab", "Project: Read")
+	expectFinding(t, report, finding.Unchecked, finding.CheckGC, h.s.Host(), "Garbage Collection: Read")
+	for _, check := range []finding.Check{finding.CheckVisibility, finding.CheckImmutable, finding.CheckPush} {
+		expectNone(t, report, finding.Unchecked, check) // strangers are refused, no tag moves, and the token tells
 	}
 	if warned := strings.Join(h.warns, "\n"); strings.Count(warned, "not checked") != 3 {
 		t.Errorf("warnings:\n%s", warned)
 	}
 	h.old("lab/acme/tool", "2")
 	report = h.works(robot, "lab")
-	expectFinding(t, report, importer.LevelUnchecked, importer.CheckImmutable, "project lab", "Tag Immutability: List")
+	expectFinding(t, report, finding.Unchecked, finding.CheckImmutable, "project lab", "Tag Immutability: List")
 
 	h.s.AddMember("lab", robot, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListImmutableRules)
 	h.s.AddMember(harbortest.TheSystem, robot, harbortest.ReadGC)
 	report = h.works(robot, "lab")
 	for _, f := range report.Findings {
-		if f.Level == importer.LevelUnchecked {
+		if f.Level == finding.Unchecked {
 			t.Errorf("not checked, with all rights: %+v", f)
 		}
 	}
@@ -442,8 +444,8 @@ func TestPreflightAllows(t *testing.T) {
 	h.s.AddProject(harbortest.Project{Name: "lab", Public: true, Rules: []harbortest.Rule{{}, {Tag: "gone", Disabled: true}}})
 	noOverwrite := func(o *importer.Options) { o.AllowPublic, o.NoOverwrite = true, true }
 	report := h.works(harbortest.Admin, "lab", noOverwrite)
-	expectFinding(t, report, importer.LevelNote, importer.CheckTarget, h.s.Host(), "Harbor v2.14.4")
-	expectFinding(t, report, importer.LevelNote, importer.CheckReferrers, h.s.Host(), "acknowledges subjects")
+	expectFinding(t, report, finding.Note, finding.CheckTarget, h.s.Host(), "Harbor v2.14.4")
+	expectFinding(t, report, finding.Note, finding.CheckReferrers, h.s.Host(), "acknowledges subjects")
 	report = h.works(harbortest.Admin, "lab", noOverwrite) // immutable tags that are right, and referrers and all
 	if report.Changed {
 		t.Error("something was written")
@@ -453,41 +455,41 @@ func TestPreflightAllows(t *testing.T) {
 // TestPreflightWarns: what the import survives is said.
 func TestPreflightWarns(t *testing.T) {
 	type warned struct {
-		check importer.Check
+		check finding.Check
 		text  string
 	}
 	for label, test := range map[string]struct {
 		settings func(*harbortest.Settings)
 		project  harbortest.Project
 		ahead    time.Duration
-		level    importer.Level
+		level    finding.Level
 		want     warned
 	}{
-		"clock":        {ahead: time.Hour, want: warned{importer.CheckClock, "ahead of"}},
-		"clock behind": {ahead: -6 * time.Minute, want: warned{importer.CheckClock, "behind"}},
+		"clock":        {ahead: time.Hour, want: warned{finding.CheckClock, "ahead of"}},
+		"clock behind": {ahead: -6 * time.Minute, want: warned{finding.CheckClock, "behind"}},
 		"before 2.8": {
 			settings: func(s *harbortest.Settings) { s.Version = "v2.7.4" },
-			want:     warned{importer.CheckVersion, "before 2.8"},
+			want:     warned{finding.CheckVersion, "before 2.8"},
 		},
-		"before 2.15": {level: importer.LevelNote, want: warned{importer.CheckVersion, "before 2.15"}},
+		"before 2.15": {level: finding.Note, want: warned{finding.CheckVersion, "before 2.15"}},
 		"before 2.9": {
 			settings: func(s *harbortest.Settings) { s.Version = "v2.8.6" },
-			level:    importer.LevelNote, want: warned{importer.CheckReferrers, "does not acknowledge"},
+			level:    finding.Note, want: warned{finding.CheckReferrers, "does not acknowledge"},
 		},
 		"no version": {
 			settings: func(s *harbortest.Settings) { s.Version = "dev" },
-			level:    importer.LevelNote, want: warned{importer.CheckReferrers, "shows when something is there"},
+			level:    finding.Note, want: warned{finding.CheckReferrers, "shows when something is there"},
 		},
-		"vulnerable": {project: harbortest.Project{PreventVulnerable: true, Severity: "high"}, want: warned{importer.CheckPullPolicy, "high"}},
+		"vulnerable": {project: harbortest.Project{PreventVulnerable: true, Severity: "high"}, want: warned{finding.CheckPullPolicy, "high"}},
 		"garbage": {
 			settings: func(s *harbortest.Settings) { s.GC = harbortest.GC{Type: "Daily", Cron: "0 0 0 * * *"} },
-			level:    importer.LevelNote, want: warned{importer.CheckGC, "Daily 0 0 0 * * *"},
+			level:    finding.Note, want: warned{finding.CheckGC, "Daily 0 0 0 * * *"},
 		},
 		"untagged garbage": {
 			settings: func(s *harbortest.Settings) {
 				s.GC = harbortest.GC{Type: "Hourly", Cron: "0 0 * * * *", DeleteUntagged: true, Next: time.Unix(1_700_000_000, 0)}
 			},
-			want: warned{importer.CheckGC, "next at 2023-11-14T22:13:20Z"},
+			want: warned{finding.CheckGC, "next at 2023-11-14T22:13:20Z"},
 		},
 	} {
 		t.Run(label, func(t *testing.T) {
@@ -501,18 +503,18 @@ func TestPreflightWarns(t *testing.T) {
 			h.s.Advance(test.ahead)
 			level := test.level
 			if level == "" {
-				level = importer.LevelWarning
+				level = finding.Warning
 			}
 			expectFinding(t, h.dry(harbortest.Admin, "lab"), level, test.want.check, subject(h, test.want.check), test.want.text)
 			report := h.works(harbortest.Admin, "lab")
-			i := slices.IndexFunc(report.Findings, func(f importer.Finding) bool {
+			i := slices.IndexFunc(report.Findings, func(f finding.Finding) bool {
 				return f.Level == level && f.Check == test.want.check && strings.Contains(f.Message, test.want.text)
 			})
 			if i < 0 {
 				t.Fatalf("not found: %+v in\n%+v", test.want, report.Findings)
 			}
 			said := slices.ContainsFunc(h.warns, func(w string) bool { return strings.Contains(w, report.Findings[i].Message) })
-			if said != (level == importer.LevelWarning) {
+			if said != (level == finding.Warning) {
 				t.Errorf("said as a warning: %t, %q", said, h.warns)
 			}
 		})
@@ -520,8 +522,8 @@ func TestPreflightWarns(t *testing.T) {
 }
 
 // subject is that of findings of a check of TestPreflightWarns.
-func subject(h *atHarbor, check importer.Check) string {
-	if check == importer.CheckPullPolicy {
+func subject(h *atHarbor, check finding.Check) string {
+	if check == finding.CheckPullPolicy {
 		return "project lab"
 	}
 	return h.s.Host()
@@ -549,30 +551,30 @@ func TestPreflightIsNotSure(t *testing.T) {
 		fault   registrytest.Fault
 		prefix  string
 		change  func(*importer.Options)
-		check   importer.Check
+		check   finding.Check
 		subject string // "": the target
 		text    string
 	}{
-		"version": {fault: registrytest.On("", "/systeminfo", forbidden), check: importer.CheckTarget, text: "the version"},
+		"version": {fault: registrytest.On("", "/systeminfo", forbidden), check: finding.CheckTarget, text: "the version"},
 		"read-only mode": {
 			fault: registrytest.On("", "/systeminfo", registrytest.Answer(http.StatusOK, `{"harbor_version":"v2.14.4"}`, "Content-Type", "application/json")),
-			check: importer.CheckReadOnly, text: "read-only",
+			check: finding.CheckReadOnly, text: "read-only",
 		},
-		"account":   {fault: registrytest.On("", "/users/current", forbidden), check: importer.CheckLogin, text: "who the account is"},
-		"existence": {fault: registrytest.On(http.MethodHead, "/api/v2.0/projects", odd), check: importer.CheckProject, subject: "project lab", text: "whether the project exists"},
+		"account":   {fault: registrytest.On("", "/users/current", forbidden), check: finding.CheckLogin, text: "who the account is"},
+		"existence": {fault: registrytest.On(http.MethodHead, "/api/v2.0/projects", odd), check: finding.CheckProject, subject: "project lab", text: "whether the project exists"},
 		"creation": {
 			fault: registrytest.On(http.MethodPost, "/api/v2.0/projects", odd), prefix: "absent", change: createProjects,
-			check: importer.CheckProject, text: "may create projects",
+			check: finding.CheckProject, text: "may create projects",
 		},
-		"right to push": {check: importer.CheckPush, subject: "project lab", text: "may push"}, // no fault: the token does not tell
+		"right to push": {check: finding.CheckPush, subject: "project lab", text: "may push"}, // no fault: the token does not tell
 		"visibility": {
 			fault: registrytest.First(hideProject("lab"), func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 				return r.Header.Get("Authorization") == "" && r.URL.Path == "/service/token" && odd(w, r, next)
 			}),
-			check: importer.CheckVisibility, subject: "project lab", text: "while private images go to it",
+			check: finding.CheckVisibility, subject: "project lab", text: "while private images go to it",
 		},
-		"garbage collection": {fault: registrytest.On("", "/gc/schedule", odd), check: importer.CheckGC, text: "whether garbage is collected"},
-		"quota":              {fault: registrytest.On("", "/summary", odd), check: importer.CheckQuota, subject: "project lab", text: "what is left"},
+		"garbage collection": {fault: registrytest.On("", "/gc/schedule", odd), check: finding.CheckGC, text: "whether garbage is collected"},
+		"quota":              {fault: registrytest.On("", "/summary", odd), check: finding.CheckQuota, subject: "project lab", text: "what is left"},
 	} {
 		t.Run(label, func(t *testing.T) {
 			h := newAtHarbor(t)
@@ -587,7 +589,7 @@ func TestPreflightIsNotSure(t *testing.T) {
 				test.change = func(*importer.Options) {}
 			}
 			report := h.dry(harbortest.Admin, cmp.Or(test.prefix, "lab"), test.change)
-			expectFinding(t, report, importer.LevelUnchecked, test.check, cmp.Or(test.subject, h.s.Host()), test.text)
+			expectFinding(t, report, finding.Unchecked, test.check, cmp.Or(test.subject, h.s.Host()), test.text)
 			if !strings.Contains(strings.Join(h.warns, "\n"), "not checked: ") {
 				t.Errorf("it is not said: %q", h.warns)
 			}
@@ -603,8 +605,8 @@ func TestContentTrustIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectFinding(t, report, importer.LevelWarning, importer.CheckPullPolicy, "project lab", "signatures of cosign")
-	expectFinding(t, report, importer.LevelWarning, importer.CheckPullPolicy, "project lab", "signatures of Notary")
+	expectFinding(t, report, finding.Warning, finding.CheckPullPolicy, "project lab", "signatures of cosign")
+	expectFinding(t, report, finding.Warning, finding.CheckPullPolicy, "project lab", "signatures of Notary")
 	if len(h.s.Repositories()) > 0 {
 		t.Error("a dry run wrote something")
 	}
@@ -618,7 +620,7 @@ func TestCreateProjects(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(report.Projects, planned) || !reflect.DeepEqual(before, h.content()) {
 		t.Fatalf("%v, %+v", err, report.Projects)
 	}
-	expectFinding(t, report, importer.LevelNote, importer.CheckProject, "project acme", "will be created, private")
+	expectFinding(t, report, finding.Note, finding.CheckProject, "project acme", "will be created, private")
 	report = h.works(harbortest.Admin, "", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
 	for i, name := range []string{"acme", "other"} {
 		if got := h.s.Project(name); got.Public || got.Quota != 50<<20 {
@@ -675,7 +677,7 @@ func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 	h := newAtHarbor(t)
 	robot := h.s.AddSystemRobot("maker", map[string][]harbortest.Right{harbortest.TheSystem: {harbortest.CreateProject}})
 	report, err := h.run(robot, "new", createProjects)
-	if !errors.Is(err, registry.ErrForbidden) || errors.Is(err, importer.ErrPreflight) {
+	if !errors.Is(err, registry.ErrForbidden) || errors.Is(err, finding.ErrBlocked) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"created and are empty: new", "may not push", "Repository: Push"} {
@@ -683,7 +685,7 @@ func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 			t.Errorf("%q is not in: %v", text, err)
 		}
 	}
-	expectFinding(t, report, importer.LevelWarning, importer.CheckPush, "project new", "becomes no member")
+	expectFinding(t, report, finding.Warning, finding.CheckPush, "project new", "becomes no member")
 	if len(h.warns) == 0 || report.Projects[0].Status != importer.StatusCreated || !report.Changed || len(h.s.Repositories()) > 0 || h.s.Uploads() > 0 || h.s.Used("new") > 0 {
 		t.Errorf("%q, %+v, %v", h.warns, report.Projects, h.s.Repositories())
 	}
@@ -692,7 +694,7 @@ func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 		harbortest.TheSystem: {harbortest.CreateProject}, harbortest.AllProjects: {harbortest.Push},
 	})
 	report = h.works(both, "newer", createProjects)
-	expectFinding(t, report, importer.LevelUnchecked, importer.CheckQuota, "project newer", "quota")
+	expectFinding(t, report, finding.Unchecked, finding.CheckQuota, "project newer", "quota")
 
 	// Later versions do not tell the robot whether a project is there.
 	h.s.Change(func(set *harbortest.Settings) { set.HeadForMembers = true })
@@ -704,7 +706,7 @@ func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 func TestQuotaThatHarborDoesNotSet(t *testing.T) {
 	h := newAtHarbor(t)
 	report := h.works(h.s.AddUser("ada"), "new", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
-	expectFinding(t, report, importer.LevelWarning, importer.CheckQuota, "project new", "has not given it the quota")
+	expectFinding(t, report, finding.Warning, finding.CheckQuota, "project new", "has not given it the quota")
 }
 
 // TestNoOverwriteHoldsWhenTagsMove: a tag that somebody makes during the import stays.
@@ -731,12 +733,12 @@ func TestNoOverwriteOfCosignTags(t *testing.T) {
 	tag := h.index.Digest.FallbackTag() + ".sig"
 	h.old("lab/acme/app", tag)
 	noOverwrite := func(o *importer.Options) { o.NoOverwrite = true }
-	if _, err := h.run(harbortest.Admin, "lab", noOverwrite); !errors.Is(err, importer.ErrConflict) || errors.Is(err, importer.ErrPreflight) {
+	if _, err := h.run(harbortest.Admin, "lab", noOverwrite); !errors.Is(err, importer.ErrConflict) || errors.Is(err, finding.ErrBlocked) {
 		t.Error(err)
 	}
 	overwrite := func(o *importer.Options) { o.OverwriteCosignTags = true }
 	report := h.refused(harbortest.Admin, "lab", noOverwrite, overwrite)
-	expectFinding(t, report, importer.LevelBlocks, importer.CheckOverwrite, h.s.Host()+"/lab/acme/app:"+tag, "would move it")
+	expectFinding(t, report, finding.Blocks, finding.CheckOverwrite, h.s.Host()+"/lab/acme/app:"+tag, "would move it")
 	h.works(harbortest.Admin, "lab", overwrite)
 }
 
@@ -747,7 +749,7 @@ func TestPreflightAtAnUnreachableHarbor(t *testing.T) {
 		h.s.AddProject(harbortest.Project{Name: "lab"})
 		h.s.Inject(registrytest.On("", path, registrytest.Answer(http.StatusBadGateway, "<html>")))
 		report, err := h.run(harbortest.Admin, "lab")
-		if !errors.Is(err, registry.ErrUnavailable) || errors.Is(err, importer.ErrPreflight) || len(h.s.Repositories()) > 0 || report.Complete {
+		if !errors.Is(err, registry.ErrUnavailable) || errors.Is(err, finding.ErrBlocked) || len(h.s.Repositories()) > 0 || report.Complete {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -826,16 +828,16 @@ func TestHostedRegistries(t *testing.T) {
 			}
 			o := options(t, s)
 			o.DryRun = true
-			if o.Destination, err = importer.ParseDestination(test.destination); err != nil {
+			if o.Destination, err = placing.ParseDestination(test.destination); err != nil {
 				t.Fatal(err)
 			}
 			report, err := importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
-			if errors.Is(err, importer.ErrPreflight) != (len(test.want) > 0) || len(test.want) == 0 && err != nil || len(writes(s)) > 0 {
+			if errors.Is(err, finding.ErrBlocked) != (len(test.want) > 0) || len(test.want) == 0 && err != nil || len(writes(s)) > 0 {
 				t.Fatalf("%v, %q", err, writes(s))
 			}
 			for _, text := range test.want {
-				if !strings.Contains(err.Error(), text) || !slices.ContainsFunc(report.Findings, func(f importer.Finding) bool {
-					return f.Check == importer.CheckRepository && strings.Contains(f.Message+f.Remedy, text)
+				if !strings.Contains(err.Error(), text) || !slices.ContainsFunc(report.Findings, func(f finding.Finding) bool {
+					return f.Check == finding.CheckRepository && strings.Contains(f.Message+f.Remedy, text)
 				}) {
 					t.Errorf("%q is not in: %v", text, err)
 				}
@@ -845,14 +847,14 @@ func TestHostedRegistries(t *testing.T) {
 	a := newAcme(t)
 	s := registrytest.New(t)
 	o := options(t, s)
-	o.Map = []importer.Mapping{mapping(t, "docker.io/acme/tool=tool")}
+	o.Map = []placing.Mapping{mapping(t, "docker.io/acme/tool=tool")}
 	var err error
-	if o.Destination, err = importer.ParseDestination("ghcr.io/me"); err != nil {
+	if o.Destination, err = placing.ParseDestination("ghcr.io/me"); err != nil {
 		t.Fatal(err)
 	}
 	host, _ := name.NewRegistry(s.Host())
 	_, err = importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
-	if !errors.Is(err, importer.ErrPreflight) || !strings.Contains(err.Error(), "OWNER/IMAGE") || len(writes(s)) > 0 {
+	if !errors.Is(err, finding.ErrBlocked) || !strings.Contains(err.Error(), "OWNER/IMAGE") || len(writes(s)) > 0 {
 		t.Errorf("%v", err)
 	}
 }
@@ -871,9 +873,9 @@ func TestReferrersOfOtherRegistriesAreProbed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if report.Changed {
-				expectFinding(t, report, importer.LevelNote, importer.CheckReferrers, s.Host(), "shows when something is there")
+				expectFinding(t, report, finding.Note, finding.CheckReferrers, s.Host(), "shows when something is there")
 			} else {
-				expectFinding(t, report, importer.LevelNote, importer.CheckReferrers, s.Host(), want)
+				expectFinding(t, report, finding.Note, finding.CheckReferrers, s.Host(), want)
 			}
 		}
 	}
@@ -895,10 +897,10 @@ func TestRobotThatMayNotPull(t *testing.T) {
 	s := acmeHarbor(t)
 	c := harborClient(t, harbortest.Admin)
 	report, err := importer.Run(t.Context(), open(t, a.file()), granting{c, []string{"push"}}, intoHarbor(t, s, c))
-	if !errors.Is(err, importer.ErrPreflight) || len(s.Writes()) > 0 {
+	if !errors.Is(err, finding.ErrBlocked) || len(s.Writes()) > 0 {
 		t.Fatalf("%v, %v", err, s.Writes())
 	}
-	expectFinding(t, report, importer.LevelBlocks, importer.CheckPush, "project acme", "may not pull")
+	expectFinding(t, report, finding.Blocks, finding.CheckPush, "project acme", "may not pull")
 }
 
 // TestAccountThatMayNotPush to another registry is told so beforehand, unless nothing is to be written.
@@ -908,10 +910,10 @@ func TestAccountThatMayNotPush(t *testing.T) {
 	s := registrytest.New(t)
 	o := options(t, s)
 	report, err := importer.Run(t.Context(), open(t, path), granting{client(), []string{"pull"}}, o)
-	if !errors.Is(err, importer.ErrPreflight) || len(writes(s)) > 0 {
+	if !errors.Is(err, finding.ErrBlocked) || len(writes(s)) > 0 {
 		t.Fatalf("%v, %v", err, writes(s))
 	}
-	expectFinding(t, report, importer.LevelBlocks, importer.CheckPush, s.Host()+"/mirror/acme/tool", "airgap login "+s.Host())
+	expectFinding(t, report, finding.Blocks, finding.CheckPush, s.Host()+"/mirror/acme/tool", "airgap login "+s.Host())
 	for _, actions := range [][]string{{"*"}, {"pull"}} {
 		if _, err := importer.Run(t.Context(), open(t, path), granting{client(), actions}, o); err != nil {
 			t.Errorf("%v: %v", actions, err)

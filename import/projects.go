@@ -9,6 +9,7 @@ import (
 
 	"airgap/export/registry"
 	"airgap/export/registry/harbor"
+	"airgap/import/finding"
 )
 
 // project is a project of Harbor that images go to.
@@ -42,28 +43,28 @@ type ProjectRow struct {
 }
 
 // path returns the path that a repository has at Harbor.
-func (c *preflight) path(repo int32) string { return c.target.Path(c.plan.repos[repo]) }
+func (c *preflight) path(repo int32) string { return c.target.Path(c.plan.Repos[repo]) }
 
 // collectProjects sorts the repositories into projects, of which the name is the first element of the path. Paths are
 // sorted, so that those of a project lie side by side.
 func (c *preflight) collectProjects() {
-	c.projectOf = make([]int32, len(c.plan.repos))
-	for i := range c.plan.repos {
+	c.projectOf = make([]int32, len(c.plan.Repos))
+	for i := range c.plan.Repos {
 		c.projectOf[i] = -1
 		repo := int32(i)
 		path := c.path(repo)
 		project, _, found := strings.Cut(path, "/")
 		if !found {
 			c.unasked[i] = true
-			c.block(CheckRepository, c.plan.repos[i].Name(), "Harbor keeps repositories in projects, and this one would be in none",
+			c.block(finding.CheckRepository, c.plan.Repos[i].Name(), "Harbor keeps repositories in projects, and this one would be in none",
 				fmt.Sprintf("give the destination as %s/PROJECT, or the image a path of PROJECT/NAME with --map", c.host()))
 			continue
 		}
 		c.addToProject(project, repo)
 	}
-	for _, image := range c.plan.images {
-		root := &c.plan.contents.Roots[image.root]
-		for _, repo := range []int32{image.repo, image.referrerRepo} {
+	for _, image := range c.plan.Images {
+		root := &c.plan.contents.Roots[image.Root]
+		for _, repo := range []int32{image.Repo, image.ReferrerRepo} {
 			if at := c.projectOf[repo]; at >= 0 && root.Private {
 				c.projects[at].addPrivate(root.Source)
 			}
@@ -94,13 +95,13 @@ func canBeProject(name string) bool { return harbor.CheckProjectName(name) == ni
 func (c *preflight) checkProject(ctx context.Context, p *project) error {
 	if !canBeProject(p.name) {
 		c.leave(p)
-		c.block(CheckProject, p.subject(), "Harbor gives such a name to no project: small letters and digits, with one of . _ - between them",
+		c.block(finding.CheckProject, p.subject(), "Harbor gives such a name to no project: small letters and digits, with one of . _ - between them",
 			"choose another PREFIX, or other paths with --map")
 		return nil
 	}
 	exists, err := c.exists(ctx, p)
 	if err != nil {
-		return c.unchecked(ctx, CheckProject, p.subject(), "whether the project exists", "", err)
+		return c.unchecked(ctx, finding.CheckProject, p.subject(), "whether the project exists", "", err)
 	}
 	if !exists {
 		p.missing = true
@@ -127,7 +128,7 @@ func (c *preflight) exists(ctx context.Context, p *project) (bool, error) {
 	if !errors.Is(err, harbor.ErrNotAllowed) {
 		return exists, err
 	}
-	granted, known, err := c.target.Granted(ctx, c.plan.repos[p.first], "push")
+	granted, known, err := c.target.Granted(ctx, c.plan.Repos[p.first], "push")
 	if err != nil || !known {
 		return true, err
 	}
@@ -136,18 +137,18 @@ func (c *preflight) exists(ctx context.Context, p *project) (bool, error) {
 }
 
 func (c *preflight) checkPush(ctx context.Context, p *project) error {
-	granted, known, err := c.target.Granted(ctx, c.plan.repos[p.first])
+	granted, known, err := c.target.Granted(ctx, c.plan.Repos[p.first])
 	if err != nil || !known {
-		return c.unchecked(ctx, CheckPush, p.subject(), "whether this account may push", "", err)
+		return c.unchecked(ctx, finding.CheckPush, p.subject(), "whether this account may push", "", err)
 	}
 	if !grants(granted, "pull") {
 		c.leave(p)
 	}
 	switch {
 	case !grants(granted, "push"):
-		c.block(CheckPush, p.subject(), "this account may not push to it", c.pushRemedy())
+		c.block(finding.CheckPush, p.subject(), "this account may not push to it", c.pushRemedy())
 	case !grants(granted, "pull"):
-		c.block(CheckPush, p.subject(), "this account may push to it, and may not pull, without which nothing can be looked for or read back", c.pushRemedy())
+		c.block(finding.CheckPush, p.subject(), "this account may push to it, and may not pull, without which nothing can be looked for or read back", c.pushRemedy())
 	}
 	return nil
 }
@@ -164,7 +165,7 @@ func (c *preflight) pushRemedy() string {
 func (c *preflight) checkSettings(ctx context.Context, p *project) error {
 	settings, err := c.harbor.Project(ctx, p.name)
 	if err != nil {
-		err = c.unchecked(ctx, CheckSettings, p.subject(), "whether it is a proxy cache, or hides what is not signed or is vulnerable",
+		err = c.unchecked(ctx, finding.CheckSettings, p.subject(), "whether it is a proxy cache, or hides what is not signed or is vulnerable",
 			"for a robot account, ask for the permission Project: Read in this project", err)
 		if err != nil || len(p.private) == 0 {
 			return err
@@ -172,7 +173,7 @@ func (c *preflight) checkSettings(ctx context.Context, p *project) error {
 		return c.checkStrangers(ctx, p)
 	}
 	if settings.ProxyCache {
-		c.block(CheckProxyCache, p.subject(), "it is a proxy cache, to which nobody can push", "choose another project with PREFIX or --map")
+		c.block(finding.CheckProxyCache, p.subject(), "it is a proxy cache, to which nobody can push", "choose another project with PREFIX or --map")
 	}
 	if settings.Public {
 		c.refusePublic(p)
@@ -183,15 +184,15 @@ func (c *preflight) checkSettings(ctx context.Context, p *project) error {
 
 func (c *preflight) checkPolicies(p *project, settings harbor.Project) {
 	if settings.ContentTrust {
-		c.warning(CheckPullPolicy, p.subject(), "it requires signatures of cosign: whatever has none that Harbor knows is answered with 412 when it is pulled, also to this import when it reads back what it wrote",
+		c.warning(finding.CheckPullPolicy, p.subject(), "it requires signatures of cosign: whatever has none that Harbor knows is answered with 412 when it is pulled, also to this import when it reads back what it wrote",
 			"sign the images, or let an administrator of the project switch this off: Configuration, Deployment Security")
 	}
 	if settings.ContentTrustNotary {
-		c.warning(CheckPullPolicy, p.subject(), "it requires signatures of Notary: whatever has none is answered with 412 when it is pulled, also to this import when it reads back what it wrote",
+		c.warning(finding.CheckPullPolicy, p.subject(), "it requires signatures of Notary: whatever has none is answered with 412 when it is pulled, also to this import when it reads back what it wrote",
 			"let an administrator of the project switch this off: Configuration, Deployment Security")
 	}
 	if settings.PreventVulnerable {
-		c.warning(CheckPullPolicy, p.subject(), fmt.Sprintf("it keeps images with vulnerabilities (%s and above) from being pulled: whatever is scanned and has such is answered with 412", settings.Severity),
+		c.warning(finding.CheckPullPolicy, p.subject(), fmt.Sprintf("it keeps images with vulnerabilities (%s and above) from being pulled: whatever is scanned and has such is answered with 412", settings.Severity),
 			"expect it, or let an administrator of the project change it: Configuration, Deployment Security")
 	}
 }
@@ -201,11 +202,11 @@ func (c *preflight) refusePublic(p *project) {
 	if c.options.AllowPublic || len(p.private) == 0 {
 		return
 	}
-	shown := strings.Join(p.private[:min(len(p.private), maxSubjects)], ", ")
-	if more := len(p.private) - maxSubjects; more > 0 {
+	shown := strings.Join(p.private[:min(len(p.private), finding.MaxSubjects)], ", ")
+	if more := len(p.private) - finding.MaxSubjects; more > 0 {
 		shown += fmt.Sprintf(" and %d more", more)
 	}
-	c.block(CheckVisibility, p.subject(), "it is public, and these images are private where they come from: "+shown,
+	c.block(finding.CheckVisibility, p.subject(), "it is public, and these images are private where they come from: "+shown,
 		"choose a private project, let an administrator make this one private, or show them to everybody with --allow-public")
 }
 
@@ -221,7 +222,7 @@ func (c *preflight) checkStrangers(ctx context.Context, p *project) error {
 	case absent(err), err == nil && !refused:
 		c.refusePublic(p)
 	case err != nil:
-		return c.unchecked(ctx, CheckVisibility, p.subject(), "whether it is public, while private images go to it", "for a robot account, ask for the permission Project: Read in this project", err)
+		return c.unchecked(ctx, finding.CheckVisibility, p.subject(), "whether it is public, while private images go to it", "for a robot account, ask for the permission Project: Read in this project", err)
 	}
 	return nil
 }
@@ -249,7 +250,7 @@ func (c *preflight) checkCreation(ctx context.Context) error {
 		may, err = true, nil // which is in the list already
 	}
 	if err != nil {
-		if err := c.unchecked(ctx, CheckProject, c.host(), "whether this account may create projects", "", err); err != nil {
+		if err := c.unchecked(ctx, finding.CheckProject, c.host(), "whether this account may create projects", "", err); err != nil {
 			return err
 		}
 	}
@@ -260,9 +261,9 @@ func (c *preflight) checkCreation(ctx context.Context) error {
 		}
 		switch {
 		case !c.options.CreateProjects:
-			c.block(CheckProject, p.subject(), what, "create it in Harbor (Projects, New Project), or let the import do it with --create-projects")
+			c.block(finding.CheckProject, p.subject(), what, "create it in Harbor (Projects, New Project), or let the import do it with --create-projects")
 		case !may && err == nil:
-			c.block(CheckProject, p.subject(), what+", and this account may not create projects", c.creationRemedy())
+			c.block(finding.CheckProject, p.subject(), what+", and this account may not create projects", c.creationRemedy())
 		default:
 			c.planProject(p)
 		}
@@ -280,12 +281,12 @@ func (c *preflight) creationRemedy() string {
 func (c *preflight) planProject(p *project) {
 	row := ProjectRow{Project: p.name, Public: c.options.ProjectPublic, Quota: c.options.ProjectQuota, Status: StatusPlanned}
 	c.created = append(c.created, row)
-	c.note(CheckProject, p.subject(), "will be created, "+row.describe())
+	c.note(finding.CheckProject, p.subject(), "will be created, "+row.describe())
 	if row.Public {
 		c.refusePublic(p)
 	}
 	if c.account.Robot {
-		c.warning(CheckPush, p.subject(), "this account is a robot, which becomes no member of a project that it creates: whether it may push to it shows when it is there, and if not, the import stops there",
+		c.warning(finding.CheckPush, p.subject(), "this account is a robot, which becomes no member of a project that it creates: whether it may push to it shows when it is there, and if not, the import stops there",
 			"let the robot account have Repository: Push and Repository: Pull in all projects, or create the project beforehand")
 	}
 }
@@ -349,12 +350,12 @@ func (r *run) checkCreated(ctx context.Context) error {
 			return r.stopAfterCreation(err)
 		}
 	}
-	list := c.findings.all()
+	list := c.findings.All()
 	c.warn(list)
 	for _, found := range list {
-		r.checks.findings.add(found)
+		r.checks.findings.Add(found)
 	}
-	if lines := FindingLines(ofLevel(list, LevelBlocks)); len(lines) > 0 {
+	if lines := finding.Lines(finding.OfLevel(list, finding.Blocks)); len(lines) > 0 {
 		return r.stopAfterCreation(fmt.Errorf("%w: %s", registry.ErrForbidden, strings.Join(lines, "\n")))
 	}
 	return nil
@@ -370,7 +371,7 @@ func (c *preflight) checkNew(ctx context.Context, p *project) error {
 		return err
 	}
 	if want := c.options.ProjectQuota; want != 0 && p.quota != nil && p.quota.Hard != want {
-		c.warning(CheckQuota, p.subject(), "Harbor has not given it the quota that was asked for, as this account is not a system administrator's",
+		c.warning(finding.CheckQuota, p.subject(), "Harbor has not given it the quota that was asked for, as this account is not a system administrator's",
 			"let a system administrator set it: Administration, Project Quotas")
 	}
 	return nil

@@ -12,12 +12,13 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry/harbor"
+	"airgap/import/finding"
 )
 
 func (c *preflight) readQuota(ctx context.Context, p *project) error {
 	quota, err := c.harbor.Quota(ctx, p.name)
 	if err != nil {
-		return c.unchecked(ctx, CheckQuota, p.subject(), "what is left of its quota",
+		return c.unchecked(ctx, finding.CheckQuota, p.subject(), "what is left of its quota",
 			"for a robot account, ask for the permissions Project: Read and Quota: Read in this project", err)
 	}
 	p.quota = &quota
@@ -28,7 +29,7 @@ func (c *preflight) readQuota(ctx context.Context, p *project) error {
 // asking the project's other repositories, too.
 func (c *preflight) checkQuota(ctx context.Context, p *project, need int64) error {
 	if p.missing && c.options.ProjectQuota > 0 && need > c.options.ProjectQuota {
-		c.block(CheckQuota, p.subject(), fmt.Sprintf("the import adds %s, and --project-quota is %s", bytesText(need), bytesText(c.options.ProjectQuota)),
+		c.block(finding.CheckQuota, p.subject(), fmt.Sprintf("the import adds %s, and --project-quota is %s", bytesText(need), bytesText(c.options.ProjectQuota)),
 			"give it a larger --project-quota")
 	}
 	if p.quota == nil || p.quota.Left() == harbor.Unlimited || need <= p.quota.Left() {
@@ -43,7 +44,7 @@ func (c *preflight) checkQuota(ctx context.Context, p *project, need int64) erro
 		words = "adds up to"
 	}
 	if need -= elsewhere; need > p.quota.Left() {
-		c.block(CheckQuota, p.subject(), fmt.Sprintf("the import %s %s, and its quota has %s left", words, bytesText(need), bytesText(p.quota.Left())),
+		c.block(finding.CheckQuota, p.subject(), fmt.Sprintf("the import %s %s, and its quota has %s left", words, bytesText(need), bytesText(p.quota.Left())),
 			"let a system administrator raise it: Administration, Project Quotas; or delete what is not needed and collect garbage")
 	}
 	return nil
@@ -159,7 +160,7 @@ func (c *preflight) heldElsewhere(ctx context.Context, p *project, enough int64)
 
 // otherRepositories returns the repositories of a project to which nothing goes.
 func (c *preflight) otherRepositories(ctx context.Context, p *project) ([]name.Repository, error) {
-	first := c.plan.repos[p.first]
+	first := c.plan.Repos[p.first]
 	if c.path(p.first) != first.RepositoryStr() {
 		return nil, errElsewhere // the listing knows nothing outside of the prefix
 	}
@@ -169,7 +170,7 @@ func (c *preflight) otherRepositories(ctx context.Context, p *project) ([]name.R
 	}
 	var others []name.Repository
 	for _, path := range listing.Repositories {
-		_, ours := slices.BinarySearchFunc(c.plan.repos, path, func(r name.Repository, path string) int { return strings.Compare(r.RepositoryStr(), path) })
+		_, ours := slices.BinarySearchFunc(c.plan.Repos, path, func(r name.Repository, path string) int { return strings.Compare(r.RepositoryStr(), path) })
 		if !ours && strings.HasPrefix(path, p.name+"/") {
 			others = append(others, first.Registry.Repo(path))
 		}
@@ -191,4 +192,13 @@ func (c *preflight) anyHas(ctx context.Context, repos []name.Repository, row int
 		}
 	}
 	return false, nil
+}
+
+// bytesText returns a number of bytes for people, and whole: a quota may lack one byte.
+func bytesText(n int64) string {
+	const mebibyte = 1 << 20
+	if n < mebibyte {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%d bytes (%.1f MiB)", n, float64(n)/mebibyte)
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/import/finding"
+	"airgap/import/placing"
 )
 
 // Report is what an import did, or with Options.DryRun would do, as far as it got. The rows are in the order of the
@@ -23,7 +25,7 @@ type Report struct {
 	Tags      []TagMove     `json:"tags"`
 
 	// Findings of the preflight: what blocks comes first.
-	Findings []Finding `json:"findings"`
+	Findings []finding.Finding `json:"findings"`
 	// Projects of Harbor that were not there.
 	Projects []ProjectRow `json:"projects,omitempty"`
 	// Unchecked are tags that were written and could not be read back, since a pull policy hides what they lead to.
@@ -123,39 +125,39 @@ func (r *run) report(succeeded bool) *Report {
 		Bundle: p.bundle.ManifestIndex(), Target: r.options.Destination.String(), DryRun: r.options.DryRun,
 		Complete: succeeded && !r.options.DryRun,
 		Planned:  r.planned, Done: p.done(int(r.fallbackTags.Load())),
-		Missing: p.contents.Missing, Excluded: p.excluded, Nondistributable: p.nondistributable(),
+		Missing: p.contents.Missing, Excluded: p.Excluded, Nondistributable: p.nondistributable(),
 		Unchecked: r.unchecked, Notes: r.notes,
 		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{},
-		Findings: []Finding{}, Projects: r.created,
+		Findings: []finding.Finding{}, Projects: r.created,
 	}
 	if r.checks != nil {
-		report.Findings = append(report.Findings, r.checks.findings.all()...)
+		report.Findings = append(report.Findings, r.checks.findings.All()...)
 	}
 	d := report.Done
 	report.Changed = d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved+d.FallbackTags > 0 ||
 		slices.ContainsFunc(r.created, func(row ProjectRow) bool { return row.Status == StatusCreated })
-	for _, image := range p.images {
+	for _, image := range p.Images {
 		report.addImage(p, image)
 	}
 	for i := range p.tags {
 		t := &p.tags[i]
 		report.Tags = append(report.Tags, TagMove{
-			Repository: p.repos[t.repo].Name(), Tag: t.tag, Old: t.old, OldUnknown: t.unseen, New: p.digest(t.row), Cosign: t.cosign, Status: t.status(),
+			Repository: p.Repos[t.repo].Name(), Tag: t.tag, Old: t.old, OldUnknown: t.unseen, New: p.digest(t.row), Cosign: t.cosign, Status: t.status(),
 		})
 	}
 	return report
 }
 
-func (r *Report) addImage(p *plan, image placement) {
-	root := &p.contents.Roots[image.root]
-	name := p.repos[image.repo]
+func (r *Report) addImage(p *plan, image placing.Image) {
+	root := &p.contents.Roots[image.Root]
+	name := p.Repos[image.Repo]
 	row := ImageRow{
 		Source: root.Source, Destination: name.Digest(root.Digest.String()).Name(), Digest: root.Digest,
 		Original: root.Original, Selected: root.Platforms, UsedBy: root.UsedBy,
 		MediaType: root.MediaType, Private: root.Private, Status: StatusPresent,
 	}
-	if image.tag != "" {
-		row.Destination = name.Tag(image.tag).Name()
+	if image.Tag != "" {
+		row.Destination = name.Tag(image.Tag).Name()
 	}
 	for _, platform := range p.graph.Node(int(p.row(root.Digest))).Platforms {
 		if platform != "" && platform != unknownPlatform {

@@ -18,6 +18,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/placing"
 )
 
 // release is a bundle of two images, of which the second is new in version 2. It has cosign tags, of which one is taken
@@ -53,11 +54,11 @@ func (b *carriedBundle) into(c *registry.Client, destination string) *importer.I
 
 func (b *carriedBundle) report(c *registry.Client, destination string) []byte {
 	b.t.Helper()
-	d, err := importer.ParseDestination(destination)
+	d, err := placing.ParseDestination(destination)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	report, err := importer.Run(b.t.Context(), open(b.t, b.path), c, importer.Options{Destination: d, TempDir: b.t.TempDir()})
+	report, err := importer.Run(b.t.Context(), open(b.t, b.path), c, importer.Options{Rules: placing.Rules{Destination: d}, TempDir: b.t.TempDir()})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func allTags(t testing.TB, c *registry.Client, s interface{ Host() string }, pat
 	t.Helper()
 	found := map[string]bundle.Digest{}
 	for _, path := range paths {
-		d, err := importer.ParseDestination(s.Host())
+		d, err := placing.ParseDestination(s.Host())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +196,7 @@ func TestRollback(t *testing.T) {
 			expectTags(t, allTags(t, c, target.server, repos...), before)
 			for name, digest := range after { // nothing but names is gone
 				path, _, _ := strings.Cut(name, ":")
-				d, _ := importer.ParseDestination(target.server.Host())
+				d, _ := placing.ParseDestination(target.server.Host())
 				if _, err := c.Resolve(t.Context(), d.Registry.Repo(path).Digest(digest.String())); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}

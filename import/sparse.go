@@ -17,10 +17,10 @@ var ErrSparse = errors.New("the target does not take an index whose manifests ar
 // which looks for the manifests of an index could find, so that the answer is the same for all of them; and it comes
 // before the bulk is sent.
 func (r *run) pushSparse(ctx context.Context) error {
-	for _, image := range r.plan.images {
-		root := &r.plan.contents.Roots[image.root]
+	for _, image := range r.plan.Images {
+		root := &r.plan.contents.Roots[image.Root]
 		row := r.plan.row(root.Digest)
-		repo := &r.plan.repositories[image.repo]
+		repo := &r.plan.repositories[image.Repo]
 		at, _ := repo.find(row)
 		if !root.IsSparse() || repo.states[at].isThere() {
 			continue
@@ -51,10 +51,10 @@ func refused(err error) bool {
 
 // warnOfSparse says what a dry run cannot find out.
 func (r *run) warnOfSparse() {
-	for _, image := range r.plan.images {
-		root := &r.plan.contents.Roots[image.root]
-		at, _ := r.plan.repositories[image.repo].find(r.plan.row(root.Digest))
-		if root.IsSparse() && !r.plan.repositories[image.repo].states[at].isThere() {
+	for _, image := range r.plan.Images {
+		root := &r.plan.contents.Roots[image.Root]
+		at, _ := r.plan.repositories[image.Repo].find(r.plan.row(root.Digest))
+		if root.IsSparse() && !r.plan.repositories[image.Repo].states[at].isThere() {
 			r.observer.Warn(fmt.Sprintf("%s lists manifests that stayed behind: whether the target takes such an index shows only when it is pushed, which the import does first of all", root.Source))
 		}
 	}

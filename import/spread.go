@@ -1,6 +1,9 @@
 package importer
 
-import "airgap/bundle"
+import (
+	"airgap/bundle"
+	"airgap/import/placing"
+)
 
 // member is a row of the manifests table under one image, and the repository that it goes to.
 type member struct {
@@ -13,12 +16,12 @@ type member struct {
 // members returns everything that hangs from an image. Nearly all images go to one repository as a whole. Where the
 // bundle names another one for referrers, these go there with all that hangs from them, while what cosign keeps under
 // tags stays beside what it belongs to, as that is where cosign looks.
-func (p *plan) members(image placement) []member {
-	rows := p.contents.RootManifests(image.root)
+func (p *plan) members(image placing.Image) []member {
+	rows := p.contents.RootManifests(image.Root)
 	members := make([]member, 0, len(rows))
-	if image.referrerRepo == image.repo {
+	if image.ReferrerRepo == image.Repo {
 		for i := range rows {
-			members = append(members, member{&rows[i], p.row(rows[i].Digest), image.repo})
+			members = append(members, member{&rows[i], p.row(rows[i].Digest), image.Repo})
 		}
 		return members
 	}
@@ -29,13 +32,13 @@ func (p *plan) members(image placement) []member {
 			s.attached[rows[i].Subject] = append(s.attached[rows[i].Subject], &rows[i])
 		}
 	}
-	root := &p.contents.Roots[image.root]
+	root := &p.contents.Roots[image.Root]
 	for _, m := range s.rows[root.Digest] {
 		if m.Via == bundle.ViaRoot {
-			s.add(m, image.repo)
+			s.add(m, image.Repo)
 		}
 	}
-	s.follow(root.Original, image.repo, image.referrerRepo)
+	s.follow(root.Original, image.Repo, image.ReferrerRepo)
 	for at := 0; at < len(s.members); at++ {
 		m := s.members[at]
 		for _, child := range p.graph.Node(int(m.row)).Children {
@@ -45,7 +48,7 @@ func (p *plan) members(image placement) []member {
 				}
 			}
 		}
-		s.follow(m.Digest, m.repo, image.referrerRepo)
+		s.follow(m.Digest, m.repo, image.ReferrerRepo)
 	}
 	return s.members
 }

@@ -78,7 +78,7 @@ func (r *run) moveTag(ctx context.Context, t *tagMove) error {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), tagTimeout)
 	defer stop()
 	r.observer.Item(r.plan.tagName(t))
-	if _, err := r.pushManifest(ctx, t.row, r.plan.repos[t.repo].Tag(t.tag)); err != nil {
+	if _, err := r.pushManifest(ctx, t.row, r.plan.Repos[t.repo].Tag(t.tag)); err != nil {
 		return r.refusedTag(ctx, t, err)
 	}
 	t.isThere, t.moved, t.inDoubt = true, true, false
@@ -218,7 +218,7 @@ func shown(d bundle.Digest) string {
 }
 
 func (r *run) compareList(ctx context.Context, l referrersList) (difference, err error) {
-	subject := r.plan.repos[l.repo].Digest(l.subject.String())
+	subject := r.plan.Repos[l.repo].Digest(l.subject.String())
 	listed, err := r.target.Referrers(ctx, subject)
 	if err != nil {
 		return nil, err

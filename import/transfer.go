@@ -126,7 +126,7 @@ func (t *transfer) blob(ctx context.Context, task task) error {
 			return err
 		} else {
 			blob.states[i] = pushed
-			from, isHeld = t.plan.repos[u.repo], true
+			from, isHeld = t.plan.Repos[u.repo], true
 		}
 		t.order.blobIsThere(u.repo, u.row, t.push)
 	}
@@ -135,14 +135,14 @@ func (t *transfer) blob(ctx context.Context, task task) error {
 
 // mount tries to take a blob from another repository. Whatever keeps the target from it, the blob can still be uploaded.
 func (t *transfer) mount(ctx context.Context, u use, from name.Repository) bool {
-	mounted, err := t.target.Mount(ctx, t.plan.repos[u.repo], from, t.plan.digest(u.row))
+	mounted, err := t.target.Mount(ctx, t.plan.Repos[u.repo], from, t.plan.digest(u.row))
 	return err == nil && mounted
 }
 
 // upload sends a blob, from the bundle or the spool. counted is false where its bytes are no part of the total.
 func (t *transfer) upload(ctx context.Context, u use, content *spooled, counted bool) error {
 	b := t.plan.contents.Blobs[u.row]
-	repo := t.plan.repos[u.repo]
+	repo := t.plan.Repos[u.repo]
 	t.observer.Item(b.Digest.String())
 	s := source{ctx: ctx, open: func() (io.ReadCloser, error) { return t.plan.bundle.Open(int(u.row)) }}
 	if content != nil {

@@ -17,6 +17,8 @@ import (
 	"airgap/export/config"
 	"airgap/export/registry"
 	importer "airgap/import"
+	"airgap/import/finding"
+	"airgap/import/placing"
 	"airgap/verify"
 	"airgap/verify/signature"
 )
@@ -50,14 +52,14 @@ var exitCodes = []struct {
 	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
 	{exitUsage, "the command line is wrong; nothing was done", isUsage},
 	{exitIncomplete, "the bundle was written without images that could not be had (--keep-going)", anyOf(errMissing)},
-	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(importer.ErrPreflight)},
+	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(finding.ErrBlocked)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(importer.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, export.ErrPlatform, export.ErrNothing)},
-	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, importer.ErrConflict, importer.ErrSparse, importer.ErrRefused)},
+	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, placing.ErrCollision, importer.ErrConflict, importer.ErrSparse, importer.ErrRefused)},
 	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(importer.ErrDiffers, importer.ErrNotRolledBack)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},
@@ -81,7 +83,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, importer.ErrMapping, importer.ErrReport, verify.ErrNoKey)(err)
+	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, placing.ErrMapping, importer.ErrReport, verify.ErrNoKey)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -15,6 +15,8 @@ import (
 	"airgap/export"
 	"airgap/export/registry"
 	importer "airgap/import"
+	"airgap/import/finding"
+	"airgap/import/placing"
 	"airgap/verify"
 	"airgap/verify/signature"
 )
@@ -46,15 +48,16 @@ func TestExitCode(t *testing.T) {
 		{export.ErrNoReferrers, exitMissing},
 		{export.ErrSubject, exitDamaged},
 		{bundle.ErrCollision, exitConflict},
-		{importer.ErrMapping, exitUsage},
+		{placing.ErrMapping, exitUsage},
 		{importer.ErrConflict, exitConflict},
+		{placing.ErrCollision, exitConflict},
 		{importer.ErrSparse, exitConflict},
 		{importer.ErrRefused, exitConflict},
 		{importer.ErrDiffers, exitDiffers},
 		{importer.ErrNotRolledBack, exitDiffers},
 		{importer.ErrReport, exitUsage},
-		{importer.ErrPreflight, exitPreflight},
-		{errors.Join(importer.ErrPreflight, importer.ErrConflict, registry.ErrUnauthorized), exitPreflight},
+		{finding.ErrBlocked, exitPreflight},
+		{errors.Join(finding.ErrBlocked, importer.ErrConflict, registry.ErrUnauthorized), exitPreflight},
 		{importer.ErrUnchecked, exitUnchecked},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},

@@ -17,6 +17,8 @@ import (
 	"airgap/bundle"
 	"airgap/cmd/airgap/terminal"
 	importer "airgap/import"
+	"airgap/import/finding"
+	"airgap/import/placing"
 )
 
 // importFlags are the flags of import.
@@ -107,8 +109,8 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 
 func (f *importFlags) options(destination string) (importer.Options, error) {
 	o := importer.Options{
-		Only: f.only, Flatten: f.flatten, DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, NoOverwrite: f.noOverwrite,
-		AllowPublic: f.allowPublic, Jobs: f.jobs,
+		Rules:  placing.Rules{Only: f.only, Flatten: f.flatten},
+		DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, NoOverwrite: f.noOverwrite, AllowPublic: f.allowPublic, Jobs: f.jobs,
 	}
 	if f.jobs < 1 {
 		return o, usagef("--jobs must be at least 1")
@@ -117,11 +119,11 @@ func (f *importFlags) options(destination string) (importer.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	if o.Destination, err = importer.ParseDestination(destination); err != nil {
+	if o.Destination, err = placing.ParseDestination(destination); err != nil {
 		return o, usageError{err}
 	}
 	for _, text := range f.mappings {
-		mapping, err := importer.ParseMapping(text)
+		mapping, err := placing.ParseMapping(text)
 		if err != nil {
 			return o, usageError{err}
 		}
@@ -211,7 +213,7 @@ func (f *importFlags) showImport(a *app, r *importer.Report, failure error) erro
 	if f.json {
 		return a.printJSON(r)
 	}
-	blocked := r.DryRun && errors.Is(failure, importer.ErrPreflight) && r.Planned != (importer.Work{})
+	blocked := r.DryRun && errors.Is(failure, finding.ErrBlocked) && r.Planned != (importer.Work{})
 	if blocked {
 		a.say("if nothing were in the way, and as far as the target shows what it has:")
 		showTags(a.say, r)

@@ -11,6 +11,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/finding"
 )
 
 // asAccount logs in with the command line.
@@ -48,7 +49,7 @@ func TestPreflight(t *testing.T) {
 	if err := json.Unmarshal(content, &parsed); err != nil {
 		t.Fatal(err)
 	}
-	if first := parsed.Findings[0]; first.Level != importer.LevelBlocks || first.Check != importer.CheckQuota || first.Subject != "project small" || first.Remedy == "" {
+	if first := parsed.Findings[0]; first.Level != finding.Blocks || first.Check != finding.CheckQuota || first.Subject != "project small" || first.Remedy == "" {
 		t.Errorf("%+v", parsed.Findings)
 	}
 	c.asAccount(t, s, harbortest.Account{Name: "admin", Secret: "secret-wrong"}, "--skip-check")

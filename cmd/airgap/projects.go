@@ -9,6 +9,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/harbor"
 	importer "airgap/import"
+	"airgap/import/finding"
 )
 
 // projectFlags are the flags of import about the projects that it creates in Harbor.
@@ -53,13 +54,13 @@ func findHarbor(ctx context.Context, client *registry.Client, o importer.Options
 
 // showFindings prints what the preflight found that is neither a warning nor an error, which are shown as they come.
 func showFindings(a *app, r *importer.Report) {
-	var notes []importer.Finding
+	var notes []finding.Finding
 	for _, found := range r.Findings {
-		if found.Level == importer.LevelNote {
+		if found.Level == finding.Note {
 			notes = append(notes, found)
 		}
 	}
-	for _, text := range importer.FindingLines(notes) {
+	for _, text := range finding.Lines(notes) {
 		a.say("%s", text)
 	}
 	for _, project := range r.Projects {

@@ -1,4 +1,4 @@
-package importer
+package placing
 
 import (
 	"fmt"
@@ -11,31 +11,45 @@ import (
 	"airgap/bundle"
 )
 
-// placement is a root and where it goes.
-type placement struct {
-	root int   // row of the roots table
-	repo int32 // place in placements.repos
-	path string
-	tag  string // "" for none: by digest only
+// Rules say where images go. The zero value of all but Destination is valid.
+type Rules struct {
+	Destination Destination // required
+	Map         []Mapping   // of sources to paths; the most specific that matches counts, of equals the first
+	Only        []string    // patterns; take only images that match one by source or destination; none: all
 
-	referrerRepo int32 // of what refers to the image; most often repo
-	referrerPath string
+	// Flatten makes one path element of each recorded path, and puts it below the prefix: a/b becomes a--b, and a--b becomes
+	// a---b. What Map gives another destination stays as it is.
+	Flatten bool
 }
 
-// placements is what the mappings make of a bundle's roots.
-type placements struct {
-	repos    []name.Repository // sorted
-	images   []placement       // in the order of the roots
-	excluded []string          // sources that Options.Only left out
+// Image is a root and where it goes.
+type Image struct {
+	Root int   // row of the roots table
+	Repo int32 // place in Placements.Repos
+	Path string
+	Tag  string // "" for none: by digest only
+
+	ReferrerRepo int32 // of what refers to the image; most often repo
+	ReferrerPath string
+}
+
+// Placements is what the mappings make of a bundle's roots.
+type Placements struct {
+	Repos    []name.Repository // sorted
+	Images   []Image           // in the order of the roots
+	Excluded []string          // sources that Rules.Only left out
 }
 
 // fallbackTag is a name that clients of registries without the referrers API keep for lists of referrers.
 var fallbackTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
 
-// place works out where every root goes. All problems are in one error, which wraps ErrMapping or ErrConflict.
-func place(roots []bundle.Root, o Options) (*placements, error) {
-	p := placer{options: o, mapUsed: make([]bool, len(o.Map)), onlyUsed: make([]bool, len(o.Only))}
-	for _, pattern := range o.Only {
+// IsFallbackTag tells whether clients of registries without the referrers API keep a list of referrers under a tag.
+func IsFallbackTag(tag string) bool { return fallbackTag.MatchString(tag) }
+
+// Place works out where every root goes. All problems are in one error, which wraps ErrMapping or ErrCollision.
+func Place(roots []bundle.Root, rules Rules) (*Placements, error) {
+	p := placer{rules: rules, mapUsed: make([]bool, len(rules.Map)), onlyUsed: make([]bool, len(rules.Only))}
+	for _, pattern := range rules.Only {
 		p.only = append(p.only, newGlob(pattern))
 	}
 	for i := range roots {
@@ -44,12 +58,12 @@ func place(roots []bundle.Root, o Options) (*placements, error) {
 	p.checkPatterns()
 	p.checkTags(roots)
 	p.numberRepositories()
-	return &p.placements, p.problems.Err()
+	return &p.Placements, p.problems.Err()
 }
 
 type placer struct {
-	placements
-	options           Options
+	Placements
+	rules             Rules
 	only              []glob
 	mapUsed, onlyUsed []bool
 	problems          bundle.Problems
@@ -59,39 +73,39 @@ func (p *placer) add(row int, root *bundle.Root) {
 	source := newSourceName(root.Source)
 	path, tag := p.destination(source, root)
 	if !p.wanted(source, root, path, tag) {
-		p.excluded = append(p.excluded, root.Source)
+		p.Excluded = append(p.Excluded, root.Source)
 		return
 	}
-	err := checkName(path, tag)
+	err := CheckName(path, tag)
 	switch {
 	case err != nil:
 		p.problems.Add(fmt.Errorf("%w: %s: %w", ErrMapping, root.Source, err))
-	case fallbackTag.MatchString(tag):
+	case IsFallbackTag(tag):
 		p.problems.Add(fmt.Errorf("%w: %s: registries keep the tag %s for a list of referrers; give the image another tag with --map", ErrMapping, root.Source, tag))
 	default:
-		image := placement{root: row, path: path, tag: tag, referrerPath: path}
+		image := Image{Root: row, Path: path, Tag: tag, ReferrerPath: path}
 		if root.ReferrerPath != "" {
-			image.referrerPath = p.prefixed(root.ReferrerPath)
-			if err := checkName(image.referrerPath, ""); err != nil {
+			image.ReferrerPath = p.prefixed(root.ReferrerPath)
+			if err := CheckName(image.ReferrerPath, ""); err != nil {
 				p.problems.Add(fmt.Errorf("%w: what refers to %s: %w", ErrMapping, root.Source, err))
 			}
 		}
-		p.images = append(p.images, image)
+		p.Images = append(p.Images, image)
 	}
 }
 
 func (p *placer) prefixed(path string) string {
-	if p.options.Flatten {
+	if p.rules.Flatten {
 		path = flatten(path)
 	}
-	return strings.TrimPrefix(p.options.Destination.Prefix+"/"+path, "/")
+	return strings.TrimPrefix(p.rules.Destination.Prefix+"/"+path, "/")
 }
 
 // destination applies the most specific mapping, of equals the first, or else the prefix.
 func (p *placer) destination(source sourceName, root *bundle.Root) (path, tag string) {
 	path, tag = p.prefixed(root.Path), root.Tag
 	best := -1
-	for i, m := range p.options.Map {
+	for i, m := range p.rules.Map {
 		mapped, mappedTag, ok := m.apply(source, root.Tag)
 		if !ok {
 			continue
@@ -104,7 +118,7 @@ func (p *placer) destination(source sourceName, root *bundle.Root) (path, tag st
 	return path, tag
 }
 
-// wanted tells whether Options.Only takes the root, whose names are its source, the destination recorded in the bundle
+// wanted tells whether Rules.Only takes the root, whose names are its source, the destination recorded in the bundle
 // and the one at this target, each with and without tag.
 func (p *placer) wanted(source sourceName, root *bundle.Root, path, tag string) bool {
 	if len(p.only) == 0 {
@@ -131,12 +145,12 @@ func (p *placer) wanted(source sourceName, root *bundle.Root, path, tag string) 
 func (p *placer) checkPatterns() {
 	for i, used := range p.mapUsed {
 		if !used {
-			p.problems.Add(fmt.Errorf("%w: the mapping %s matches no image in the bundle", ErrMapping, p.options.Map[i]))
+			p.problems.Add(fmt.Errorf("%w: the mapping %s matches no image in the bundle", ErrMapping, p.rules.Map[i]))
 		}
 	}
 	for i, used := range p.onlyUsed {
 		if !used {
-			p.problems.Add(fmt.Errorf("%w: --only %s matches no image in the bundle", ErrMapping, p.options.Only[i]))
+			p.problems.Add(fmt.Errorf("%w: --only %s matches no image in the bundle", ErrMapping, p.rules.Only[i]))
 		}
 	}
 }
@@ -144,37 +158,37 @@ func (p *placer) checkPatterns() {
 // checkTags refuses to give two images one name.
 func (p *placer) checkTags(roots []bundle.Root) {
 	first := map[string]int{}
-	for _, image := range p.images {
-		if image.tag == "" {
+	for _, image := range p.Images {
+		if image.Tag == "" {
 			continue
 		}
-		key := image.path + ":" + image.tag
+		key := image.Path + ":" + image.Tag
 		other, taken := first[key]
 		if !taken {
-			first[key] = image.root
-		} else if roots[other].Digest != roots[image.root].Digest {
+			first[key] = image.Root
+		} else if roots[other].Digest != roots[image.Root].Digest {
 			p.problems.Add(fmt.Errorf("%w: %s and %s would both become %s; give one of them another destination with --map",
-				ErrConflict, roots[other].Source, roots[image.root].Source, key))
+				ErrCollision, roots[other].Source, roots[image.Root].Source, key))
 		}
 	}
 }
 
 func (p *placer) numberRepositories() {
 	var paths []string
-	for _, image := range p.images {
-		paths = append(paths, image.path, image.referrerPath)
+	for _, image := range p.Images {
+		paths = append(paths, image.Path, image.ReferrerPath)
 	}
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
 	for _, path := range paths {
-		p.repos = append(p.repos, p.options.Destination.Registry.Repo(path))
+		p.Repos = append(p.Repos, p.rules.Destination.Registry.Repo(path))
 	}
 	place := func(path string) int32 {
 		at, _ := slices.BinarySearch(paths, path)
 		return int32(at)
 	}
-	for i := range p.images {
-		image := &p.images[i]
-		image.repo, image.referrerRepo = place(image.path), place(image.referrerPath)
+	for i := range p.Images {
+		image := &p.Images[i]
+		image.Repo, image.ReferrerRepo = place(image.Path), place(image.ReferrerPath)
 	}
 }

@@ -1,4 +1,4 @@
-package importer
+package placing
 
 import (
 	"errors"
@@ -97,7 +97,7 @@ func TestPlace(t *testing.T) {
 		},
 		"all problems at once": {
 			prefix: "m", maps: []string{"quay.io/*=q/*", "docker.io/acme/app:*=app:one"}, only: []string{"*", "nothing"},
-			is: ErrConflict, problems: []string{
+			is: ErrCollision, problems: []string{
 				"mapping quay.io/*=q/* matches no image", "--only nothing matches no image",
 				"docker.io/acme/app:1 and docker.io/acme/app:2 would both become app:one",
 			},
@@ -112,7 +112,7 @@ func TestPlace(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			o := Options{Only: c.only}
+			o := Rules{Only: c.only}
 			var err error
 			if o.Destination, err = ParseDestination("registry.example.com/" + c.prefix); err != nil {
 				t.Fatal(err)
@@ -124,7 +124,7 @@ func TestPlace(t *testing.T) {
 				}
 				o.Map = append(o.Map, m)
 			}
-			placed, err := place(mappingRoots, o)
+			placed, err := Place(mappingRoots, o)
 			if !errors.Is(err, c.is) {
 				t.Fatalf("%v, want %v", err, c.is)
 			}
@@ -137,14 +137,14 @@ func TestPlace(t *testing.T) {
 				return
 			}
 			var got []string
-			for _, image := range placed.images {
-				got = append(got, placed.repos[image.repo].RepositoryStr()+":"+image.tag)
+			for _, image := range placed.Images {
+				got = append(got, placed.Repos[image.Repo].RepositoryStr()+":"+image.Tag)
 			}
 			if !slices.Equal(got, c.want) {
 				t.Errorf("%v, want %v", got, c.want)
 			}
-			if len(got)+len(placed.excluded) != len(mappingRoots) {
-				t.Errorf("excluded: %v", placed.excluded)
+			if len(got)+len(placed.Excluded) != len(mappingRoots) {
+				t.Errorf("excluded: %v", placed.Excluded)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package importer
+package placing
 
 import (
 	"errors"
@@ -111,17 +111,17 @@ func TestPlaceFlat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Flatten: true, Map: []Mapping{mapping}}
+	o := Rules{Flatten: true, Map: []Mapping{mapping}}
 	if o.Destination, err = ParseDestination("registry.example.com/team/x"); err != nil {
 		t.Fatal(err)
 	}
-	placed, err := place(roots, o)
+	placed, err := Place(roots, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, image := range placed.images {
-		got = append(got, image.path, image.referrerPath)
+	for _, image := range placed.Images {
+		got = append(got, image.Path, image.ReferrerPath)
 	}
 	want := []string{
 		"team/x/acme--app", "team/x/acme--app--proofs", "team/x/acme---app", "team/x/acme---app",
@@ -134,7 +134,7 @@ func TestPlaceFlat(t *testing.T) {
 	long := strings.Repeat("a", 100) + "/" + strings.Repeat("b", 146)
 	for path, fits := range map[string]bool{long: true, long + "b": false} {
 		o.Map = nil
-		if _, err := place([]bundle.Root{{Source: "docker.io/x:1", Path: path, Tag: "1"}}, o); errors.Is(err, ErrMapping) == fits {
+		if _, err := Place([]bundle.Root{{Source: "docker.io/x:1", Path: path, Tag: "1"}}, o); errors.Is(err, ErrMapping) == fits {
 			t.Errorf("%d characters: %v", len(path), err)
 		}
 	}

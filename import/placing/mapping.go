@@ -1,4 +1,6 @@
-package importer
+// Package placing works out where images go: names at the source and in the bundle become names at the target. Start with
+// Place. It asks nobody.
+package placing
 
 import (
 	"errors"
@@ -9,6 +11,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+)
+
+// Errors that a caller may want to tell apart.
+var (
+	// ErrMapping: a mapping, an --only pattern or a destination makes no sense for this bundle.
+	ErrMapping = errors.New("the destination cannot be worked out")
+	// ErrCollision: two images would get one name.
+	ErrCollision = errors.New("two images would get one name")
 )
 
 // Destination is where a bundle goes: a registry and a path in it, under which images keep the paths recorded for them.
@@ -39,7 +49,7 @@ func ParseDestination(s string) (Destination, error) {
 		return bad(err)
 	}
 	if prefix != "" {
-		if err := checkName(prefix, ""); err != nil {
+		if err := CheckName(prefix, ""); err != nil {
 			return bad(err)
 		}
 	}
@@ -78,15 +88,15 @@ func ParseMapping(s string) (Mapping, error) {
 		specificity: len(pattern) - strings.Count(pattern, "*"),
 	}
 	// Any match must do here, so that a mistake shows without a bundle.
-	if err := checkName(strings.ReplaceAll(path, "*", "x"), strings.ReplaceAll(tag, "*", "x")); err != nil {
+	if err := CheckName(strings.ReplaceAll(path, "*", "x"), strings.ReplaceAll(tag, "*", "x")); err != nil {
 		return bad(err.Error() + " (the path is without a registry)")
 	}
 	return m, nil
 }
 
-// checkName says what is wrong with a repository name or a tag ("" for none). Its errors do not wrap bundle.ErrFormat,
+// CheckName says what is wrong with a repository name or a tag ("" for none). Its errors do not wrap bundle.ErrFormat,
 // as those of package bundle do: it is not the bundle that is wrong.
-func checkName(path, tag string) error {
+func CheckName(path, tag string) error {
 	err := bundle.CheckPath(path)
 	if err == nil && tag != "" {
 		err = bundle.CheckTag(tag)

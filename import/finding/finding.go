@@ -1,4 +1,6 @@
-package importer
+// Package finding is what the preflight finds out about a target: a List of Findings as it grows, their order, and how they
+// are told to people.
+package finding
 
 import (
 	"cmp"
@@ -11,21 +13,21 @@ import (
 	"airgap/bundle"
 )
 
-// ErrPreflight: something at the target would make the import fail. It was found before anything was written.
-var ErrPreflight = errors.New("the preflight found something in the way")
+// ErrBlocked: something at the target would make the import fail. It was found before anything was written.
+var ErrBlocked = errors.New("the preflight found something in the way")
 
 // Level says what a finding means for the import.
 type Level string
 
 // The values of Level.
 const (
-	LevelBlocks    Level = "blocks"    // the import would fail, and is not begun
-	LevelWarning   Level = "warning"   // it can succeed, and somebody should know
-	LevelUnchecked Level = "unchecked" // this account may not see it: it may be fine, or block
-	LevelNote      Level = "note"
+	Blocks    Level = "blocks"    // the import would fail, and is not begun
+	Warning   Level = "warning"   // it can succeed, and somebody should know
+	Unchecked Level = "unchecked" // this account may not see it: it may be fine, or block
+	Note      Level = "note"
 )
 
-var levels = []Level{LevelBlocks, LevelWarning, LevelUnchecked, LevelNote}
+var levels = []Level{Blocks, Warning, Unchecked, Note}
 
 // Check is what a finding is about.
 type Check string
@@ -47,7 +49,7 @@ const (
 	CheckQuota      Check = "quota"           // of a project
 	CheckManifest   Check = "manifest"        // one that the target refuses for good
 	CheckImmutable  Check = "immutable-tag"   // one that would move
-	CheckOverwrite  Check = "overwrite"       // a tag that would move, with Options.NoOverwrite
+	CheckOverwrite  Check = "overwrite"       // a tag that would move, where none may
 	CheckGC         Check = "garbage-collect" // what may be deleted during the import
 	CheckReferrers  Check = "referrers"       // how the target lists them
 )
@@ -79,8 +81,8 @@ func compareFindings(a, b Finding) int {
 // million tags.
 const maxFindings = 1000
 
-// findings is the list as it grows. It is safe for concurrent use.
-type findings struct {
+// List is the list as it grows. It is safe for concurrent use.
+type List struct {
 	mu    sync.Mutex
 	list  []Finding
 	seen  map[Finding]bool
@@ -92,8 +94,8 @@ type findingKind struct {
 	level Level
 }
 
-// add adds what was not found before.
-func (f *findings) add(found Finding) {
+// Add adds what was not found before.
+func (f *List) Add(found Finding) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.seen == nil {
@@ -109,8 +111,8 @@ func (f *findings) add(found Finding) {
 	}
 }
 
-// all returns the findings in their order.
-func (f *findings) all() []Finding {
+// All returns the findings in their order.
+func (f *List) All() []Finding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := slices.Clone(f.list)
@@ -123,40 +125,49 @@ func (f *findings) all() []Finding {
 	return list
 }
 
-// ofLevel returns those of the given levels.
-func ofLevel(list []Finding, levels ...Level) []Finding {
+// OfLevel returns those of the given levels.
+func OfLevel(list []Finding, levels ...Level) []Finding {
 	return slices.DeleteFunc(slices.Clone(list), func(f Finding) bool { return !slices.Contains(levels, f.Level) })
 }
 
-// maxSubjects is how many subjects one line names.
-const maxSubjects = 5
+// MaxSubjects is how many subjects one line names.
+const MaxSubjects = 5
 
-// FindingLines returns the findings as lines for people, those that differ in nothing but their subjects in one.
-func FindingLines(list []Finding) []string {
+// Lines returns the findings as lines for people, those that differ in nothing but their subjects in one.
+func Lines(list []Finding) []string {
 	var lines []string
 	sorted := slices.SortedFunc(slices.Values(list), compareFindings)
-	for run := range slicesBy(sorted, func(a, b Finding) bool { a.Subject = b.Subject; return a == b }) {
-		lines = append(lines, line(run))
+	for start := 0; start < len(sorted); {
+		end := start + 1
+		for end < len(sorted) && differOnlyInSubject(sorted[start], sorted[end]) {
+			end++
+		}
+		lines, start = append(lines, line(sorted[start:end])), end
 	}
 	return lines
 }
 
+func differOnlyInSubject(a, b Finding) bool {
+	a.Subject = b.Subject
+	return a == b
+}
+
 func line(run []Finding) string {
 	var subjects []string
-	for _, f := range run[:min(len(run), maxSubjects)] {
+	for _, f := range run[:min(len(run), MaxSubjects)] {
 		if f.Subject != "" {
 			subjects = append(subjects, f.Subject)
 		}
 	}
 	var b strings.Builder
 	b.WriteString(strings.Join(subjects, ", "))
-	if left := len(run) - maxSubjects; left > 0 {
+	if left := len(run) - MaxSubjects; left > 0 {
 		fmt.Fprintf(&b, " and %d more", left)
 	}
 	if b.Len() > 0 {
 		b.WriteString(": ")
 	}
-	if run[0].Level == LevelUnchecked {
+	if run[0].Level == Unchecked {
 		b.WriteString("not checked: ")
 	}
 	b.WriteString(run[0].Message)
@@ -166,24 +177,15 @@ func line(run []Finding) string {
 	return b.String()
 }
 
-// blocking returns an error that lists what blocks, or nil.
-func blocking(list []Finding) error {
+// Blocking returns an error that lists what blocks, or nil.
+func Blocking(list []Finding) error {
 	var problems bundle.Problems
-	lines := FindingLines(ofLevel(list, LevelBlocks))
+	lines := Lines(OfLevel(list, Blocks))
 	for _, text := range lines {
 		problems.Add(errors.New(text))
 	}
 	if len(lines) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w:\n%w", ErrPreflight, problems.Err())
-}
-
-// bytesText returns a number of bytes for people, and whole: a quota may lack one byte.
-func bytesText(n int64) string {
-	const mebibyte = 1 << 20
-	if n < mebibyte {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	return fmt.Sprintf("%d bytes (%.1f MiB)", n, float64(n)/mebibyte)
+	return fmt.Errorf("%w:\n%w", ErrBlocked, problems.Err())
 }
