@@ -1,22 +1,21 @@
 // Package export is the connected side: it resolves references, finds everything that refers to them, plans a bundle
 // and fetches it.
 //
-// Start with [Run]. It goes in one direction: requests -> [Walk] -> [MakePlan] -> bundle.NewLayout, which signs ->
-// fetch and write -> commit. Nothing is written before the walk has found everything.
+// Start with [Run], or with [MakePlan] for what it would carry. It goes in one direction: [Choice] -> [Walk] -> bundle.Plan ->
+// bundle.NewLayout, which signs -> fetch and write -> commit. Nothing is written before the walk has found everything.
 package export
 
 import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
-	"airgap/bundle/volume"
 	"airgap/export/registry"
+	"airgap/verify/signature"
 )
 
 // Source is what export needs of registries. *registry.Client is the real one.
@@ -54,159 +53,50 @@ const DefaultJobs = 6
 
 // Options are the settings of Run and MakePlan.
 type Options struct {
-	Walk WalkOptions
-	// Failures and Excluded are what choosing the requests has come to already: see package catalogue.
-	Failures  []Failure
-	Excluded  []Excluded
-	Found     []FoundImage
-	Unparsed  []UnparsedImage
-	KeepGoing bool            // go on without the images that fail, and record them as missing
-	Created   time.Time       // recorded as the time of the bundle
-	Jobs      int             // 0: DefaultJobs
-	Observer  bundle.Observer // nil: silence
+	Walk      WalkOptions
+	KeepGoing bool             // go on without the images that fail, and record them as missing
+	Replan    bool             // where an export was interrupted, look again, and take only its blobs
+	Created   time.Time        // recorded as the time of the bundle; zero is the time at which it is planned
+	Now       func() time.Time // nil: time.Now
+	Jobs      int              // 0: DefaultJobs
+	Observer  bundle.Observer  // nil: silence
 }
 
-// Output is where a bundle goes.
-type Output struct {
-	path       string
-	volumeSize int64 // 0: one file
-	parity     func(volumes int) int
-	stream     io.Writer
-	// command stands for everything that the bundle is a function of but what registries answer; "" where an interrupted
-	// export is not to be continued.
-	command string
-	reuse   bool // take what an earlier run has left of the blobs
-}
-
-// ToFile writes to a file at path, blobs in parallel to their final place. What fails leaves nothing.
-func ToFile(path string) Output { return Output{path: path} }
-
-// ToResumableFile is ToFile, but what fails once the plan is signed can be continued by the same command: see Continue.
-func ToResumableFile(path, command string) Output { return Output{path: path, command: command} }
-
-// InVolumes makes of an output to a file one to volumes of the given size, in bytes, with as many of parity as parity says;
-// nil is none (package volume).
-func (o Output) InVolumes(size int64, parity func(volumes int) int) Output {
-	o.volumeSize, o.parity = size, parity
-	return o
-}
-
-// Reusing makes an output to a resumable file take the blobs that an interrupted run has left for another plan.
-func (o Output) Reusing() Output {
-	o.reuse = true
-	return o
-}
-
-// ToStream writes to w, in order.
-func ToStream(w io.Writer) Output { return Output{stream: w} }
-
-func (o Output) create(l *bundle.Layout) (*bundle.Writer, error) {
-	if o.stream != nil {
-		return bundle.NewStream(o.stream, l)
-	}
-	if o.volumeSize == 0 {
-		return bundle.Create(o.path, l)
-	}
-	f, err := volume.Create(o.path, o.volumeSize, o.parity)
-	if err != nil {
-		return nil, err
-	}
-	return bundle.CreateOn(f, l)
-}
-
-// reopen opens what an earlier run has left.
-func (o Output) reopen() (*bundle.Partial, error) {
-	if o.volumeSize == 0 {
-		return bundle.OpenPartial(o.path)
-	}
-	f, err := volume.Reopen(o.path, o.volumeSize, o.parity)
-	if err != nil {
-		return nil, err
-	}
-	return bundle.OpenPartialOn(f)
-}
-
-// Plan is what an export would carry. Nothing but manifests has been fetched for it. Close it when done.
-type Plan struct {
-	Contents *bundle.Contents // nil where no image was found
-	walk     *Walked
-	options  Options
-}
-
-// MakePlan finds everything that is requested. The error is about the planning itself: what could not be had is in the
-// plan (see Plan.Err), so that it can be shown together with the rest.
-func MakePlan(ctx context.Context, source Source, requests []Request, o Options) (*Plan, error) {
+func (o Options) withDefaults() Options {
 	o.Observer = bundle.Observe(o.Observer)
 	if o.Jobs <= 0 {
 		o.Jobs = DefaultJobs
 	}
-	walk, err := Walk(ctx, source, requests, o.Jobs, o.Walk, o.Observer)
-	if err != nil {
-		return nil, err
+	if o.Now == nil {
+		o.Now = time.Now
 	}
-	walk.Failures = slices.Concat(o.Failures, walk.Failures)
-	walk.Excluded = slices.Concat(o.Excluded, walk.Excluded)
-	p := &Plan{walk: walk, options: o}
-	if len(walk.Images) == 0 {
-		return p, nil
-	}
-	p.Contents, err = bundle.Plan(walk.Images, walk.Manifest, bundle.PlanOptions{Created: o.Created, Missing: walk.missing()})
-	if err != nil {
-		return nil, errors.Join(err, walk.Close())
-	}
-	walk.Images = nil // the tables have all of it
-	return p, nil
+	return o
 }
 
-// Err returns what stands against writing the bundle: images that could not be had, unless Options.KeepGoing, or that
-// there are none at all.
-func (p *Plan) Err() error {
-	switch err := p.walk.Err(); {
-	case p.Contents == nil && err == nil:
-		return ErrNothing
-	case p.Contents == nil, !p.options.KeepGoing:
-		return err
-	}
-	return nil
+// Signer is who signs a bundle.
+type Signer struct {
+	Sign bundle.Signer
+	Key  signature.PublicKey // by which its own signatures are known again
 }
 
-// Close removes the temporary file in which the manifests were kept.
-func (p *Plan) Close() error { return p.walk.Close() }
-
-// Write signs the plan, fetches what it names, and writes it. Whatever fails, no file with the final name appears.
-func (p *Plan) Write(ctx context.Context, source Source, sign bundle.Signer, output Output) (*Result, error) {
-	if err := p.Err(); err != nil {
-		return nil, err
-	}
-	layout, err := bundle.NewLayout(p.Contents, sign)
-	if err != nil {
-		return nil, err
-	}
-	result, err := p.Result()
-	if err != nil {
-		return nil, err
-	}
-	result.ManifestIndex, result.Size = layout.ManifestIndex(), layout.Size()
-	writer, err := output.createReusing(ctx, layout, p.options.Observer)
-	if err != nil {
-		return nil, err
-	}
-	if err := output.note(result); err != nil {
-		return nil, errors.Join(err, writer.Abort())
-	}
-	f := fetcher{
-		source: source, manifest: p.walk.Manifest, open: p.walk.store.open,
-		layout: layout, writer: writer, jobs: p.options.Jobs, observer: p.options.Observer,
-	}
-	return result, output.finish(ctx, &f)
+// SignedBy signs with a key.
+func SignedBy(key *signature.PrivateKey) Signer {
+	return Signer{func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }, key.Public()}
 }
 
-// Run makes a plan and writes it. Problems of several images are reported together.
-func Run(ctx context.Context, source Source, requests []Request, sign bundle.Signer, output Output, o Options) (result *Result, err error) {
-	plan, err := MakePlan(ctx, source, requests, o)
+// Run makes a bundle: it finishes what an earlier run for the same choice, signer and options has left
+// unfinished in output, or else chooses, finds everything, and writes it. Problems of several images are reported together.
+// Whatever fails, no file with the final name appears.
+func Run(ctx context.Context, source Source, choice Choice, signer Signer, output Output, o Options) (result *Result, err error) {
+	o = o.withDefaults()
+	r := run{Output: output, source: source, signer: signer, command: fingerprint(choice, signer, o), options: o}
+	if result, err = r.resume(ctx); !errors.Is(err, bundle.ErrNoPartial) {
+		return result, err
+	}
+	plan, err := MakePlan(ctx, source, choice, o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, plan.Close()) }()
-	return plan.Write(ctx, source, sign, output)
+	return r.write(ctx, plan)
 }

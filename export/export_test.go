@@ -25,19 +25,19 @@ func loopback() *registry.Client {
 	}})
 }
 
-func signer(t testing.TB) (bundle.Signer, signature.PublicKey) {
+func newKey(t testing.TB) *signature.PrivateKey {
 	t.Helper()
 	key, err := signature.Generate(signature.ECDSAP256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }, key.Public()
+	return key
 }
 
 // requests asks for everything in the fixture that has a name of its own.
-func requests(t testing.TB, fixture *bundletest.Fixture, host string) []export.Request {
+func requests(t testing.TB, fixture *bundletest.Fixture, host string) export.Requests {
 	t.Helper()
-	var requests []export.Request
+	var requests export.Requests
 	for _, root := range fixture.Roots() {
 		requests = append(requests, parse(t, host+"/"+root.Reference()))
 	}
@@ -61,7 +61,7 @@ func TestEverythingIsCarried(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			images, attestations := bundletest.StartRegistry(t, api), bundletest.StartRegistry(t, api)
 			fixture.Push(t, map[string]string{bundletest.Images: images, bundletest.Attestations: attestations})
-			sign, key := signer(t)
+			key := newKey(t)
 			from, err := export.ParseAttestations([]string{images + "/acme/dhi-python=" + attestations + "/acme/dhi-python"}, false)
 			if err != nil {
 				t.Fatal(err)
@@ -69,12 +69,12 @@ func TestEverythingIsCarried(t *testing.T) {
 			options := export.Options{Walk: export.WalkOptions{Attestations: from}, Created: time.Unix(1_700_000_000, 0)}
 			path := filepath.Join(t.TempDir(), "bundle.tar")
 			ctx := context.Background()
-			result, err := export.Run(ctx, loopback(), requests(t, fixture, images), sign, export.ToFile(path), options)
+			result, err := export.Run(ctx, loopback(), requests(t, fixture, images), export.SignedBy(key), export.ToFile(path), options)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var piped bytes.Buffer
-			if _, err := export.Run(ctx, loopback(), requests(t, fixture, images), sign, export.ToStream(&piped), options); err != nil {
+			if _, err := export.Run(ctx, loopback(), requests(t, fixture, images), export.SignedBy(key), export.ToStream(&piped), options); err != nil {
 				t.Fatal(err)
 			}
 			written, err := os.ReadFile(path)
@@ -89,7 +89,7 @@ func TestEverythingIsCarried(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer sealed.Close()
-			checked, err := verify.Open(ctx, sealed, verify.Policy{Keys: []signature.PublicKey{key}})
+			checked, err := verify.Open(ctx, sealed, verify.Policy{Keys: []signature.PublicKey{key.Public()}})
 			if err != nil {
 				t.Fatal(err)
 			}

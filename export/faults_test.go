@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,21 +55,61 @@ func patient() *registry.Client {
 	})
 }
 
-// export exports the references into a directory, and returns the file and the error.
+// exporting is an export of some references into a file, which can be run again.
+type exporting struct {
+	file     string
+	requests export.Requests
+	signer   export.Signer
+	options  export.Options
+}
+
+func (f *faulty) exporting(t *testing.T, o export.WalkOptions, refs ...string) *exporting {
+	t.Helper()
+	e := &exporting{
+		file: filepath.Join(t.TempDir(), "bundle.tar"), signer: export.SignedBy(newKey(t)), options: export.Options{Walk: o, Created: time.Unix(1, 0)},
+	}
+	for _, ref := range refs {
+		e.requests = append(e.requests, parse(t, f.Host()+"/"+ref))
+	}
+	return e
+}
+
+func (e *exporting) run(ctx context.Context) (*export.Result, error) {
+	return export.Run(ctx, patient(), e.requests, e.signer, export.ToFile(e.file), e.options)
+}
+
+// stream is run into a pipe.
+func (e *exporting) stream(ctx context.Context) ([]byte, error) {
+	var piped bytes.Buffer
+	_, err := export.Run(ctx, patient(), e.requests, e.signer, export.ToStream(&piped), e.options)
+	return piped.Bytes(), err
+}
+
+// left is what is there of the file, by what its name has more than the file's.
+func (e *exporting) left(t *testing.T) []string {
+	t.Helper()
+	found, err := filepath.Glob(e.file + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range found {
+		found[i] = strings.TrimPrefix(found[i], e.file)
+	}
+	return found
+}
+
+// What an export leaves for a later run, once its plan is signed.
+var unfinished = []string{".partial", ".partial.json"}
+
+// export exports the references into a file, which nothing is left of where that fails before anything was fetched.
 func (f *faulty) export(t *testing.T, o export.WalkOptions, refs ...string) (file string, err error) {
 	t.Helper()
-	sign, _ := signer(t)
-	var requests []export.Request
-	for _, ref := range refs {
-		requests = append(requests, parse(t, f.Host()+"/"+ref))
-	}
-	file = filepath.Join(t.TempDir(), "bundle.tar")
-	_, err = export.Run(t.Context(), patient(), requests, sign, export.ToFile(file), export.Options{Walk: o, Created: time.Unix(1, 0)})
-	left, _ := filepath.Glob(file + "*")
-	if err != nil && len(left) > 0 {
+	e := f.exporting(t, o, refs...)
+	_, err = e.run(t.Context())
+	if left := e.left(t); err != nil && len(left) > 0 {
 		t.Errorf("the export failed, and left %v", left)
 	}
-	return file, err
+	return e.file, err
 }
 
 // Faults that pass, and faults in what is not asked for, are survived: the file is the same as without them.
@@ -107,26 +149,50 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 	}
 }
 
-// Faults that stay are named, never read as "none", and leave no file.
+// Faults that stay are named, never read as "none", and leave nothing that looks finished. What fails once the plan is signed
+// is continued when it is run again.
 func TestFaultsThatAreReported(t *testing.T) {
 	for name, test := range map[string]struct {
-		fault Fault
-		want  error
+		fault  Fault
+		want   error
+		signed bool
 	}{
-		"wrong bytes of the right length": {On("GET", "/blobs/", Spoil()), bundle.ErrDigest},
-		"500 at the referrers":            {On("GET", "/referrers/", Answer(500, "oops")), registry.ErrUnavailable},
-		"429 at the referrers":            {On("GET", "/referrers/", Throttle("1")), registry.ErrThrottled},
-		"401 at the referrers":            {On("GET", "/referrers/", Code(401, "UNAUTHORIZED", "who are you")), registry.ErrUnauthorized},
-		"403 at the referrers":            {On("GET", "/referrers/", Code(403, "DENIED", "no")), registry.ErrForbidden},
-		"the repository is unknown":       {On("GET", "/referrers/", NameUnknown()), registry.ErrRepositoryUnknown},
-		"truncated listing":               {On("GET", "/referrers/", Cut(20)), bundle.ErrFormat},
-		"500 at a cosign tag":             {On("HEAD", ".sig", Answer(500, "")), registry.ErrUnavailable},
-		"a layer is missing":              {On("GET", "/blobs/", Code(404, "BLOB_UNKNOWN", "gone")), registry.ErrNotFound},
+		"wrong bytes of the right length": {On("GET", "/blobs/", Spoil()), bundle.ErrDigest, true},
+		"500 at the referrers":            {On("GET", "/referrers/", Answer(500, "oops")), registry.ErrUnavailable, false},
+		"429 at the referrers":            {On("GET", "/referrers/", Throttle("1")), registry.ErrThrottled, false},
+		"401 at the referrers":            {On("GET", "/referrers/", Code(401, "UNAUTHORIZED", "who are you")), registry.ErrUnauthorized, false},
+		"403 at the referrers":            {On("GET", "/referrers/", Code(403, "DENIED", "no")), registry.ErrForbidden, false},
+		"the repository is unknown":       {On("GET", "/referrers/", NameUnknown()), registry.ErrRepositoryUnknown, false},
+		"truncated listing":               {On("GET", "/referrers/", Cut(20)), bundle.ErrFormat, false},
+		"500 at a cosign tag":             {On("HEAD", ".sig", Answer(500, "")), registry.ErrUnavailable, false},
+		"a layer is missing":              {On("GET", "/blobs/", Code(404, "BLOB_UNKNOWN", "gone")), registry.ErrNotFound, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFaulty(t, Faults(test.fault))
-			if _, err := f.export(t, export.WalkOptions{}, "acme/app:1"); !errors.Is(err, test.want) {
+			f := newFaulty(t)
+			e := f.exporting(t, export.WalkOptions{}, "acme/app:1")
+			whole, err := e.stream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Inject(test.fault)
+			if _, err := e.stream(t.Context()); !errors.Is(err, test.want) {
+				t.Errorf("into a pipe: %v, want %v", err, test.want)
+			}
+			if _, err := e.run(t.Context()); !errors.Is(err, test.want) {
 				t.Errorf("%v, want %v", err, test.want)
+			}
+			left := e.left(t)
+			if test.signed && !slices.Equal(left, unfinished) || !test.signed && len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+			f.Inject()
+			result, err := e.run(t.Context())
+			if err != nil || result.Continued != test.signed {
+				t.Fatalf("run again: continued %t, %v", err == nil && result.Continued, err)
+			}
+			written, err := os.ReadFile(e.file)
+			if err != nil || !bytes.Equal(written, whole) || len(e.left(t)) != 1 {
+				t.Errorf("run again: %d bytes, want %d; there is %v (%v)", len(written), len(whole), e.left(t), err)
 			}
 		})
 	}
@@ -195,18 +261,56 @@ func TestProblemsOfSeveralImagesAreReportedTogether(t *testing.T) {
 	}
 }
 
-func TestCancellingLeavesNothing(t *testing.T) {
+func TestCancellingLeavesNothingThatLooksFinished(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	f := newFaulty(t)
+	e := f.exporting(t, export.WalkOptions{}, "acme/app:1")
 	f.Inject(On("GET", "/blobs/", func(http.ResponseWriter, *http.Request, http.Handler) bool { cancel(); return false }))
-	sign, _ := signer(t)
-	file := filepath.Join(t.TempDir(), "bundle.tar")
-	_, err := export.Run(ctx, patient(), []export.Request{parse(t, f.Host()+"/acme/app:1")}, sign, export.ToFile(file), export.Options{Created: time.Unix(1, 0)})
-	if !errors.Is(err, context.Canceled) {
+	if _, err := e.run(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if left, _ := filepath.Glob(file + "*"); len(left) > 0 {
+	if left := e.left(t); !slices.Equal(left, unfinished) {
 		t.Errorf("left behind: %v", left)
+	}
+	f.Inject()
+	if result, err := e.run(t.Context()); err != nil || !result.Continued || len(e.left(t)) != 1 {
+		t.Errorf("run again: %v, %v", e.left(t), err)
+	}
+}
+
+// An export is continued for the same key, images and settings alone; Replan looks again.
+func TestWhatIsContinued(t *testing.T) {
+	for name, change := range map[string]func(*testing.T, *faulty, *exporting){
+		"another key": func(t *testing.T, _ *faulty, e *exporting) { e.signer = export.SignedBy(newKey(t)) },
+		"other images": func(t *testing.T, f *faulty, e *exporting) {
+			e.requests = append(e.requests, parse(t, f.Host()+"/acme/app:1=other:1"))
+		},
+		"other settings": func(_ *testing.T, _ *faulty, e *exporting) { e.requests[0].Settings.NoReferrers = true },
+		"another time":   func(_ *testing.T, _ *faulty, e *exporting) { e.options.Created = time.Unix(2, 0) },
+		"replan":         func(_ *testing.T, _ *faulty, e *exporting) { e.options.Replan = true },
+		"":               func(*testing.T, *faulty, *exporting) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFaulty(t, Faults(On("GET", "/blobs/", Code(404, "BLOB_UNKNOWN", "gone"))))
+			e := f.exporting(t, export.WalkOptions{}, "acme/app:1")
+			if _, err := e.run(t.Context()); err == nil {
+				t.Fatal("exported without a layer")
+			}
+			f.Inject()
+			f.Forget()
+			change(t, f, e)
+			result, err := e.run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			looked := f.Count("GET", "/manifests/") > 0
+			if again := name == ""; result.Continued != again || looked == again {
+				t.Errorf("continued %t, looked again %t", result.Continued, looked)
+			}
+			if left := e.left(t); len(left) != 1 {
+				t.Errorf("there is %v", left)
+			}
+		})
 	}
 }
 
@@ -224,15 +328,13 @@ func TestNondistributableLayers(t *testing.T) {
 	foreign := bundle.Descriptor{MediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Digest: bundle.DigestOf(content), Size: int64(len(content)), URLs: []string{elsewhere.URL + "/layer"}}
 	f.add(t, "foreign", bundle.Manifest{Config: &config, Layers: []bundle.Descriptor{foreign}})
 	for _, include := range []bool{false, true} {
-		sign, _ := signer(t)
-		file := filepath.Join(t.TempDir(), "bundle.tar")
-		request := parse(t, f.Host()+"/acme/app:foreign")
-		request.Settings.IncludeNondistributable = include
-		result, err := export.Run(t.Context(), patient(), []export.Request{request}, sign, export.ToFile(file), export.Options{Created: time.Unix(1, 0)})
+		e := f.exporting(t, export.WalkOptions{}, "acme/app:foreign")
+		e.requests[0].Settings.IncludeNondistributable = include
+		result, err := e.run(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		written, err := os.ReadFile(file)
+		written, err := os.ReadFile(e.file)
 		if err != nil {
 			t.Fatal(err)
 		}

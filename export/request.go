@@ -1,8 +1,10 @@
 package export
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -76,6 +78,34 @@ func parseDestination(s, sourceTag string) (path, tag string, err error) {
 		return path, sourceTag, nil
 	}
 	return path, tag, bundle.CheckTag(tag)
+}
+
+// maxListLine bounds a line of a list of images, in bytes.
+const maxListLine = 4 << 10
+
+// ReadRequests reads a list of images, as ParseRequest does: one per line, with # comments. fileName is for errors; all lines
+// that are wrong are in one, which wraps ErrReference.
+func ReadRequests(fileName string, list io.Reader) ([]Request, error) {
+	var requests []Request
+	var problems bundle.Problems
+	lines := bufio.NewScanner(list)
+	lines.Buffer(nil, maxListLine)
+	for number := 1; lines.Scan(); number++ {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		request, err := ParseRequest(line)
+		if err != nil {
+			problems.Add(fmt.Errorf("%s, line %d: %w", fileName, number, err))
+			continue
+		}
+		requests = append(requests, request)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", fileName, err)
+	}
+	return requests, problems.Err()
 }
 
 // Attestations says where to look for the referrers of images, besides their own repository.

@@ -12,6 +12,7 @@ import (
 type Result struct {
 	ManifestIndex bundle.Digest   `json:"manifestIndex,omitzero"` // not of a plan
 	Size          int64           `json:"size,omitempty"`         // of the file, in bytes; not of a plan
+	Continued     bool            `json:"continued,omitempty"`    // what an earlier run had found was finished
 	Created       string          `json:"created"`
 	Counts        bundle.Counts   `json:"counts"`
 	Images        []ImageResult   `json:"images"`
@@ -113,8 +114,8 @@ func (p *Plan) Result() (*Result, error) {
 	r := &Result{
 		Created: p.options.Created.UTC().Format("2006-01-02T15:04:05Z"),
 		Images:  []ImageResult{}, Missing: []MissingResult{}, LeftOut: []LeftOutLayer{},
-		Found: p.options.Found, Unparsed: p.options.Unparsed,
-		Excluded: append([]Excluded{}, w.Excluded...), Warnings: append([]string{}, w.Warnings...),
+		Found: p.chosen.Found, Unparsed: p.chosen.Unparsed,
+		Excluded: append([]Excluded{}, w.Excluded...), Warnings: slices.Concat([]string{}, p.chosen.Warnings, w.Warnings),
 	}
 	for _, f := range w.Failures {
 		r.Missing = append(r.Missing, MissingResult{f.Source, reason(f.Err)})

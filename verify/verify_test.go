@@ -38,7 +38,7 @@ func images(t *testing.T) *registrytest.Server {
 func exported(t *testing.T, s *registrytest.Server, sign bundle.Signer, tags ...string) []byte {
 	t.Helper()
 	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
-	var requests []export.Request
+	var requests export.Requests
 	for _, tag := range tags {
 		request, err := export.ParseRequest(s.Host() + "/acme/app:" + tag)
 		if err != nil {
@@ -47,7 +47,7 @@ func exported(t *testing.T, s *registrytest.Server, sign bundle.Signer, tags ...
 		requests = append(requests, request)
 	}
 	var out bytes.Buffer
-	if _, err := export.Run(t.Context(), client, requests, sign, export.ToStream(&out), export.Options{Created: time.Unix(1, 0)}); err != nil {
+	if _, err := export.Run(t.Context(), client, requests, export.Signer{Sign: sign}, export.ToStream(&out), export.Options{Created: time.Unix(1, 0)}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

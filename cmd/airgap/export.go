@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -16,7 +15,6 @@ import (
 	"airgap/bundle"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
-	"airgap/verify/signature"
 )
 
 // exportFlags are the flags of export.
@@ -83,36 +81,26 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 	if err := flags.volumes.parse(); err != nil {
 		return err
 	}
-	chosen, err := flags.choose(ctx, a, args)
+	asked, err := flags.read(ctx, a, args)
 	if err != nil {
 		return err
 	}
 	if flags.output == "-" {
-		chosen.readInOrder()
+		asked.readInOrder()
 	}
 	key, err := loadPrivateKey(ctx, a, flags.key)
 	if err != nil {
 		return err
 	}
-	sign := func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }
 	began := a.now()
+	asked.options.Replan = flags.replan
 	var result *export.Result
-	output := flags.destination(a, chosen.fingerprint(key.Public()))
-	if flags.replan {
-		output = output.Reusing()
-	}
 	err = a.withProgress(func(o bundle.Observer) (err error) {
-		if result, err = flags.resume(ctx, chosen, key.Public(), output, o); !errors.Is(err, bundle.ErrNoPartial) {
-			return err
-		}
-		plan, err := chosen.plan(ctx, o)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, plan.Close()) }()
-		result, err = plan.Write(ctx, chosen.source, sign, output)
+		asked.options.Observer = o
+		result, err = export.Run(ctx, asked.source, asked.choice, export.SignedBy(key), flags.destination(a), asked.options)
 		return err
 	})
+	asked.prune(a)
 	if err != nil {
 		return withKeepGoing(err)
 	}
@@ -120,23 +108,6 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 		return err
 	}
 	return missingImages(result)
-}
-
-// resume continues what an earlier run of the same command has left; bundle.ErrNoPartial where there is nothing.
-func (f *exportFlags) resume(ctx context.Context, c *chosen, key signature.PublicKey, output export.Output, o bundle.Observer) (*export.Result, error) {
-	if f.replan || f.output == "-" {
-		return nil, bundle.ErrNoPartial
-	}
-	trusted := func(index bundle.Digest, sigstore []byte) error {
-		_, err := signature.Verify(sigstore, index, []signature.PublicKey{key})
-		if err == nil {
-			c.a.say("continuing %s: what was found when it was begun, even where tags have moved since (--replan looks again)", f.output)
-		}
-		return err
-	}
-	options := c.options
-	options.Observer = o
-	return export.Continue(ctx, c.source, output, trusted, options)
 }
 
 func (f *exportFlags) check(a *app) error {
@@ -172,11 +143,11 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }
 
-func (f *exportFlags) destination(a *app, command string) export.Output {
+func (f *exportFlags) destination(a *app) export.Output {
 	if f.output == "-" {
 		return export.ToStream(a.stdout)
 	}
-	return export.ToResumableFile(f.output, command).InVolumes(f.volumes.bytes, f.volumes.count)
+	return export.ToFile(f.output).InVolumes(f.volumes.bytes, f.volumes.count)
 }
 
 func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration) error {

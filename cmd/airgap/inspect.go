@@ -12,6 +12,7 @@ import (
 	"airgap/bundle"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
+	"airgap/export/catalogue"
 	"airgap/verify/signature"
 )
 
@@ -176,7 +177,8 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 		return nil, usageError{err}
 	}
 	requests := []export.Request{request}
-	hosts, err := hostsInPlay(requests, nil, attestations)
+	wanted := catalogue.Wanted{Requests: requests}
+	hosts, err := wanted.Registries(attestations)
 	if err != nil {
 		return nil, err
 	}

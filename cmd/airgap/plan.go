@@ -59,15 +59,17 @@ type pullCost struct {
 }
 
 func runPlan(ctx context.Context, a *app, flags *selectionFlags, args []string) (err error) {
-	chosen, err := flags.choose(ctx, a, args)
+	asked, err := flags.read(ctx, a, args)
 	if err != nil {
 		return err
 	}
 	var plan *export.Plan
 	err = a.withProgress(func(o bundle.Observer) (err error) {
-		plan, err = chosen.plan(ctx, o)
+		asked.options.Observer = o
+		plan, err = export.MakePlan(ctx, asked.source, asked.choice, asked.options)
 		return err
 	})
+	asked.prune(a)
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func runPlan(ctx context.Context, a *app, flags *selectionFlags, args []string) 
 	if err != nil {
 		return err
 	}
-	report := planReport{Result: result, Pulls: chosen.pulls()}
+	report := planReport{Result: result, Pulls: asked.pulls(plan)}
 	if flags.json {
 		if err := a.printJSON(report); err != nil {
 			return err
@@ -91,9 +93,11 @@ func runPlan(ctx context.Context, a *app, flags *selectionFlags, args []string) 
 }
 
 // pulls returns what the plan cost.
-func (c *chosen) pulls() []pullCost {
+func (c *asked) pulls(plan *export.Plan) []pullCost {
 	costs := []pullCost{}
-	for _, host := range c.hosts {
+	hosts := slices.Concat(c.registries, plan.Registries())
+	slices.Sort(hosts)
+	for _, host := range slices.Compact(hosts) {
 		r, err := name.NewRegistry(host)
 		if err != nil {
 			continue

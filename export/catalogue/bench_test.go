@@ -101,11 +101,8 @@ func (c *benchCatalogue) plan(b *testing.B, file *config.File, dir string) {
 		b.Fatal(err)
 	}
 	before := heap()
-	selection, err := catalogue.Select(b.Context(), client, source, file.Entries, catalogue.Options{Now: now})
-	if err != nil {
-		b.Fatal(err)
-	}
-	plan, err := export.MakePlan(b.Context(), source, selection.Requests, export.Options{Created: now, Walk: export.WalkOptions{Tags: selection.Tags}})
+	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: client, Source: source.WithBlobs(), Now: nowFunc}
+	plan, err := export.MakePlan(b.Context(), source, choice, export.Options{Created: now})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -120,8 +117,8 @@ func (c *benchCatalogue) plan(b *testing.B, file *config.File, dir string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if len(result.Images) != benchTags || len(selection.Failures) > 0 {
-		b.Fatalf("%d images, %d failures", len(result.Images), len(selection.Failures))
+	if len(result.Images) != benchTags || len(result.Missing) > 0 {
+		b.Fatalf("%d images, %d missing", len(result.Images), len(result.Missing))
 	}
 	b.ReportMetric(float64(result.Counts.Blobs), "blobs")
 	if err := plan.Close(); err != nil {

@@ -1,5 +1,5 @@
-// Package catalogue turns the entries of a configuration into requests: it lists what there is at the registries, and
-// chooses by the entries' rules. Start with [Select].
+// Package catalogue turns what configurations, charts and rendered manifests ask for into requests: it lists what there is
+// at the registries, and chooses by the rules of the configuration. Start with [Choice].
 package catalogue
 
 import (
@@ -30,38 +30,19 @@ type Lister interface {
 
 var _ Lister = (*registry.Client)(nil)
 
-// Options are the settings of Select.
-type Options struct {
-	Jobs     int // lookups at once; 0: export.DefaultJobs
-	Now      time.Time
-	Observer bundle.Observer // nil: silence
-}
-
-// Selection is what was chosen, what was not and why, and what could not be looked at.
-type Selection struct {
-	Requests []export.Request
-	Excluded []export.Excluded
-	Failures []export.Failure
-	Warnings []string
-	Tags     map[string]export.DigestTags // of the repositories that were listed
-	Found    []export.FoundImage          // what of the requests charts and manifests have brought
-	Unparsed []export.UnparsedImage       // what looks like an image there, and is none
-}
-
-// Select chooses the images of all entries. What fails for one entry is among the failures; the error is about the
-// selection as a whole.
-func Select(ctx context.Context, lister Lister, source export.Source, entries []config.Entry, o Options) (*Selection, error) {
-	if o.Jobs <= 0 {
-		o.Jobs = export.DefaultJobs
+// selectEntries chooses the images of entries. What fails for one entry is among the failures.
+func (c *Choice) selectEntries(ctx context.Context, entries []config.Entry, o bundle.Observer) (*export.Selection, error) {
+	s := &selector{
+		lister: c.Lister, source: limited{c.Source, make(chan struct{}, c.jobs())}, jobs: c.jobs(), now: c.now(),
+		observer: o, lists: map[string]*tagList{},
 	}
-	s := &selector{lister: lister, source: limited{source, make(chan struct{}, o.Jobs)}, options: o, observer: bundle.Observe(o.Observer), lists: map[string]*tagList{}}
 	s.observer.Phase("list", 0)
 	parts := make([]*part, 0, len(entries))
 	for i := range entries {
 		parts = append(parts, s.expand(ctx, &entries[i])...)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(o.Jobs)
+	group.SetLimit(s.jobs)
 	for _, p := range parts {
 		if groupCtx.Err() != nil {
 			break
@@ -80,7 +61,8 @@ func Select(ctx context.Context, lister Lister, source export.Source, entries []
 type selector struct {
 	lister   Lister
 	source   export.Source
-	options  Options
+	jobs     int // lookups at once
+	now      time.Time
 	observer bundle.Observer
 	times    sync.Map // when images were made, by reference
 
@@ -262,7 +244,7 @@ func (s *selector) newestFirst(ctx context.Context, p *part, tags []string) ([]s
 // lookAhead finds out side by side when images were made, where one after the other would take long.
 func (s *selector) lookAhead(ctx context.Context, requests []export.Request) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(s.options.Jobs)
+	group.SetLimit(s.jobs)
 	for _, r := range requests {
 		group.Go(func() error {
 			_, err := s.made(groupCtx, r.Ref)
@@ -320,15 +302,15 @@ func (s *selector) tooYoung(ctx context.Context, minAge time.Duration, ref name.
 		return "", err
 	case made.IsZero():
 		return fmt.Sprintf("minAge %s: it does not say when it was made", config.Span(minAge)), nil
-	case s.options.Now.Sub(made) < minAge:
+	case s.now.Sub(made) < minAge:
 		return fmt.Sprintf("minAge %s: made %s, waits until %s", config.Span(minAge), made.UTC().Format(time.RFC3339), made.Add(minAge).UTC().Format(time.RFC3339)), nil
 	}
 	return "", nil
 }
 
 // result puts the parts together, in their order.
-func (s *selector) result(parts []*part) *Selection {
-	r := &Selection{Excluded: s.excluded, Failures: s.failures, Warnings: s.warnings, Tags: map[string]export.DigestTags{}}
+func (s *selector) result(parts []*part) *export.Selection {
+	r := &export.Selection{Excluded: s.excluded, Failures: s.failures, Warnings: s.warnings, Tags: map[string]export.DigestTags{}}
 	for _, p := range parts {
 		r.Requests = append(r.Requests, p.requests...)
 		r.Excluded = append(r.Excluded, p.excluded...)

@@ -1,6 +1,7 @@
 package catalogue_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -47,7 +48,7 @@ func image(t *testing.T, s *Server, repo, tag, age string) {
 	s.AddManifest(repo, tag, bundle.MediaTypeOCIIndex, index)
 }
 
-func choose(t *testing.T, text string) *catalogue.Selection {
+func choose(t *testing.T, text string) *export.Selection {
 	t.Helper()
 	file, err := config.Parse("regsync.yaml", []byte(text), config.Environment{})
 	if err != nil {
@@ -57,15 +58,25 @@ func choose(t *testing.T, text string) *catalogue.Selection {
 		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
 		Retry: registry.RetryPolicy{Attempts: 1},
 	})
-	s, err := catalogue.Select(t.Context(), client, client, file.Entries, catalogue.Options{Now: now})
+	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: client, Source: client, Now: nowFunc}
+	s, err := choice.Choose(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+// chosen is a choice that has been made.
+type chosen struct{ *export.Selection }
+
+func (c chosen) Choose(context.Context, bundle.Observer) (*export.Selection, error) {
+	return c.Selection, nil
+}
+
+func (chosen) Fingerprint() string { return "" }
+
 // names are the sources of the requests, without the host.
-func names(s *catalogue.Selection, host string) (all []string) {
+func names(s *export.Selection, host string) (all []string) {
 	for _, r := range s.Requests {
 		all = append(all, strings.TrimPrefix(r.Source, host+"/")+"="+r.Path+":"+r.Tag)
 	}
@@ -73,7 +84,7 @@ func names(s *catalogue.Selection, host string) (all []string) {
 	return all
 }
 
-func rules(s *catalogue.Selection, host string) map[string]string {
+func rules(s *export.Selection, host string) map[string]string {
 	all := map[string]string{}
 	for _, x := range s.Excluded {
 		all[strings.TrimPrefix(x.Source, host+"/")] = x.Rule
@@ -195,7 +206,7 @@ func TestListsAreSharedWithTheWalk(t *testing.T) {
 	}
 	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
 	s.Forget()
-	plan, err := export.MakePlan(t.Context(), client, got.Requests, export.Options{Walk: export.WalkOptions{Tags: got.Tags}, Created: now})
+	plan, err := export.MakePlan(t.Context(), client, chosen{got}, export.Options{Created: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +240,7 @@ func TestFallbackTagsAreTakenFromTheList(t *testing.T) {
 	got := choose(t, fmt.Sprintf("sync: [{source: %s/acme/app, target: x, type: repository, tags: {allow: ['1']}}]", s.Host()))
 	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
 	s.Forget()
-	plan, err := export.MakePlan(t.Context(), client, got.Requests, export.Options{Walk: export.WalkOptions{Tags: got.Tags}, Created: now})
+	plan, err := export.MakePlan(t.Context(), client, chosen{got}, export.Options{Created: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package catalogue
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,36 +32,28 @@ const maxChart = 100 << 20
 // errNoChart: something that is to be a chart is none.
 var errNoChart = errors.New("this is no Helm chart")
 
-// ChartOptions are the settings of SelectCharts and ChartImages.
-type ChartOptions struct {
-	Renderer Renderer
-	TempDir  string // for charts while they are rendered; "" is the system's
-	Settings export.Settings
-	Observer bundle.Observer // nil: silence
-}
-
-// SelectCharts chooses versions of charts and, where that is asked for, the images that they use. What fails for one chart
-// is among the failures.
-func SelectCharts(ctx context.Context, lister Lister, source export.Source, charts []config.Chart, o ChartOptions) (*Selection, error) {
-	s := charter{source: source, options: o}
-	bundle.Observe(o.Observer).Phase("charts", 0)
+// selectCharts chooses versions of charts and, where that is asked for, the images that they use. What fails for one chart is
+// among the failures.
+func (c *Choice) selectCharts(ctx context.Context, charts []config.Chart, o bundle.Observer) (*export.Selection, error) {
+	s := chartImages{choice: c}
+	o.Phase("charts", 0)
 	for i := range charts {
-		c := &charts[i]
-		bundle.Observe(o.Observer).Item(c.Source)
-		err := s.choose(ctx, lister, c)
+		one := &charts[i]
+		o.Item(one.Source)
+		err := s.choose(ctx, one)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			s.Failures = append(s.Failures, export.Failure{Source: registry.DisplayName(c.Repo.Name()), Path: c.Target, Err: err})
+			s.Failures = append(s.Failures, export.Failure{Source: registry.DisplayName(one.Repo.Name()), Path: one.Target, Err: err})
 		}
 	}
 	return &s.Selection, nil
 }
 
-// ChartImages returns the images that the annotations of charts among the requests name. What is no chart is passed over.
-func ChartImages(ctx context.Context, source export.Source, requests []export.Request, o ChartOptions) (*Selection, error) {
-	s := charter{source: source, options: o}
+// annotated returns the images that the annotations of charts among the requests name. What is no chart is passed over.
+func (c *Choice) annotated(ctx context.Context, requests []export.Request) (*export.Selection, error) {
+	s := chartImages{choice: c}
 	for _, r := range requests {
 		found, err := s.images(ctx, r.Ref, &config.Chart{}, false)
 		switch {
@@ -78,23 +69,22 @@ func ChartImages(ctx context.Context, source export.Source, requests []export.Re
 	return &s.Selection, nil
 }
 
-// FromManifests returns the images that rendered manifests name.
-func FromManifests(found chart.Found, entry string, o ChartOptions) *Selection {
-	s := charter{options: o}
-	s.add(found, "", entry, "")
+// rendered returns the images that rendered manifests name.
+func (c *Choice) rendered(found chart.Found) *export.Selection {
+	s := chartImages{choice: c}
+	s.add(found, "", "", "")
 	return &s.Selection
 }
 
-// charter gathers what charts come to.
-type charter struct {
-	Selection
+// chartImages gathers charts and the images that they use.
+type chartImages struct {
+	export.Selection
 
-	source  export.Source
-	options ChartOptions
+	choice *Choice
 }
 
-func (s *charter) choose(ctx context.Context, lister Lister, c *config.Chart) error {
-	tags, err := lister.Tags(ctx, c.Repo)
+func (s *chartImages) choose(ctx context.Context, c *config.Chart) error {
+	tags, err := s.choice.Lister.Tags(ctx, c.Repo)
 	if err != nil {
 		return err
 	}
@@ -122,8 +112,8 @@ func (s *charter) choose(ctx context.Context, lister Lister, c *config.Chart) er
 }
 
 // images finds the images of one chart: those of its annotation and, with render, those of its manifests.
-func (s *charter) images(ctx context.Context, ref name.Reference, c *config.Chart, render bool) (chart.Found, error) {
-	desc, content, err := s.source.Manifest(ctx, ref)
+func (s *chartImages) images(ctx context.Context, ref name.Reference, c *config.Chart, render bool) (chart.Found, error) {
+	desc, content, err := s.choice.Source.Manifest(ctx, ref)
 	if err != nil {
 		return chart.Found{}, err
 	}
@@ -155,12 +145,12 @@ func (s *charter) images(ctx context.Context, ref name.Reference, c *config.Char
 	return found, nil
 }
 
-func (s *charter) render(ctx context.Context, repo name.Repository, layer bundle.Descriptor, m *chart.Metadata, values []string) (found chart.Found, err error) {
+func (s *chartImages) render(ctx context.Context, repo name.Repository, layer bundle.Descriptor, m *chart.Metadata, values []string) (found chart.Found, err error) {
 	archive, err := s.read(ctx, repo, layer, maxChart)
 	if err != nil {
 		return found, err
 	}
-	dir, err := os.MkdirTemp(s.options.TempDir, "airgap-chart-*")
+	dir, err := os.MkdirTemp("", "airgap-chart-*")
 	if err != nil {
 		return found, err
 	}
@@ -169,15 +159,15 @@ func (s *charter) render(ctx context.Context, repo name.Repository, layer bundle
 	if err := os.WriteFile(file, archive, 0o600); err != nil {
 		return found, err
 	}
-	return s.options.Renderer.Render(ctx, file, m.Name+" "+m.Version, values)
+	return s.choice.Renderer.Render(ctx, file, m.Name+" "+m.Version, values)
 }
 
 // read returns a blob, of which length and digest have been checked.
-func (s *charter) read(ctx context.Context, repo name.Repository, d bundle.Descriptor, limit int64) ([]byte, error) {
+func (s *chartImages) read(ctx context.Context, repo name.Repository, d bundle.Descriptor, limit int64) ([]byte, error) {
 	if d.Size > limit {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", bundle.ErrLimit, d.Digest, d.Size, limit)
 	}
-	return readBlob(ctx, s.source, repo, d)
+	return readBlob(ctx, s.choice.Source, repo, d)
 }
 
 func readBlob(ctx context.Context, source export.Source, repo name.Repository, d bundle.Descriptor) ([]byte, error) {
@@ -196,7 +186,7 @@ func readBlob(ctx context.Context, source export.Source, repo name.Repository, d
 }
 
 // add makes requests of what was found.
-func (s *charter) add(found chart.Found, usedBy, entry, prefix string) {
+func (s *chartImages) add(found chart.Found, usedBy, entry, prefix string) {
 	for _, image := range found.Images {
 		request, err := export.ParseRequest(image.Ref)
 		if err != nil || strings.Contains(image.Ref, "=") {
@@ -204,7 +194,7 @@ func (s *charter) add(found chart.Found, usedBy, entry, prefix string) {
 			continue
 		}
 		request.Path = strings.TrimPrefix(prefix+"/"+request.Path, "/")
-		request.Settings, request.Entry = s.options.Settings, entry
+		request.Settings, request.Entry = s.choice.Settings, entry
 		if usedBy != "" {
 			request.UsedBy = []string{usedBy}
 		}
@@ -214,18 +204,4 @@ func (s *charter) add(found chart.Found, usedBy, entry, prefix string) {
 	for _, p := range found.Unparsed {
 		s.Unparsed = append(s.Unparsed, export.UnparsedImage{Ref: p.Ref, Where: p.Where, Reason: p.Reason, Chart: usedBy})
 	}
-}
-
-// Add adds another selection.
-func (s *Selection) Add(other *Selection) {
-	s.Requests = append(s.Requests, other.Requests...)
-	s.Excluded = append(s.Excluded, other.Excluded...)
-	s.Failures = append(s.Failures, other.Failures...)
-	s.Warnings = append(s.Warnings, other.Warnings...)
-	s.Found = append(s.Found, other.Found...)
-	s.Unparsed = append(s.Unparsed, other.Unparsed...)
-	if s.Tags == nil {
-		s.Tags = other.Tags
-	}
-	slices.SortStableFunc(s.Failures, func(a, b export.Failure) int { return cmp.Compare(a.Source, b.Source) })
 }
