@@ -355,8 +355,8 @@ func (r *run) checkCreated(ctx context.Context) error {
 	for _, found := range list {
 		r.checks.findings.Add(found)
 	}
-	if lines := finding.Lines(finding.OfLevel(list, finding.Blocks)); len(lines) > 0 {
-		return r.stopAfterCreation(fmt.Errorf("%w: %s", registry.ErrForbidden, strings.Join(lines, "\n")))
+	if problems := finding.Problems(finding.OfLevel(list, finding.Blocks)); problems != nil {
+		return r.stopAfterCreation(fmt.Errorf("%w: %w", registry.ErrForbidden, problems))
 	}
 	return nil
 }

@@ -266,11 +266,11 @@ func (f *finder) assign(s *Set, lenient bool) error {
 		}
 	}
 	if missing > s.table.Parity {
-		return fmt.Errorf("%w\n%d volumes are missing, those of parity included, and there is parity for %d: at least %d more are needed",
-			err, missing, s.table.Parity, missing-s.table.Parity)
+		return errors.Join(err, fmt.Errorf("%d volumes are missing, those of parity included, and there is parity for %d: at least %d more are needed",
+			missing, s.table.Parity, missing-s.table.Parity))
 	}
-	return fmt.Errorf("%w\nthere is parity for %d lost volumes: with --repair they are read through the damage, and airgap repair writes them anew",
-		err, s.table.Parity)
+	return errors.Join(err, fmt.Errorf("there is parity for %d lost volumes: with --repair they are read through the damage, and airgap repair writes them anew",
+		s.table.Parity))
 }
 
 // checkBeginning says what is wrong with a file that is volume i by its name, as far as its size and its first chunk tell.

@@ -125,21 +125,21 @@ func (a *app) takeStdin(use string) (io.Reader, error) {
 // say prints a line for the person on standard error, which --quiet leaves out. Arguments are escaped.
 func (a *app) say(format string, args ...any) {
 	if !a.flags.quiet {
-		fmt.Fprintln(a.screen, terminal.EscapeLines(fmt.Sprintf(format, args...)))
+		fmt.Fprintln(a.screen, terminal.Sprintf(format, args...))
 	}
 }
 
-// warn prints a warning on standard error.
+// warn prints a warning on standard error. Arguments are escaped.
 func (a *app) warn(format string, args ...any) {
 	progress := a.newProgress()
 	defer progress.Close()
-	progress.Warn(fmt.Sprintf(format, args...))
+	progress.Warnf(format, args...)
 }
 
 // print writes a line of the result to standard output. Arguments are escaped, the format is not. An error in
 // writing is reported when the command ends (see run).
 func (a *app) print(format string, args ...any) {
-	fmt.Fprintln(a.stdout, terminal.EscapeLines(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(a.stdout, terminal.Sprintf(format, args...))
 }
 
 // printJSON writes the result as JSON to standard output.

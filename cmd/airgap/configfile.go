@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/docker/docker-credential-helpers/client"
@@ -305,16 +304,16 @@ func checkConfig(a *app, file string, strict, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	var unknown []string
+	var unknown []error
 	s := configSummary{Entries: []configEntry{}, Notes: []configNote{}}
 	for _, n := range parsed.Notes {
 		s.Notes = append(s.Notes, configNote{n.Position.String(), n.Message, n.Unknown})
 		if n.Unknown {
-			unknown = append(unknown, n.Position.String()+": "+n.Message)
+			unknown = append(unknown, fmt.Errorf("%s: %s", n.Position, n.Message))
 		}
 	}
 	if strict && len(unknown) > 0 {
-		return usagef("%w: %s", config.ErrConfig, strings.Join(unknown, "\n"))
+		return usagef("%w: %w", config.ErrConfig, errors.Join(unknown...))
 	}
 	for i := range parsed.Entries {
 		s.Entries = append(s.Entries, configEntry{parsed.Entries[i].Position.String(), parsed.Entries[i].Describe()})

@@ -220,17 +220,18 @@ func noteStart(cmd *cobra.Command, a *app) {
 // report prints an error and returns the exit code for it.
 func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	code := exitCode(ctx, err)
-	message := err.Error()
-	switch code {
-	case exitInterrupted:
-		message = "interrupted"
-	case exitUsage:
-		message += fmt.Sprintf("\nSee %q.", cmd.CommandPath()+" --help")
+	if code == exitInterrupted {
+		err = errors.New("interrupted")
+	}
+	message, shown := err.Error(), terminal.Error(err)
+	if code == exitUsage {
+		hint := fmt.Sprintf("See %q.", cmd.CommandPath()+" --help")
+		message, shown = message+"\n"+hint, shown+"\n  "+hint
 	}
 	if a.flags.format == terminal.FormatJSON {
 		terminal.NewLogger(a.screen, a.flags.format, slog.LevelError).Error(message, "exit_code", code)
 	} else {
-		fmt.Fprintln(a.screen, "airgap: "+terminal.EscapeLines(message))
+		fmt.Fprintln(a.screen, "airgap: "+shown)
 	}
 	return code
 }

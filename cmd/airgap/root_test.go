@@ -145,8 +145,8 @@ func TestCompletion(t *testing.T) {
 func TestErrorsAreEscaped(t *testing.T) {
 	w := newWorld(t)
 	w.screen = terminal.NewScreen(&w.err, nil)
-	w.report(context.Background(), &cobra.Command{Use: "airgap"}, errors.New("\x1b[2Jgone\nairgap: all is well"))
-	if got, want := w.err.String(), "airgap: \\x1b[2Jgone\n  airgap: all is well\n"; got != want {
+	w.report(context.Background(), &cobra.Command{Use: "airgap"}, errors.Join(errors.New("\x1b[2Jgone\nairgap: all is well"), errors.New("and more")))
+	if got, want := w.err.String(), "airgap: \\x1b[2Jgone\\nairgap: all is well\n  and more\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -307,17 +306,17 @@ func missingImages(r *export.Result) error {
 	if len(r.Missing) == 0 {
 		return nil
 	}
-	var lines []string
+	lines := []error{fmt.Errorf("%w, as --keep-going allows", errMissing)}
 	for _, m := range r.Missing {
-		lines = append(lines, "  "+m.Source+": "+m.Reason)
+		lines = append(lines, fmt.Errorf("  %s: %s", m.Source, m.Reason))
 	}
-	return fmt.Errorf("%w, as --keep-going allows:\n%s", errMissing, strings.Join(lines, "\n"))
+	return errors.Join(lines...)
 }
 
 // withKeepGoing says what can be done about images that cannot be had.
 func withKeepGoing(err error) error {
 	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrRepositoryUnknown) || errors.Is(err, export.ErrNoReferrers) {
-		return fmt.Errorf("%w\nnothing was written; --keep-going exports the other images and records these as missing", err)
+		return errors.Join(err, errors.New("nothing was written; --keep-going exports the other images and records these as missing"))
 	}
 	return err
 }

@@ -107,7 +107,7 @@ func (s *source) whatNext(err error) error {
 	if s.set == nil || s.set.Rebuilt() != nil || !isDamage(err) {
 		return err
 	}
-	return fmt.Errorf("%w\n\"airgap verify\" says which volumes are damaged and whether they can be repaired", err)
+	return errors.Join(err, errors.New("\"airgap verify\" says which volumes are damaged and whether they can be repaired"))
 }
 
 func (f *sourceFlags) openSealed(ctx context.Context, a *app, files []string) (*bundle.Sealed, *volume.Set, error) {
@@ -204,7 +204,7 @@ func askForVolume(ctx context.Context, a *app, answers *bufio.Reader, w volume.W
 	if w.Problem != nil {
 		a.warn("%s", w.Problem)
 	}
-	fmt.Fprintln(a.screen, terminal.EscapeLines(fmt.Sprintf("Insert %s so that it is in %s, then press Enter.", which, strings.Join(w.Places, " or "))))
+	fmt.Fprintln(a.screen, terminal.Sprintf("Insert %s so that it is in %s, then press Enter.", which, strings.Join(w.Places, " or ")))
 	_, err := wait(ctx, func() (string, error) { return answers.ReadString('\n') })
 	if errors.Is(err, io.EOF) {
 		return errors.New("standard input has ended, so that nobody can say that it has been inserted; run the command again to go on")

@@ -179,13 +179,17 @@ func line(run []Finding) string {
 
 // Blocking returns an error that lists what blocks, or nil.
 func Blocking(list []Finding) error {
+	if problems := Problems(OfLevel(list, Blocks)); problems != nil {
+		return errors.Join(ErrBlocked, problems)
+	}
+	return nil
+}
+
+// Problems returns findings as one error with a line for each of Lines, or nil.
+func Problems(list []Finding) error {
 	var problems bundle.Problems
-	lines := Lines(OfLevel(list, Blocks))
-	for _, text := range lines {
+	for _, text := range Lines(list) {
 		problems.Add(errors.New(text))
 	}
-	if len(lines) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w:\n%w", ErrBlocked, problems.Err())
+	return problems.Err()
 }

@@ -68,13 +68,13 @@ func inBrackets(s string) string {
 	return " (" + s + ")"
 }
 
-func (l *lines) warn(message string) {
-	_, _ = fmt.Fprintf(l.w, "warning: %s\n", EscapeLines(message))
+func (l *lines) warn(format string, args ...any) {
+	_, _ = fmt.Fprintln(l.w, "warning: "+Sprintf(format, args...))
 }
 
 // print writes one line. It has nobody to tell of an error, and progress is not worth failing for.
 func (l *lines) print(format string, args ...any) {
-	_, _ = fmt.Fprintln(l.w, Escape(fmt.Sprintf(format, args...)))
+	_, _ = fmt.Fprintln(l.w, Sprintf(format, args...))
 }
 
 // bar is the display for persons: a progress bar below the lines that tell which phases are over.
@@ -132,10 +132,11 @@ func newRecords(w io.Writer) records {
 	return records{NewLogger(w, FormatJSON, slog.LevelInfo)}
 }
 
-func (r records) begin(v view)        { r.record("begin", v) }
-func (r records) update(v view)       { r.record("progress", v) }
-func (r records) end(v view)          { r.record("end", v) }
-func (r records) warn(message string) { r.log.Warn(message) }
+func (r records) begin(v view)  { r.record("begin", v) }
+func (r records) update(v view) { r.record("progress", v) }
+func (r records) end(v view)    { r.record("end", v) }
+
+func (r records) warn(format string, args ...any) { r.log.Warn(fmt.Sprintf(format, args...)) }
 
 func (r records) record(message string, v view) {
 	attributes := []slog.Attr{

@@ -33,14 +33,66 @@ func Escape(s string) string {
 	return b.String()
 }
 
-// EscapeLines is Escape for a message of several lines. Lines after the first are indented, so that none of them
-// can pass for a message of its own.
-func EscapeLines(s string) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	for i, line := range lines {
-		lines[i] = Escape(line)
+// Sprintf is fmt.Sprintf that escapes each argument and not the format: line feeds in the format begin lines, and what
+// comes from outside stays on one. Only an error may take several, see Error.
+func Sprintf(format string, args ...any) string {
+	safe := make([]any, len(args))
+	for i, arg := range args {
+		safe[i] = escaped{arg}
 	}
-	return strings.Join(lines, "\n  ")
+	return fmt.Sprintf(format, safe...)
+}
+
+// escaped is an argument that is escaped once it has been formatted.
+type escaped struct{ arg any }
+
+// Format implements fmt.Formatter.
+func (e escaped) Format(f fmt.State, verb rune) {
+	if err, isError := e.arg.(error); isError && (verb == 's' || verb == 'v') {
+		_, _ = io.WriteString(f, Error(err))
+		return
+	}
+	_, _ = io.WriteString(f, Escape(fmt.Sprintf(fmt.FormatString(f, verb), e.arg)))
+}
+
+// Error returns the message of an error, escaped. Errors that errors.Join has put together take a line each; every other
+// line feed is text from outside, and escaped like the rest of it. Lines after the first are indented, so that none of
+// them can pass for a message of its own.
+func Error(err error) string {
+	message := err.Error()
+	parts := unwrapAll(err)
+	messages := make([]string, len(parts))
+	for i, part := range parts {
+		messages[i] = part.Error()
+	}
+	isJoined := message == strings.Join(messages, "\n")
+	var b strings.Builder
+	for i, part := range parts {
+		before, after, found := strings.Cut(message, messages[i])
+		switch {
+		case !found || messages[i] == "":
+			continue
+		case isJoined && i > 0:
+			b.WriteString("\n  ")
+		default:
+			b.WriteString(Escape(before))
+		}
+		b.WriteString(Error(part))
+		message = after
+	}
+	return b.String() + Escape(message)
+}
+
+func unwrapAll(err error) []error {
+	switch wrapper := err.(type) { //nolint:errorlint // one step, as the message of each wrapper is looked at
+	case interface{ Unwrap() []error }:
+		return wrapper.Unwrap()
+	case interface{ Unwrap() error }:
+		if inner := wrapper.Unwrap(); inner != nil {
+			return []error{inner}
+		}
+	}
+	return nil
 }
 
 func isPrintable(s string) bool {

@@ -3,6 +3,8 @@ package terminal
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -38,11 +40,55 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-func TestEscapeLines(t *testing.T) {
-	got := EscapeLines("first\x1b\nsecond\rairgap: all is well\n")
-	want := "first\\x1b\n  second\\rairgap: all is well"
-	if got != want {
-		t.Errorf("got %q, want %q", got, want)
+func TestSprintf(t *testing.T) {
+	for _, test := range hostile {
+		got := Sprintf("one\n%s %d%-30v|%v", test.in, 5, test.in, []string{test.in})
+		if rest := strings.TrimPrefix(got, "one\n"); strings.Contains(rest, "\n") || !strings.HasPrefix(rest, test.want+" 5") {
+			t.Errorf("%s: %q", test.name, got)
+		}
+	}
+	if got := Sprintf("%s: %v", "a\nb", errors.Join(errors.New("c\nd"), errors.New("e"))); got != `a\nb: c\nd`+"\n  e" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// silent wraps without showing what it wraps, as errors do that show what a registry said.
+type silent struct {
+	message string
+	inner   []error
+}
+
+func (e silent) Error() string   { return e.message }
+func (e silent) Unwrap() []error { return e.inner }
+
+// Only what errors.Join put together has lines, wherever in the chain that happened.
+func TestError(t *testing.T) {
+	const evil = "x\nairgap: all is well\x1b"
+	const safe = `x\nairgap: all is well\x1b`
+	one, two := errors.New("one"), errors.New("two\n"+evil)
+	joined := errors.Join(one, two)
+	const lines = "one\n  two\\n" + safe
+	for name, test := range map[string]struct {
+		err  error
+		want string
+	}{
+		"plain":                {errors.New(evil), safe},
+		"joined":               {joined, lines},
+		"joined, alone":        {errors.Join(two), `two\n` + safe},
+		"joined, again":        {errors.Join(joined, one), lines + "\n  one"},
+		"wrapped":              {fmt.Errorf("%s: %w", evil, joined), safe + ": " + lines},
+		"wrapped before":       {fmt.Errorf("%w: %s", joined, evil), lines + ": " + safe},
+		"wrapped twice":        {fmt.Errorf("a: %w", fmt.Errorf("%w, b: %w", one, joined)), "a: one, b: " + lines},
+		"two of them":          {fmt.Errorf("%w\n%w", one, two), lines}, // errors.Join in another spelling
+		"with the words":       {fmt.Errorf("one\none %w", one), `one\none one`},
+		"what was hidden":      {silent{"one\n" + evil, []error{one, two}}, `one\n` + safe},
+		"a sentinel's words":   {silent{evil + "\none\nFORGED", []error{one}}, safe + `\none\nFORGED`},
+		"two sentinels' words": {silent{"x one\none\nFORGED", []error{one, one}}, `x one\none\nFORGED`},
+		"nothing within":       {silent{evil, nil}, safe},
+	} {
+		if got := Error(test.err); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
 	}
 }
 
@@ -54,6 +100,7 @@ func TestNothingUnprintableGetsThrough(t *testing.T) {
 		"json log":  func(b *bytes.Buffer, s string) { NewLogger(b, FormatJSON, slog.LevelInfo).Info(s, "k", s) },
 		"lines":     func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, nil)}, s) },
 		"records":   func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, nil), Format: FormatJSON}, s) },
+		"warnf":     func(b *bytes.Buffer, s string) { NewProgress(Options{Screen: NewScreen(b, nil)}).Warnf("%s", s) },
 		"quiet":     func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, nil), Quiet: true}, s) },
 		"bar":       func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, wide)}, s) },
 		"bar, slim": func(b *bytes.Buffer, s string) { observe(Options{Screen: NewScreen(b, func() int { return 3 })}, s) },

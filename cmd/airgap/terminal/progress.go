@@ -29,7 +29,7 @@ type display interface {
 	begin(v view)
 	update(v view)
 	end(v view)
-	warn(message string)
+	warn(format string, args ...any)
 }
 
 // view is the state at one moment. Strings in it come from outside and are not escaped.
@@ -160,10 +160,13 @@ func (p *Progress) Item(name string) { p.item.Store(&name) }
 func (p *Progress) Add(n int64) { p.done.Add(n) }
 
 // Warn implements bundle.Observer.
-func (p *Progress) Warn(message string) {
+func (p *Progress) Warn(message string) { p.Warnf("%s", message) }
+
+// Warnf prints a warning; arguments are escaped (see Sprintf).
+func (p *Progress) Warnf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.display.warn(message)
+	p.display.warn(format, args...)
 }
 
 // Close ends the phase and the showing. It can be called more than once.
