@@ -20,6 +20,7 @@ type graph struct {
 	observer bundle.Observer
 	options  WalkOptions
 	work     *workQueue
+	lists    *tagLists
 
 	mu      sync.Mutex
 	nodes   map[nodeKey]*node
@@ -48,6 +49,7 @@ type node struct {
 	missing      []name.Repository // attestation repositories that do not exist
 	platforms    []string          // of an index of which only these are carried
 	original     *node             // of a rewritten index: the source's
+	believed     bool              // the list of tags was, that there is nothing more
 	err          error
 }
 
@@ -89,7 +91,10 @@ func (g *graph) visit(ctx context.Context, v *view, desc bundle.Descriptor, from
 	}
 	n := &node{digest: desc.Digest, mediaType: g.oneLocked(desc.MediaType), size: desc.Size, from: from}
 	g.nodes[key] = n
-	g.work.add(func() { n.err = g.explore(ctx, v, n, content) })
+	g.work.add(func() {
+		n.err = g.explore(ctx, v, n, content)
+		g.settle(ctx, unasked{v, n, n})
+	})
 	return n, nil
 }
 
@@ -115,7 +120,16 @@ func (g *graph) visitSelection(ctx context.Context, v *view, desc bundle.Descrip
 		n.digest, n.size = bundle.DigestOf(content), int64(len(content))
 	}
 	g.nodes[key] = n
-	g.work.add(func() { n.err = g.exploreSelection(ctx, v, n, content, chosen, s.OriginalReferrers) })
+	g.work.add(func() {
+		n.err = g.exploreSelection(ctx, v, n, content, chosen, s.OriginalReferrers)
+		subject := n
+		if n.original != nil {
+			subject = n.original
+		}
+		if subject == n || s.OriginalReferrers {
+			g.settle(ctx, unasked{v, subject, n})
+		}
+	})
 	return n, nil
 }
 
@@ -212,14 +226,20 @@ func (g *graph) fetchDescribed(ctx context.Context, desc bundle.Descriptor, from
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(content)) != desc.Size {
-		return nil, fmt.Errorf("%w: manifest %s is listed with %d bytes, but has %d", bundle.ErrDigest, desc.Digest, desc.Size, len(content))
+	return content, checkServed(desc, served)
+}
+
+// checkServed returns an error where what was fetched is not what the descriptor says that led to it.
+func checkServed(desc, served bundle.Descriptor) error {
+	switch {
+	case served.Digest != desc.Digest:
+		return fmt.Errorf("%w: manifest %s is listed, and %s was served", bundle.ErrDigest, desc.Digest, served.Digest)
+	case served.Size != desc.Size:
+		return fmt.Errorf("%w: manifest %s is listed with %d bytes, but has %d", bundle.ErrDigest, desc.Digest, desc.Size, served.Size)
+	case bundle.IsManifest(served.MediaType) && served.MediaType != desc.MediaType: // some say application/json of everything
+		return fmt.Errorf("%w: manifest %s is listed as %.100s, but served as %.100s", bundle.ErrFormat, desc.Digest, desc.MediaType, served.MediaType)
 	}
-	// Some registries say application/json of everything.
-	if bundle.IsManifest(served.MediaType) && served.MediaType != desc.MediaType {
-		return nil, fmt.Errorf("%w: manifest %s is listed as %.100s, but served as %.100s", bundle.ErrFormat, desc.Digest, desc.MediaType, served.MediaType)
-	}
-	return content, nil
+	return nil
 }
 
 // kinds names what a referrer says of its subject: its predicate types where annotations tell, or else its artifact
@@ -234,9 +254,11 @@ func kinds(m *bundle.Manifest) string {
 // findReferrers looks everywhere for what refers to n.
 func (g *graph) findReferrers(ctx context.Context, v *view, n *node) error {
 	for _, repository := range v.all() {
-		err := g.listReferrers(ctx, v, n, repository)
+		hasTag := g.hasTag(v, repository)
+		n.believed = n.believed || hasTag != nil
+		err := g.listReferrers(ctx, v, n, repository, hasTag)
 		if err == nil {
-			err = g.findCosignTags(ctx, v, n, repository)
+			err = g.findCosignTags(ctx, v, n, repository, hasTag)
 		}
 		switch {
 		case err == nil:
@@ -249,11 +271,15 @@ func (g *graph) findReferrers(ctx context.Context, v *view, n *node) error {
 	return nil
 }
 
-// listReferrers lists the referrers of n in one repository.
-func (g *graph) listReferrers(ctx context.Context, v *view, n *node, repository name.Repository) error {
-	referrers, err := g.source.ReferrersAmong(ctx, repository.Digest(n.digest.String()), g.options.hasTag(repository))
+// listReferrers lists the referrers of n in one repository, which has no other fallback tags than hasTag says; nil is not known.
+func (g *graph) listReferrers(ctx context.Context, v *view, n *node, repository name.Repository, hasTag func(string) bool) error {
+	referrers, err := g.source.ReferrersAmong(ctx, repository.Digest(n.digest.String()), hasTag)
 	if err != nil {
 		return err
+	}
+	unlisted := !referrers.API && len(referrers.Descriptors) > 0 && g.isUnlisted(repository, n.digest.FallbackTag())
+	if unlisted || referrers.Elsewhere {
+		g.doubt(ctx, repository.RegistryStr())
 	}
 	via := bundle.ViaReferrersTag
 	if referrers.API {
@@ -303,15 +329,18 @@ func (n *node) leave(desc bundle.Descriptor, from name.Repository, artifactType,
 	n.left = append(n.left, LeftOutReferrer{Digest: desc.Digest, ArtifactType: artifactType, Subject: n.digest, From: registry.DisplayName(from.Name()), Rule: rule})
 }
 
-// findCosignTags looks for the tags under which cosign 2 keeps what belongs to n.
-func (g *graph) findCosignTags(ctx context.Context, v *view, n *node, repository name.Repository) error {
-	hasTag := g.options.hasTag(repository)
+// findCosignTags looks for the tags under which cosign 2 keeps what belongs to n. There may be those that hasTag names; nil is
+// all.
+func (g *graph) findCosignTags(ctx context.Context, v *view, n *node, repository name.Repository, hasTag func(string) bool) error {
 	for _, suffix := range bundle.CosignSuffixes {
 		tag := n.digest.FallbackTag() + suffix
 		if hasTag != nil && !hasTag(tag) {
 			continue
 		}
 		desc, err := g.source.Resolve(ctx, repository.Tag(tag))
+		if err == nil && g.isUnlisted(repository, tag) {
+			g.doubt(ctx, repository.RegistryStr())
+		}
 		switch {
 		case errors.Is(err, registry.ErrNotFound):
 			continue
@@ -321,7 +350,11 @@ func (g *graph) findCosignTags(ctx context.Context, v *view, n *node, repository
 			n.leave(desc, repository, "cosign tag "+tag, "digestTags: false")
 			continue
 		}
-		if err := g.connect(ctx, v.below, n, desc, edge{via: bundle.ViaCosignTag, tag: tag, from: repository}, nil); err != nil {
+		content, err := g.fetchTagged(ctx, repository.Tag(tag), desc)
+		if err != nil {
+			return err
+		}
+		if err := g.connect(ctx, v.below, n, desc, edge{via: bundle.ViaCosignTag, tag: tag, from: repository}, content); err != nil {
 			return err
 		}
 	}

@@ -111,7 +111,7 @@ func Walk(ctx context.Context, source Source, requests []Request, jobs int, o Wa
 	}
 	observer.Phase("find", 0)
 	g := &graph{
-		source: source, store: store, observer: observer, options: o,
+		source: source, store: store, observer: observer, options: o, lists: newTagLists(),
 		nodes: map[nodeKey]*node{}, views: map[string]*view{}, private: map[string]*privacy{}, names: map[string]string{},
 	}
 	roots := make([]rootState, len(requests))

@@ -22,6 +22,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export"
+	"airgap/export/registry"
 )
 
 // keepFor is how long a manifest is kept that nobody asks for.
@@ -68,6 +69,9 @@ func (s *Source) Manifest(ctx context.Context, ref name.Reference) (bundle.Descr
 		return bundle.Descriptor{MediaType: mediaType, Digest: digest, Size: int64(len(content))}, content, nil
 	}
 	desc, content, err := s.Source.Manifest(ctx, pinned)
+	if ref != name.Reference(pinned) && errors.Is(err, registry.ErrNotFound) {
+		desc, content, err = s.Source.Manifest(ctx, ref) // some registries find by the tag alone what they name by it
+	}
 	if err == nil {
 		s.put(desc, content)
 	}

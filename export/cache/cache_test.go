@@ -177,3 +177,17 @@ func TestConfigsAreKeptForChoosingOnly(t *testing.T) {
 		t.Errorf("fetched %d times, want once for the export and once for choosing", gets)
 	}
 }
+
+// What a registry finds under a tag alone is fetched by it, and kept by its digest.
+func TestWhatOnlyItsTagLeadsTo(t *testing.T) {
+	w := newWorld(t)
+	const tag = "sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.sig"
+	w.server.AddManifest("acme/app", tag, bundle.MediaTypeOCIIndex, []byte(emptyIndex))
+	w.server.Inject(registrytest.RoutesApart())
+	for run := range 2 {
+		s := w.open(t)
+		if _, content, err := s.Manifest(t.Context(), w.ref(t, "acme/app:"+tag)); err != nil || string(content) != emptyIndex || s.Hits() != run {
+			t.Errorf("run %d: %q, %v, %d hits", run, content, err, s.Hits())
+		}
+	}
+}

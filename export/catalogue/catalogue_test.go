@@ -194,25 +194,102 @@ func TestOneFailureDoesNotEndTheOthers(t *testing.T) {
 	}
 }
 
-// A repository that several entries are about is listed once, and the walk does not ask for tags that the list lacks.
-func TestListsAreSharedWithTheWalk(t *testing.T) {
-	s := New(t)
-	image(t, s, "acme/app", "1", "1h")
-	got := choose(t, fmt.Sprintf(`sync:
-- {source: %[1]s/acme/app, target: x, type: repository, tags: {allow: ['1']}}
-- {source: %[1]s/acme/app, target: y, type: repository, tags: {allow: ['1']}}`, s.Host()))
-	if n := s.Count(http.MethodGet, "/tags/list"); n != 1 {
-		t.Errorf("listed %d times", n)
-	}
+// walk walks what was selected, one request after the other, with the lists of tags.
+func walk(t *testing.T, got *export.Selection) *export.Plan {
+	t.Helper()
 	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
-	s.Forget()
-	plan, err := export.MakePlan(t.Context(), client, chosen{got}, export.Options{Created: now})
+	plan, err := export.MakePlan(t.Context(), client, chosen{got}, export.Options{Created: now, Jobs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer plan.Close()
-	if n := s.Count(http.MethodHead, ".sig"); n != 0 {
-		t.Errorf("%d requests for tags that are not in the list", n)
+	t.Cleanup(func() { _ = plan.Close() })
+	return plan
+}
+
+// sampled is for how many digests of a registry the walk asks whatever the list says.
+const sampled = 100
+
+// A repository that several entries are about is listed once. Once the lists have been checked against some digests, the walk
+// does not ask for tags that they lack.
+func TestListsAreSharedWithTheWalk(t *testing.T) {
+	s := New(t)
+	for i := range sampled {
+		image(t, s, "acme/app", fmt.Sprintf("t%03d", i), "1h") // two digests each
+	}
+	image(t, s, "acme/other", "1", "1h")
+	got := choose(t, fmt.Sprintf(`sync:
+- {source: %[1]s/acme/other, target: z, type: repository, tags: {allow: ['1']}}
+- {source: %[1]s/acme/app, target: x, type: repository, tags: {allow: ['t.*']}}
+- {source: %[1]s/acme/app, target: y, type: repository, tags: {allow: ['t.*']}}`, s.Host()))
+	if n := s.Count(http.MethodGet, "/acme/app/tags/list"); n != 1 {
+		t.Errorf("listed %d times", n)
+	}
+	s.Forget()
+	walk(t, got)
+	if n := s.Count(http.MethodHead, ".sig"); n != sampled+1 {
+		t.Errorf("%d digests were asked for although the list lacks them, want %d, and the first of the other repository", n, sampled)
+	}
+}
+
+// sign puts something under the tag under which cosign keeps signatures.
+func sign(t *testing.T, s *Server, repo, tag string) bundle.Digest {
+	t.Helper()
+	subject := bundle.DigestOf(s.StoredManifest(repo, tag))
+	config := s.AddBlob(repo, "application/vnd.oci.image.config.v1+json", []byte(`{}`))
+	content, err := json.Marshal(bundle.Manifest{
+		SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config, Layers: []bundle.Descriptor{},
+		Annotations: map[string]string{"signs": subject.String()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.AddManifest(repo, subject.FallbackTag()+".sig", bundle.MediaTypeOCIManifest, content).Digest
+}
+
+// Where tags and digests are routed to different stores, a signature is found by its tag alone, and no list has it.
+func TestSignaturesThatOnlyTheirTagsLeadTo(t *testing.T) {
+	s := New(t)
+	var signatures []bundle.Digest
+	image(t, s, "acme/last", "1", "1h")
+	signatures = append(signatures, sign(t, s, "acme/last", "1"))
+	for i := range sampled {
+		image(t, s, "acme/app", fmt.Sprintf("t%03d", i), "1h")
+	}
+	signatures = append(signatures, sign(t, s, "acme/app", "t000")) // not among the first digests: the walk begins at the last tag
+	s.Inject(RoutesApart())
+	got := choose(t, fmt.Sprintf(`sync:
+- {source: %[1]s/acme/last, target: y, type: repository, tags: {allow: ['1']}}
+- {source: %[1]s/acme/app, target: x, type: repository, tags: {allow: ['t.*']}}`, s.Host()))
+	s.Forget()
+	plan := walk(t, got)
+	if err := plan.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range signatures {
+		if _, found := plan.Contents.Find(d); !found {
+			t.Errorf("signature %d is not carried", i)
+		}
+	}
+	if n := s.Count(http.MethodHead, ".sig"); n != 2*sampled+2+2 { // and the signatures' own
+		t.Errorf("%d digests were asked for", n)
+	}
+}
+
+// A registry that sends on to another is a front of several, whose list is that of one of them.
+func TestListsOfAFrontProveNothing(t *testing.T) {
+	s := New(t)
+	for i := range sampled {
+		image(t, s, "acme/app", fmt.Sprintf("t%03d", i), "1h")
+	}
+	signature := sign(t, s, "acme/app", "t000")
+	s.Inject(RoutesApart())
+	front := New(t, Faults(On("", "/manifests/", RedirectTo(s.URL)), On("", "/tags/list", RedirectTo(s.URL)), On("", "/referrers/", RedirectTo(s.URL))))
+	plan := walk(t, choose(t, fmt.Sprintf("sync: [{source: %s/acme/app, target: x, type: repository, tags: {allow: ['t.*']}}]", front.Host())))
+	if err := plan.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, found := plan.Contents.Find(signature); !found {
+		t.Error("the signature is not carried")
 	}
 }
 
@@ -237,18 +314,18 @@ func TestFallbackTagsAreTakenFromTheList(t *testing.T) {
 	}
 	s.AddManifest("acme/app", index.FallbackTag(), bundle.MediaTypeOCIIndex, list)
 
-	got := choose(t, fmt.Sprintf("sync: [{source: %s/acme/app, target: x, type: repository, tags: {allow: ['1']}}]", s.Host()))
-	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
-	s.Forget()
-	plan, err := export.MakePlan(t.Context(), client, chosen{got}, export.Options{Created: now})
-	if err != nil {
-		t.Fatal(err)
+	for i := range sampled {
+		image(t, s, "acme/other", fmt.Sprintf("t%03d", i), "1h")
 	}
-	defer plan.Close()
+	got := choose(t, fmt.Sprintf(`sync:
+- {source: %[1]s/acme/app, target: x, type: repository, tags: {allow: ['1']}}
+- {source: %[1]s/acme/other, target: y, type: repository, tags: {allow: ['t.*']}}`, s.Host()))
+	s.Forget()
+	plan := walk(t, got)
 	if _, found := plan.Contents.Find(sbom.Digest); !found {
 		t.Error("the SBOM under the fallback tag is not carried")
 	}
-	if n := s.Count(http.MethodGet, "/manifests/sha256-"); n != 1 {
+	if n := s.Count(http.MethodGet, "/acme/app/manifests/sha256-"); n != 1 {
 		t.Errorf("%d fallback tags were read, want the one that there is", n)
 	}
 }

@@ -204,6 +204,7 @@ type host struct {
 	pulls     RateLimit
 	limited   bool // whether pulls is known
 	referrers apiState
+	elsewhere atomic.Bool // it has sent a request for a manifest or a listing to another host
 }
 
 // host returns what is known of the host with that name, which is made at the first call.

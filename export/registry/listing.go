@@ -146,7 +146,7 @@ func (c *Client) Tags(ctx context.Context, repo name.Repository) ([]string, erro
 	s := c.session(repo, pull)
 	u := s.home.url(repo.RepositoryStr() + "/tags/list")
 	u.RawQuery = fmt.Sprintf("n=%d", tagsPageSize)
-	r := &request{op: "list tags of", ref: DisplayName(repo.Name()), home: s.home, session: s, method: http.MethodGet, url: u}
+	r := &request{op: "list tags of", ref: DisplayName(repo.Name()), home: s.home, session: s, method: http.MethodGet, url: u, front: true}
 	var tags []string
 	seen := make(map[string]bool)
 	err := c.pages(ctx, r, maxTagsBody, func(_ *http.Response, body []byte) error {

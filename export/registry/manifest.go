@@ -19,7 +19,7 @@ var acceptManifests = http.Header{"Accept": {strings.Join(bundle.ManifestMediaTy
 // manifestRequest asks for the manifest that ref names.
 func (c *Client) manifestRequest(op, method string, s *session, ref name.Reference) *request {
 	return &request{
-		op: op, ref: DisplayName(ref.Name()), home: s.home, session: s, method: method, header: acceptManifests,
+		op: op, ref: DisplayName(ref.Name()), home: s.home, session: s, method: method, header: acceptManifests, front: true,
 		url: s.home.url(ref.Context().RepositoryStr() + "/manifests/" + ref.Identifier()),
 	}
 }

@@ -26,6 +26,9 @@ type Referrers struct {
 	// API tells whether the referrers API answered. Otherwise the registry has none, and the list is that of the index
 	// under the fallback tag.
 	API bool
+	// Elsewhere is set where the registry has sent a request for a manifest or a listing to another host. It is a front of
+	// others then, and what one of them lists another may not have.
+	Elsewhere bool
 }
 
 // apiState is what is known of a registry's referrers API.
@@ -57,7 +60,7 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 	r := &request{
 		op: "list referrers of", ref: DisplayName(subject.Name()), home: s.home, session: s, method: http.MethodGet,
 		url:    s.home.url(subject.Context().RepositoryStr() + "/referrers/" + subject.DigestStr()),
-		header: http.Header{"Accept": {bundle.MediaTypeOCIIndex}},
+		header: http.Header{"Accept": {bundle.MediaTypeOCIIndex}}, front: true,
 	}
 	digest, err := bundle.ParseDigest(subject.DigestStr())
 	if err != nil {
@@ -72,7 +75,7 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 	})
 	switch {
 	case err == nil:
-		return Referrers{Descriptors: list.descriptors, API: true}, nil
+		return Referrers{Descriptors: list.descriptors, API: true, Elsewhere: s.home.elsewhere.Load()}, nil
 	case len(list.seen) > 0 || list.size > 0 || !saysNoAPI(err):
 		return Referrers{}, err
 	}
@@ -80,10 +83,10 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 		return Referrers{}, r.fail(err)
 	}
 	if hasTag != nil && !hasTag(digest.FallbackTag()) {
-		return Referrers{}, nil
+		return Referrers{Elsewhere: s.home.elsewhere.Load()}, nil
 	}
 	descriptors, err := c.fallbackReferrers(ctx, s, r, subject.Context().Tag(digest.FallbackTag()))
-	return Referrers{Descriptors: descriptors}, err
+	return Referrers{Descriptors: descriptors, Elsewhere: s.home.elsewhere.Load()}, err
 }
 
 // saysNoAPI tells whether err means that the registry does not have the referrers API at all.

@@ -28,6 +28,7 @@ type request struct {
 	realm   *url.URL // set for requests to the token service
 	once    bool     // do not try again
 	pull    bool     // counts against a limit of pulls
+	front   bool     // for a manifest or a listing: a registry that redirects it is a front of others
 
 	// within is how long one exchange may take to the end of the answer's body; 0 is as long as it gets on.
 	within time.Duration
@@ -190,6 +191,9 @@ func (c *Client) follow(ctx context.Context, r *request, resp *http.Response) (*
 		}
 		if home = home && sameOrigin(to, &r.home.base); !home {
 			header = ""
+			if r.front {
+				r.home.elsewhere.Store(true)
+			}
 		}
 		if resp, err = c.hop(ctx, r, to, header); err != nil {
 			return nil, err
