@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
 	"airgap/bundle"
 	"airgap/export"
 	"airgap/export/registry"
@@ -342,4 +344,53 @@ func TestNondistributableLayers(t *testing.T) {
 			t.Errorf("include %t: in the file %t, left out %v", include, got, result.LeftOut)
 		}
 	}
+}
+
+// A stranger who is not answered for want of time or of turns leaves it unknown whether the image is private: it is exported,
+// and recorded as private.
+func TestPrivacyThatCannotBeAsked(t *testing.T) {
+	for label, fault := range map[string]Fault{
+		"throttled":    Throttle(""),
+		"unavailable":  Answer(503, ""),
+		"out of order": Answer(500, ""),
+	} {
+		t.Run(label, func(t *testing.T) {
+			login := &Login{User: "ada", Password: "s3cret-pa55", Public: func(string) bool { return true }}
+			f := newFaulty(t, Wrap(login.Guard))
+			anonymous := 0
+			f.Inject(On("GET", "/token", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+				if r.Header.Get("Authorization") != "" {
+					return false
+				}
+				anonymous++
+				return fault(w, r, next)
+			}))
+			client := registry.New(registry.Config{
+				Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
+				Keychain: adaKeychain{},
+				Retry:    registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+			})
+			plan, err := export.MakePlan(t.Context(), client, export.Requests{parse(t, f.Host()+"/acme/app:1")}, export.Options{Created: time.Unix(1, 0)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer plan.Close()
+			if err := plan.Err(); err != nil {
+				t.Fatal(err)
+			}
+			if !plan.Contents.Roots[0].Private || anonymous < 2 {
+				t.Errorf("private: %t, after %d tries", plan.Contents.Roots[0].Private, anonymous)
+			}
+			result, err := plan.Result()
+			if err != nil || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "acme/app") {
+				t.Errorf("%q, %v", result.Warnings, err)
+			}
+		})
+	}
+}
+
+type adaKeychain struct{}
+
+func (adaKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return authn.FromConfig(authn.AuthConfig{Username: "ada", Password: "s3cret-pa55"}), nil
 }

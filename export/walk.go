@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/export/registry"
 )
 
 // WalkOptions say where to look besides the images' own repositories, and what to do without.
@@ -188,8 +189,12 @@ func (g *graph) resolve(ctx context.Context, request *Request) (state rootState)
 		state.excluded = fmt.Sprintf("its media type %.100s is not among mediaTypes", desc.MediaType)
 		return state
 	}
-	if state.private, state.err = g.isPrivate(ctx, repository.Digest(desc.Digest.String())); state.err != nil {
+	var unknown string
+	if state.private, unknown, state.err = g.isPrivate(ctx, repository.Digest(desc.Digest.String())); state.err != nil {
 		return state
+	}
+	if unknown != "" {
+		state.warnings = append(state.warnings, unknown)
 	}
 	if settings.selectionKey() != "" && bundle.IsIndex(desc.MediaType) {
 		state.err = g.selectFrom(ctx, &state, request, desc, content)
@@ -231,8 +236,9 @@ type privacy struct {
 	err     error
 }
 
-// isPrivate asks once per repository whether a stranger would be refused.
-func (g *graph) isPrivate(ctx context.Context, ref name.Digest) (bool, error) {
+// isPrivate asks once per repository whether a stranger would be refused. Where strangers are not answered at all, for now, it
+// is taken for private, as the safer guess, and the first to ask gets a warning.
+func (g *graph) isPrivate(ctx context.Context, ref name.Digest) (private bool, unknown string, err error) {
 	g.mu.Lock()
 	p, ok := g.private[ref.Context().Name()]
 	if !ok {
@@ -240,6 +246,12 @@ func (g *graph) isPrivate(ctx context.Context, ref name.Digest) (bool, error) {
 		g.private[ref.Context().Name()] = p
 	}
 	g.mu.Unlock()
-	p.once.Do(func() { p.refused, p.err = g.source.AnonymousRefused(ctx, ref) })
-	return p.refused, p.err
+	p.once.Do(func() {
+		p.refused, p.err = g.source.AnonymousRefused(ctx, ref)
+		if errors.Is(p.err, registry.ErrThrottled) || errors.Is(p.err, registry.ErrUnavailable) {
+			unknown = fmt.Sprintf("%s is recorded as private, as it could not be asked without credentials: %v", registry.DisplayName(ref.Context().Name()), p.err)
+			p.refused, p.err = true, nil
+		}
+	})
+	return p.refused, unknown, p.err
 }
