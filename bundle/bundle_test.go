@@ -149,16 +149,25 @@ func (w *world) write(t testing.TB, writer *bundle.Writer, layout *bundle.Layout
 			t.Fatal(err)
 		}
 	}
-	if err := writer.Commit(); err != nil {
+	if err := writer.Commit(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// createFile begins a bundle in a file.
+func createFile(path string, l *bundle.Layout) (*bundle.Writer, error) {
+	f, err := bundle.CreateFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Create(f, l)
 }
 
 func (w *world) stream(t testing.TB) []byte {
 	t.Helper()
 	layout := w.plan(t)
 	var out bytes.Buffer
-	writer, err := bundle.NewStream(&out, layout)
+	writer, err := bundle.Create(bundle.NewStream(&out), layout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,15 +215,15 @@ func check(sealed *bundle.Sealed) error {
 }
 
 func checkFile(b []byte) error {
-	sealed, err := bundle.Open(bytes.NewReader(b), int64(len(b)))
+	sealed, err := bundle.Open(bundle.FromReaderAt(bytes.NewReader(b), int64(len(b))))
 	if err != nil {
 		return err
 	}
 	return check(sealed)
 }
 
-func checkPipe(t testing.TB, b []byte) error {
-	sealed, err := bundle.OpenStream(io.MultiReader(bytes.NewReader(b)), t.TempDir())
+func checkPipe(b []byte) error {
+	sealed, err := bundle.Open(bundle.FromReader(io.MultiReader(bytes.NewReader(b))))
 	if err != nil {
 		return err
 	}
@@ -226,7 +235,7 @@ func TestFileAndStreamAreTheSameBytesAndReadBack(t *testing.T) {
 	streamed := w.stream(t)
 	path := filepath.Join(t.TempDir(), "bundle.tar")
 	layout := w.plan(t)
-	writer, err := bundle.Create(path, layout)
+	writer, err := createFile(path, layout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +259,7 @@ func TestFileAndStreamAreTheSameBytesAndReadBack(t *testing.T) {
 	if err := checkFile(written); err != nil {
 		t.Errorf("as a file: %v", err)
 	}
-	if err := checkPipe(t, written); err != nil {
+	if err := checkPipe(written); err != nil {
 		t.Errorf("as a pipe: %v", err)
 	}
 }
@@ -321,7 +330,7 @@ func TestEveryChangedByteIsRefused(t *testing.T) {
 			t.Errorf("byte %d changed: %v is none of the documented errors", at, err)
 		}
 		if at%31 == 0 {
-			if err := checkPipe(t, bad); err == nil {
+			if err := checkPipe(bad); err == nil {
 				t.Errorf("byte %d changed, and nothing noticed in a pipe", at)
 			}
 		}
@@ -338,7 +347,7 @@ func TestLengthsAreRefused(t *testing.T) {
 		if err := checkFile(bad); !errors.Is(err, bundle.ErrFormat) {
 			t.Errorf("%d bytes short: %v", cut, err)
 		}
-		if err := checkPipe(t, bad); !errors.Is(err, bundle.ErrFormat) {
+		if err := checkPipe(bad); !errors.Is(err, bundle.ErrFormat) {
 			t.Errorf("%d bytes short in a pipe: %v", cut, err)
 		}
 	}
@@ -347,7 +356,7 @@ func TestLengthsAreRefused(t *testing.T) {
 		if err := checkFile(bad); !errors.Is(err, bundle.ErrFormat) {
 			t.Errorf("%d bytes too many: %v", more, err)
 		}
-		if err := checkPipe(t, bad); !errors.Is(err, bundle.ErrFormat) {
+		if err := checkPipe(bad); !errors.Is(err, bundle.ErrFormat) {
 			t.Errorf("%d bytes too many in a pipe: %v", more, err)
 		}
 	}
@@ -357,7 +366,7 @@ func TestWriterRefusesWrongContent(t *testing.T) {
 	w := newWorld()
 	layout := w.plan(t)
 	path := filepath.Join(t.TempDir(), "bundle.tar")
-	writer, err := bundle.Create(path, layout)
+	writer, err := createFile(path, layout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,8 +382,11 @@ func TestWriterRefusesWrongContent(t *testing.T) {
 			t.Errorf("%s content: %v", name, err)
 		}
 	}
-	if err := writer.Commit(); err == nil {
+	if err := writer.Commit(t.Context(), nil); err == nil {
 		t.Error("a bundle without its blobs was committed")
+	}
+	if err := writer.Abort(); err != nil {
+		t.Error(err)
 	}
 	left, _ := filepath.Glob(path + "*")
 	if len(left) > 0 {
@@ -395,7 +407,7 @@ func TestCreateFollowsNoLinksAndLocks(t *testing.T) {
 		if err := link(victim, path+bundle.PartialSuffix); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := bundle.Create(path, layout); err == nil {
+		if _, err := createFile(path, layout); err == nil {
 			t.Errorf("a %s link was followed", name)
 		}
 		if content, _ := os.ReadFile(victim); string(content) != "precious" {
@@ -403,11 +415,11 @@ func TestCreateFollowsNoLinksAndLocks(t *testing.T) {
 		}
 		_ = os.Remove(path + bundle.PartialSuffix)
 	}
-	writer, err := bundle.Create(path, layout)
+	writer, err := createFile(path, layout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Create(path, layout); !errors.Is(err, bundle.ErrBusy) {
+	if _, err := createFile(path, layout); !errors.Is(err, bundle.ErrBusy) {
 		t.Errorf("two exports wrote the same file: %v", err)
 	}
 	if err := writer.Abort(); err != nil {
@@ -451,7 +463,7 @@ func TestCreateNeedsRoomForAllOfIt(t *testing.T) {
 	w.images[0].Root.Digest, w.images[0].Root.Size, w.images[0].Root.MediaType = m.Digest, m.Size, m.MediaType
 	w.images[0].Manifests = []bundle.ManifestRow{{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Via: bundle.ViaRoot, From: "docker.io/acme/app"}}
 	path := filepath.Join(t.TempDir(), "bundle.tar")
-	if _, err := bundle.Create(path, w.plan(t)); !errors.Is(err, bundle.ErrNoSpace) {
+	if _, err := createFile(path, w.plan(t)); !errors.Is(err, bundle.ErrNoSpace) {
 		t.Errorf("8 TiB: %v", err)
 	}
 	if left, _ := filepath.Glob(path + "*"); len(left) > 0 {

@@ -49,7 +49,7 @@ func TestFeaturesGoThrough(t *testing.T) {
 	if err := checkFile(good); err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := bundle.Open(bytes.NewReader(good), int64(len(good)))
+	sealed, err := bundle.Open(bundle.FromReaderAt(bytes.NewReader(good), int64(len(good))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,36 +1,13 @@
 package bundle
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
-
-// File is what a bundle is written to and continued from: one file, or several that are its volumes (package volume).
-type File interface {
-	io.ReaderAt
-	io.WriterAt
-	// Reserve makes it as long as the bundle will be; what is not written yet reads as zeros. ErrNoSpace where the disk has
-	// not enough room.
-	Reserve(size int64) error
-	// Size is how long it is, in bytes.
-	Size() (int64, error)
-	// StartWriteback tells the system to bring a range to the disk, and does not wait for it. It is a hint.
-	StartWriteback(offset, size int64)
-	// Sync makes what has been written survive the loss of power.
-	Sync() error
-	// Complete gives what has been synced its name, and closes it.
-	Complete() error
-	// Remove closes it, and removes it.
-	Remove() error
-	// Close closes it, and leaves it to be continued.
-	Close() error
-	// StepAside renames what is being written, so that another one can be begun in its place while this one is read.
-	StepAside() error
-}
 
 // OldSuffix ends the name of a partial file that has stepped aside.
 const OldSuffix = ".old"
@@ -91,9 +68,13 @@ type single struct {
 
 	path string
 	old  string // OldSuffix, once it has stepped aside
+	size int64
 }
 
-func createSingle(path string) (*single, error) {
+// CreateFile begins a bundle in a file that will have the given name once it is complete. Until then it is PATH.partial,
+// readable by its owner only; an older .partial is overwritten, symbolic links are not followed. ErrBusy where another process
+// writes it.
+func CreateFile(path string) (File, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file; to write to a device or a pipe use -o - and redirect", path)
 	}
@@ -104,28 +85,39 @@ func createSingle(path string) (*single, error) {
 	return &single{File: f, path: path}, nil
 }
 
-// Reserve implements File.
+// ReopenFile opens what CreateFile has begun in an earlier run, and was not completed; ErrNoPartial, and ErrBusy.
+func ReopenFile(path string) (File, error) {
+	f, err := ReopenPartial(path + PartialSuffix)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &single{File: f, path: path, size: info.Size()}, nil
+}
+
+// Size implements Medium.
+func (s *single) Size() int64 { return s.size }
+
+// Access implements Medium and Target.
+func (s *single) Access() Access { return Access{Random: s.File} }
+
+// Reserve implements Target.
 func (s *single) Reserve(size int64) error {
 	if err := CheckFree(filepath.Dir(s.path), size); err != nil {
 		return err
 	}
+	s.size = size
 	return s.Truncate(size)
 }
 
-// Size implements File.
-func (s *single) Size() (int64, error) {
-	info, err := s.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
-// StartWriteback implements File.
+// StartWriteback implements Target.
 func (s *single) StartWriteback(offset, size int64) { startWriteback(s.File, offset, size) }
 
-// Complete implements File.
-func (s *single) Complete() error {
+// Complete implements Target.
+func (s *single) Complete(context.Context, Observer) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
@@ -139,9 +131,17 @@ func (s *single) Complete() error {
 	return syncDir(filepath.Dir(s.path))
 }
 
-// Remove implements File.
+// Remove implements Target.
 func (s *single) Remove() error {
 	return errors.Join(s.Close(), os.Remove(s.partial()))
+}
+
+// Close implements Target. It may be called again.
+func (s *single) Close() error {
+	if err := s.File.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // StepAside implements File.

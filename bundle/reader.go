@@ -15,11 +15,11 @@ import (
 // Sealed is a bundle of which nothing but the signed object and its signature has been looked at. Check the
 // signature over ManifestIndex, then call Reader. Close it when done, whether or not a Reader was made.
 type Sealed struct {
-	source        io.ReaderAt
-	spool         *spool // nil for a file
-	medium        Medium // nil unless the rest of what spool holds is there
-	size          int64  // of the file; unknown (-1) for a stream
-	closers       []io.Closer
+	medium        Medium
+	access        Access
+	source        io.ReaderAt // of the head and the manifests: the medium, or what is spooled of it
+	spool         *spool      // nil for random access
+	size          int64       // of the bundle; -1 where it is not known
 	index         []byte
 	header        sized
 	headerAt      int64
@@ -35,57 +35,44 @@ func (s *Sealed) ManifestIndex() Digest { return s.manifestIndex }
 // Signature returns the Sigstore bundle that the file holds; at most MaxSignatureSize bytes, not checked.
 func (s *Sealed) Signature() []byte { return s.sigstore }
 
-// Close closes the file, or removes what was spooled of a stream.
+// Close closes the medium, and removes what was spooled of it.
 func (s *Sealed) Close() error {
-	var errs []error
-	for _, c := range s.closers {
-		errs = append(errs, c.Close())
+	err := s.medium.Close()
+	if s.spool != nil {
+		err = errors.Join(err, s.spool.Close())
 	}
-	s.closers = nil
-	return errors.Join(errs...)
+	return err
 }
 
-// Own makes Close close c as well: what the bundle is read from.
-func (s *Sealed) Own(c io.Closer) { s.closers = append(s.closers, c) }
-
-// OpenFile opens the bundle at path. The file stays open until Close, so that what was checked is what is read.
-func OpenFile(path string) (*Sealed, error) {
-	f, info, err := OpenRegular(path)
-	if errors.Is(err, errNotRegular) {
-		err = fmt.Errorf("%w; give it on standard input with -", err)
+// Open reads the head of a bundle, and nothing else. Where access is not random, head and manifests are read once, in order,
+// and kept in a temporary file, so that no byte is needed twice. An error closes the medium; it wraps ErrFormat, ErrDigest or
+// ErrLimit, or is that of the medium.
+func Open(m Medium) (*Sealed, error) {
+	s := &Sealed{medium: m, access: m.Access(), size: m.Size()}
+	err := s.spoolHead()
+	if err == nil {
+		err = s.readHead()
 	}
 	if err != nil {
-		return nil, err
-	}
-	s, err := Open(f, info.Size())
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	s.closers = append(s.closers, f)
-	return s, nil
-}
-
-// Open reads the head of a bundle of the given size in bytes. Errors wrap ErrFormat, ErrDigest, ErrLimit or are
-// those of r.
-func Open(r io.ReaderAt, size int64) (*Sealed, error) {
-	s := &Sealed{source: r, size: size}
-	return s, s.readHead()
-}
-
-// OpenStream reads the head of a bundle from a pipe. The head and the manifests are kept in a private temporary
-// file in dir ("" for the system's).
-func OpenStream(r io.Reader, dir string) (*Sealed, error) { return openSpooled(r, -1, dir) }
-
-func openSpooled(r io.Reader, size int64, dir string) (*Sealed, error) {
-	sp, err := newSpool(r, dir)
-	if err != nil {
-		return nil, err
-	}
-	s := &Sealed{source: sp, spool: sp, size: size, closers: []io.Closer{sp}}
-	if err := s.readHead(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// spoolHead chooses what head and manifests are read from.
+func (s *Sealed) spoolHead() (err error) {
+	in := s.access.Sequential
+	switch {
+	case s.access.Random != nil:
+		s.source = s.access.Random
+		return nil
+	case s.access.Removable != nil:
+		in = &partReader{parts: s.access.Removable, size: s.size}
+	}
+	if s.spool, err = newSpool(in); err == nil {
+		s.source = s.spool
+	}
+	return err
 }
 
 func (s *Sealed) readHead() error {
@@ -279,7 +266,7 @@ func (r *Reader) compare(ctx context.Context) error {
 		}
 		at += size
 	}
-	if r.size < 0 || r.medium != nil {
+	if r.access.Random == nil {
 		return nil
 	}
 	return r.checkEnd(io.NewSectionReader(r.source, r.size-trailerSize, trailerSize))
@@ -323,10 +310,10 @@ func (r *Reader) Contents() *Contents { return r.layout.contents }
 func (r *Reader) Layout() *Layout { return r.layout }
 
 // Sequential tells whether the bundle comes through a pipe, where blobs can be had only once and in order (Next).
-func (r *Reader) Sequential() bool { return r.spool != nil && r.medium == nil }
+func (r *Reader) Sequential() bool { return r.access.Sequential != nil }
 
-// Removable tells whether the bundle lies on a Medium, so that its blobs should be read as Batches says.
-func (r *Reader) Removable() bool { return r.medium != nil }
+// Removable tells whether the bundle lies on parts that have to be changed, so that its blobs should be read as Batches says.
+func (r *Reader) Removable() bool { return r.access.Removable != nil }
 
 // ReadManifest returns a stored blob of at most MaxManifestSize bytes whose digest has been checked. In a stream
 // this must not be called for other blobs than manifests, which are kept.
@@ -359,7 +346,7 @@ func (r *Reader) Open(row int) (io.ReadCloser, error) {
 	}
 	source := r.source
 	if r.isRemovable(row) {
-		source = r.medium
+		source = r.access.Removable
 	}
 	start, end := r.layout.entry(row)
 	blob := newBlobReader(b, r.layout.rowHeader(row), io.NewSectionReader(source, start, end-start), padding(b.StoredSize()))

@@ -20,28 +20,14 @@ type Partial struct {
 	file File
 }
 
-// OpenPartial opens what Create has begun for the file at path, and was not completed. Whether its head is one that the
-// user's own key has signed is for the caller to check, over ManifestIndex and Signature. Close leaves it as it is. Errors
-// wrap ErrNoPartial where there is nothing that could be continued, and ErrBusy.
-func OpenPartial(path string) (*Partial, error) {
-	f, err := ReopenPartial(path + PartialSuffix)
+// OpenPartial reads the head of what an earlier run has left. Whether it is one that the user's own key has signed is for the
+// caller to check, over ManifestIndex and Signature. Close leaves it as it is. Errors wrap ErrNoPartial where there is nothing
+// that could be continued, and close the file.
+func OpenPartial(f File) (*Partial, error) {
+	sealed, err := Open(f)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrNoPartial, err)
 	}
-	return OpenPartialOn(&single{File: f, path: path})
-}
-
-// OpenPartialOn is OpenPartial on any File. An error closes it.
-func OpenPartialOn(f File) (*Partial, error) {
-	size, err := f.Size()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	sealed, err := Open(f, size)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoPartial, err), f.Close())
-	}
-	sealed.Own(f)
 	return &Partial{Sealed: sealed, file: f}, nil
 }
 
@@ -61,7 +47,7 @@ func (p *Partial) Continue(ctx context.Context, o Observer) (*Writer, *Reader, e
 		}
 		return nil, nil, err
 	}
-	w := newFileWriter(p.file, reader.layout)
+	w := newWriter(p.file, reader.layout)
 	if err := w.check(ctx, reader, Observe(o)); err != nil {
 		return nil, nil, err
 	}

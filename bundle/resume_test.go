@@ -15,7 +15,7 @@ func (w *world) left(t *testing.T, wanted func(row int, b bundle.Blob) bool) (pa
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "bundle.tar")
 	layout := w.plan(t)
-	writer, err := bundle.Create(path, layout)
+	writer, err := createFile(path, layout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +29,15 @@ func (w *world) left(t *testing.T, wanted func(row int, b bundle.Blob) bool) (pa
 		t.Fatal(err)
 	}
 	return path
+}
+
+// openPartial opens what was left at a path.
+func openPartial(path string) (*bundle.Partial, error) {
+	f, err := bundle.ReopenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.OpenPartial(f)
 }
 
 func (w *world) writeRow(t *testing.T, writer *bundle.Writer, layout *bundle.Layout, row int) {
@@ -65,7 +74,7 @@ func TestContinue(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		partial, err := bundle.OpenPartial(path)
+		partial, err := openPartial(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +95,7 @@ func TestContinue(t *testing.T) {
 		if spoilt && wrote != 1 {
 			t.Errorf("%d rows were written again, want the one that was spoilt", wrote)
 		}
-		if err := writer.Commit(); err != nil {
+		if err := writer.Commit(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
@@ -97,15 +106,15 @@ func TestContinue(t *testing.T) {
 
 func TestWhatCannotBeContinued(t *testing.T) {
 	w := newWorld()
-	if _, err := bundle.OpenPartial(filepath.Join(t.TempDir(), "nothing.tar")); !errors.Is(err, bundle.ErrNoPartial) {
+	if _, err := openPartial(filepath.Join(t.TempDir(), "nothing.tar")); !errors.Is(err, bundle.ErrNoPartial) {
 		t.Errorf("nothing there: %v", err)
 	}
 	path := w.left(t, func(int, bundle.Blob) bool { return false })
-	partial, err := bundle.OpenPartial(path)
+	partial, err := openPartial(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.OpenPartial(path); !errors.Is(err, bundle.ErrBusy) {
+	if _, err := openPartial(path); !errors.Is(err, bundle.ErrBusy) {
 		t.Errorf("twice at once: %v", err)
 	}
 	if _, _, err := partial.Continue(t.Context(), nil); !errors.Is(err, bundle.ErrNoPartial) {
@@ -130,7 +139,7 @@ func TestWhatCannotBeContinued(t *testing.T) {
 		if err := os.WriteFile(path+bundle.PartialSuffix, damage(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		partial, err := bundle.OpenPartial(path)
+		partial, err := openPartial(path)
 		if err == nil {
 			_, _, err = partial.Continue(t.Context(), nil)
 			_ = partial.Close()
@@ -139,7 +148,7 @@ func TestWhatCannotBeContinued(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		// What cannot be continued is in nobody's way.
-		writer, err := bundle.Create(path, w.plan(t))
+		writer, err := createFile(path, w.plan(t))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -76,7 +76,7 @@ func TestHeaderHasOneSpelling(t *testing.T) {
 		},
 	} {
 		b := resigned(t, good, header, change)
-		sealed, err := bundle.Open(bytes.NewReader(b), int64(len(b)))
+		sealed, err := bundle.Open(bundle.FromReaderAt(bytes.NewReader(b), int64(len(b))))
 		if err != nil {
 			t.Fatalf("%s: the signed object itself must be fine: %v", name, err)
 		}

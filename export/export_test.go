@@ -84,7 +84,11 @@ func TestEverythingIsCarried(t *testing.T) {
 			if !bytes.Equal(written, piped.Bytes()) {
 				t.Error("file and pipe differ")
 			}
-			sealed, err := bundle.OpenFile(path)
+			medium, err := bundle.OpenFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sealed, err := bundle.Open(medium)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -129,7 +129,11 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sealed, err := bundle.OpenFile(file)
+			medium, err := bundle.OpenFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sealed, err := bundle.Open(medium)
 			if err != nil {
 				t.Fatal(err)
 			}

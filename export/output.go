@@ -30,27 +30,34 @@ func (o Output) InVolumes(size int64, parity func(volumes int) int) Output {
 func ToStream(w io.Writer) Output { return Output{stream: w} }
 
 func (o Output) create(l *bundle.Layout) (*bundle.Writer, error) {
-	if o.stream != nil {
-		return bundle.NewStream(o.stream, l)
-	}
-	if o.volumeSize == 0 {
-		return bundle.Create(o.path, l)
-	}
-	f, err := volume.Create(o.path, o.volumeSize, o.parity)
+	target, err := o.target()
 	if err != nil {
 		return nil, err
 	}
-	return bundle.CreateOn(f, l)
+	return bundle.Create(target, l)
+}
+
+func (o Output) target() (bundle.Target, error) {
+	switch {
+	case o.stream != nil:
+		return bundle.NewStream(o.stream), nil
+	case o.volumeSize == 0:
+		return bundle.CreateFile(o.path)
+	}
+	return volume.Create(o.path, o.volumeSize, o.parity)
 }
 
 // reopen opens what an earlier run has left.
 func (o Output) reopen() (*bundle.Partial, error) {
+	var f bundle.File
+	var err error
 	if o.volumeSize == 0 {
-		return bundle.OpenPartial(o.path)
+		f, err = bundle.ReopenFile(o.path)
+	} else {
+		f, err = volume.Reopen(o.path, o.volumeSize, o.parity)
 	}
-	f, err := volume.Reopen(o.path, o.volumeSize, o.parity)
 	if err != nil {
 		return nil, err
 	}
-	return bundle.OpenPartialOn(f)
+	return bundle.OpenPartial(f)
 }

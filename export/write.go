@@ -56,16 +56,16 @@ func (r *run) writer(ctx context.Context, l *bundle.Layout) (*bundle.Writer, err
 
 // finish fetches and completes the bundle. What fails can be continued, or, where it went to a stream, leaves nothing.
 func (r *run) finish(ctx context.Context, f *fetcher) error {
-	if err := f.fetch(ctx, r.stream == nil); err != nil {
-		if r.stream != nil {
-			return errors.Join(fmt.Errorf("nothing was exported: %w", err), f.writer.Abort())
-		}
+	err := f.fetch(ctx, r.stream == nil)
+	if err == nil {
+		err = f.writer.Commit(ctx, f.observer)
+	}
+	switch {
+	case err != nil && r.stream != nil:
+		return errors.Join(fmt.Errorf("nothing was exported: %w", err), f.writer.Abort())
+	case err != nil:
 		return errors.Join(fmt.Errorf("%s is not complete; run the same command again to continue: %w", r.path, err), f.writer.Leave())
-	}
-	if err := f.writer.Commit(); err != nil {
-		return err
-	}
-	if r.stream != nil {
+	case r.stream != nil:
 		return nil
 	}
 	return os.Remove(r.notePath())

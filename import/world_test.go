@@ -160,7 +160,11 @@ func (w *world) file() string {
 		w.t.Fatal(err)
 	}
 	path := filepath.Join(w.t.TempDir(), "bundle.tar")
-	out, err := bundle.Create(path, layout)
+	file, err := bundle.CreateFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := bundle.Create(file, layout)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -179,7 +183,7 @@ func (w *world) file() string {
 			w.t.Fatal(err)
 		}
 	}
-	if err := out.Commit(); err != nil {
+	if err := out.Commit(w.t.Context(), nil); err != nil {
 		w.t.Fatal(err)
 	}
 	return path
@@ -188,7 +192,11 @@ func (w *world) file() string {
 // open checks a bundle in a file.
 func open(t testing.TB, path string) *verify.Bundle {
 	t.Helper()
-	sealed, err := bundle.OpenFile(path)
+	medium, err := bundle.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := bundle.Open(medium)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +212,7 @@ func openPipe(t testing.TB, path string) *verify.Bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
-	sealed, err := bundle.OpenStream(f, t.TempDir())
+	sealed, err := bundle.Open(bundle.FromReader(f))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,9 +72,9 @@ func open(t *testing.T, b []byte, pipe bool, keys ...signature.PublicKey) (*veri
 	var sealed *bundle.Sealed
 	var err error
 	if pipe {
-		sealed, err = bundle.OpenStream(bytes.NewReader(b), t.TempDir())
+		sealed, err = bundle.Open(bundle.FromReader(bytes.NewReader(b)))
 	} else {
-		sealed, err = bundle.Open(bytes.NewReader(b), int64(len(b)))
+		sealed, err = bundle.Open(bundle.FromReaderAt(bytes.NewReader(b), int64(len(b))))
 	}
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ type Wanted struct {
 	Problem    error    // what is wrong with what is there; nil where it is merely not there
 }
 
-// Drive reads a bundle's volumes one at a time, where they are put into the same place one after the other. It holds one
+// Drive is a bundle.Medium of volumes of which one can be read at a time, where they are put into the same place one after the other. It holds one
 // file open, and none while it waits, so that a disk can be taken out.
 type Drive struct {
 	table  *Table
@@ -84,10 +84,13 @@ func (d *Drive) begin(paths []string) (err error) {
 // Size returns the size of the bundle, in bytes.
 func (d *Drive) Size() int64 { return d.table.Size }
 
+// Access implements bundle.Medium.
+func (d *Drive) Access() bundle.Access { return bundle.Access{Removable: d} }
+
 // ManifestIndex returns the digest of the signed object of which these are the volumes, by the word of the table.
 func (d *Drive) ManifestIndex() bundle.Digest { return d.table.ManifestIndex }
 
-// Part implements bundle.Medium: parts are volumes, from 0.
+// Part implements bundle.Parts: parts are volumes, from 0.
 func (d *Drive) Part(offset int64) (part int, end int64) {
 	part = int(offset / d.table.VolumeSize)
 	return part, int64(part)*d.table.VolumeSize + d.table.volumeSize(part)
@@ -121,7 +124,7 @@ func (d *Drive) read(i int, p []byte, at int64) (n int, ok bool, err error) {
 	return n, true, err
 }
 
-// Insert waits until volume i, from 0, is there.
+// Insert implements bundle.Parts: it waits until volume i, from 0, is there.
 func (d *Drive) Insert(i int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -185,5 +188,3 @@ func (d *Drive) Close() error {
 	defer d.mu.Unlock()
 	return d.takeOut()
 }
-
-var _ bundle.Medium = (*Drive)(nil)

@@ -126,7 +126,7 @@ func reopenVolume(path string, i int) (file *os.File, name string, err error) {
 	return file, name, err
 }
 
-// Reserve implements bundle.File.
+// Reserve implements bundle.Target.
 func (f *File) Reserve(size int64) (err error) {
 	if f.table, err = f.plan(size); err != nil {
 		return err
@@ -173,8 +173,11 @@ func (f *File) plan(size int64) (*Table, error) {
 	return newTable(bundle.Digest{}, size, f.volumeSize, parity)
 }
 
-// Size implements bundle.File.
-func (f *File) Size() (int64, error) { return f.table.Size, nil }
+// Size implements bundle.Medium.
+func (f *File) Size() int64 { return f.table.Size }
+
+// Access implements bundle.Medium and bundle.Target.
+func (f *File) Access() bundle.Access { return bundle.Access{Random: f} }
 
 // ReadAt implements io.ReaderAt.
 func (f *File) ReadAt(p []byte, offset int64) (int, error) {
@@ -186,7 +189,7 @@ func (f *File) WriteAt(p []byte, offset int64) (int, error) {
 	return f.table.each(p, offset, func(i int, part []byte, at int64) (int, error) { return f.files[i].WriteAt(part, at) })
 }
 
-// StartWriteback implements bundle.File.
+// StartWriteback implements bundle.Target.
 func (f *File) StartWriteback(offset, size int64) {
 	for end := offset + size; offset < end; {
 		i := int(offset / f.table.VolumeSize)
@@ -219,7 +222,7 @@ func (t *Table) each(p []byte, offset int64, do func(i int, part []byte, at int6
 	return done, nil
 }
 
-// Sync implements bundle.File.
+// Sync implements bundle.Target.
 func (f *File) Sync() error {
 	var errs []error
 	for _, file := range f.files {
@@ -228,14 +231,14 @@ func (f *File) Sync() error {
 	return errors.Join(errs...)
 }
 
-// Complete implements bundle.File; an error leaves what was written, to be continued. It reads the volumes once more, on all
+// Complete implements bundle.Target; an error leaves what was written, to be continued. It reads the volumes once more, on all
 // processors, for the digests in the table: blobs are written in any order, and no hash of a chunk can be.
-func (f *File) Complete() error {
+func (f *File) Complete(ctx context.Context, o bundle.Observer) error {
 	if err := f.removeLeft(); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	var made []string
-	table, err := f.completeTable(&made)
+	table, err := f.completeTable(ctx, &made, o)
 	for i := range f.table.members() {
 		if err != nil {
 			break
@@ -277,15 +280,16 @@ func (f *File) giveNames(made []string) error {
 	return errors.Join(err, bundle.SyncDir(filepath.Dir(f.path)))
 }
 
-func (f *File) completeTable(made *[]string) ([]byte, error) {
-	sealed, err := bundle.Open(f, f.table.Size)
+func (f *File) completeTable(ctx context.Context, made *[]string, o bundle.Observer) ([]byte, error) {
+	sealed, err := bundle.Open(bundle.FromReaderAt(f, f.table.Size))
 	if err != nil {
 		return nil, err
 	}
 	t := *f.table
 	t.ManifestIndex = sealed.ManifestIndex()
 	t.Chunks = make([]bundle.Digest, t.firstChunk(t.Volumes()))
-	group, ctx := errgroup.WithContext(context.Background())
+	o.Phase("hash volumes", t.Size)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.NumCPU())
 	at := 0
 	for i, file := range f.files {
@@ -293,27 +297,28 @@ func (f *File) completeTable(made *[]string) ([]byte, error) {
 			place := at
 			at++
 			group.Go(func() (err error) {
-				if ctx.Err() != nil {
-					return ctx.Err()
+				if err := groupCtx.Err(); err != nil {
+					return err
 				}
 				start := j * t.ChunkSize
 				size := min(t.ChunkSize, t.volumeSize(i)-start)
 				t.Chunks[place], err = digestOf(io.NewSectionReader(file, start, size), size)
+				o.Add(size)
 				return err
 			})
 		}
 	}
-	if err := group.Wait(); err != nil {
+	if err := errors.Join(ctx.Err(), group.Wait()); err != nil {
 		return nil, err
 	}
 	name := func(i int) string { return parityName(f.path, i) + bundle.PartialSuffix }
-	if err := t.writeParity(context.Background(), f, name, made, bundle.Observe(nil)); err != nil {
+	if err := t.writeParity(ctx, f, name, made, o); err != nil {
 		return nil, err
 	}
 	return t.encode(), nil
 }
 
-// Remove implements bundle.File.
+// Remove implements bundle.Target.
 func (f *File) Remove() error {
 	errs := []error{f.Close()}
 	for _, name := range f.names {
@@ -333,7 +338,7 @@ func (f *File) StepAside() error {
 	return nil
 }
 
-// Close implements bundle.File.
+// Close implements bundle.Medium and bundle.Target. It may be called again.
 func (f *File) Close() error {
 	var errs []error
 	for _, file := range f.files {

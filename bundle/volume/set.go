@@ -11,7 +11,7 @@ import (
 	"airgap/bundle"
 )
 
-// Set is all volumes of a bundle, read where they lie: an io.ReaderAt over the whole. Close closes the files.
+// Set is all volumes of a bundle, read where they lie: a bundle.Medium with random access.
 type Set struct {
 	table     *Table
 	files     []*member // by volume, those of parity last; nil where there is none
@@ -39,6 +39,9 @@ func openMember(path string) (*member, io.Closer, error) {
 
 // Size returns the size of the bundle, in bytes.
 func (s *Set) Size() int64 { return s.table.Size }
+
+// Access implements bundle.Medium.
+func (s *Set) Access() bundle.Access { return bundle.Access{Random: s} }
 
 // ManifestIndex returns the digest of the signed object of which these are the volumes, by the word of the table.
 func (s *Set) ManifestIndex() bundle.Digest { return s.table.ManifestIndex }

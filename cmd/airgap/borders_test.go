@@ -34,7 +34,7 @@ func TestVolumeBorders(t *testing.T) {
 	policy := verify.Policy{Keys: keys}
 	for _, size := range borders(content) {
 		dir := t.TempDir()
-		sealed, err := bundle.Open(bytes.NewReader(content), int64(len(content)))
+		sealed, err := bundle.Open(bundle.FromReaderAt(bytes.NewReader(content), int64(len(content))))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,11 +71,10 @@ func checkVolumes(ctx context.Context, dir string, policy verify.Policy) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := bundle.Open(set, set.Size())
+	sealed, err := bundle.Open(set)
 	if err != nil {
-		return errors.Join(err, set.Close())
+		return err
 	}
-	sealed.Own(set)
 	return errors.Join(checkAll(ctx, sealed, policy), sealed.Close())
 }
 
@@ -85,8 +84,8 @@ func checkOneByOne(t *testing.T, dir string, policy verify.Policy) error {
 	d := &drive{shelf: dir, dir: t.TempDir(), screen: screen, patience: -1}
 	a := newWorld(t).app
 	a.stdin, a.screen = d, terminal.NewScreen(screen, nil)
-	var flags sourceFlags
-	sealed, err := flags.openDrive(t.Context(), a, []string{d.dir})
+	flags := sourceFlags{oneAtATime: true}
+	sealed, _, err := flags.openSealed(t.Context(), a, []string{d.dir})
 	if err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func looksLikeFile(arg string) bool {
 }
 
 func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []string) (found *inspection, err error) {
-	sealed, _, err := openSealed(a, files...)
+	sealed, _, err := (&sourceFlags{}).openSealed(ctx, a, files)
 	if err != nil {
 		return nil, err
 	}

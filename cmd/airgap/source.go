@@ -110,6 +110,7 @@ func (s *source) whatNext(err error) error {
 	return errors.Join(err, errors.New("\"airgap verify\" says which volumes are damaged and whether they can be repaired"))
 }
 
+// openSealed finds out what the bundle is to be read from, and opens it. set is nil but for volumes that are all there.
 func (f *sourceFlags) openSealed(ctx context.Context, a *app, files []string) (*bundle.Sealed, *volume.Set, error) {
 	whole := len(files) == 1 && (files[0] == "-" || !isVolumes(files[0]))
 	switch {
@@ -117,53 +118,55 @@ func (f *sourceFlags) openSealed(ctx context.Context, a *app, files []string) (*
 		return nil, nil, usagef("--repair needs all volumes together, and cannot go with --one-at-a-time")
 	case whole && (f.repair || f.oneAtATime):
 		return nil, nil, usagef("%s is not in volumes, for which --repair and --one-at-a-time are", files[0])
-	case f.oneAtATime:
-		sealed, err := f.openDrive(ctx, a, files)
+	case whole:
+		sealed, err := openWhole(a, files[0])
 		return sealed, nil, err
-	case f.repair:
-		return openVolumes(volume.OpenRebuilding, files)
-	}
-	return openSealed(a, files...)
-}
-
-// openSealed opens a bundle from a file, from volumes, or, for "-", from standard input. set is nil but for volumes.
-func openSealed(a *app, files ...string) (sealed *bundle.Sealed, set *volume.Set, err error) {
-	switch {
-	case len(files) == 1 && files[0] == "-":
-		in, err := a.takeStdin("the bundle")
+	case f.oneAtATime:
+		drive, err := openDrive(ctx, a, files)
 		if err != nil {
 			return nil, nil, err
 		}
-		sealed, err = bundle.OpenStream(in, "")
-		return sealed, nil, err
-	case len(files) == 1 && !isVolumes(files[0]):
-		sealed, err = bundle.OpenFile(files[0])
+		sealed, err := openAs(drive, drive.ManifestIndex())
 		return sealed, nil, err
 	}
-	return openVolumes(volume.Open, files)
-}
-
-func openVolumes(open func(...string) (*volume.Set, error), files []string) (sealed *bundle.Sealed, set *volume.Set, err error) {
-	if set, err = open(files...); err != nil {
+	open := volume.Open
+	if f.repair {
+		open = volume.OpenRebuilding
+	}
+	set, err := open(files...)
+	if err != nil {
 		return nil, nil, err
 	}
-	sealed, err = bundle.Open(set, set.Size())
-	if err == nil {
-		err = compareIndex(sealed, set.ManifestIndex())
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, set.Close())
-	}
-	sealed.Own(set)
-	return sealed, set, nil
+	sealed, err := openAs(set, set.ManifestIndex())
+	return sealed, set, err
 }
 
-// compareIndex holds a bundle against the table that lies beside it.
-func compareIndex(sealed *bundle.Sealed, table bundle.Digest) error {
-	if sealed.ManifestIndex() == table {
-		return nil
+// openWhole opens a bundle that is a file, or, for "-", standard input.
+func openWhole(a *app, file string) (*bundle.Sealed, error) {
+	if file == "-" {
+		in, err := a.takeStdin("the bundle")
+		if err != nil {
+			return nil, err
+		}
+		return bundle.Open(bundle.FromReader(in))
 	}
-	return fmt.Errorf("%w: the table is of the bundle %s, and the volumes are of %s", volume.ErrVolumes, table, sealed.ManifestIndex())
+	medium, err := bundle.OpenFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Open(medium)
+}
+
+// openAs opens a bundle and holds it against the table that lies beside it.
+func openAs(m bundle.Medium, table bundle.Digest) (*bundle.Sealed, error) {
+	sealed, err := bundle.Open(m)
+	if err != nil {
+		return nil, err
+	}
+	if index := sealed.ManifestIndex(); index != table {
+		return nil, errors.Join(fmt.Errorf("%w: the table is of the bundle %s, and the volumes are of %s", volume.ErrVolumes, table, index), sealed.Close())
+	}
+	return sealed, nil
 }
 
 // isVolumes tells whether an argument stands for volumes, and not for a file that is a whole bundle.
@@ -172,26 +175,14 @@ func isVolumes(file string) bool {
 	return err == nil && info.IsDir() || volume.IsPart(filepath.Base(file))
 }
 
-// openDrive opens a bundle of which one volume at a time need be there.
-func (f *sourceFlags) openDrive(ctx context.Context, a *app, files []string) (*bundle.Sealed, error) {
+// openDrive finds a bundle of which one volume at a time need be there.
+func openDrive(ctx context.Context, a *app, files []string) (*volume.Drive, error) {
 	in, err := a.takeStdin("the word that a volume has been inserted")
 	if err != nil {
 		return nil, err
 	}
 	answers := bufio.NewReader(in)
-	drive, err := volume.OpenDrive(files, func(w volume.Wanted) error { return askForVolume(ctx, a, answers, w) })
-	if err != nil {
-		return nil, err
-	}
-	sealed, err := bundle.OpenRemovable(drive, "")
-	if err != nil {
-		return nil, errors.Join(err, drive.Close())
-	}
-	sealed.Own(drive)
-	if err := compareIndex(sealed, drive.ManifestIndex()); err != nil {
-		return nil, errors.Join(err, sealed.Close())
-	}
-	return sealed, nil
+	return volume.OpenDrive(files, func(w volume.Wanted) error { return askForVolume(ctx, a, answers, w) })
 }
 
 // askForVolume asks the person for a volume, also with --quiet: nothing would go on otherwise. Any line is an answer, so that

@@ -97,7 +97,7 @@ func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output stri
 	if file == "-" {
 		return usagef("split needs a file")
 	}
-	whole, err := openWhole(ctx, file)
+	whole, err := openToSplit(ctx, file)
 	if err != nil {
 		return err
 	}
@@ -107,11 +107,11 @@ func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output stri
 	}
 	parity := 0
 	if flags.count != nil {
-		parity = flags.count(int((whole.size + flags.bytes - 1) / flags.bytes))
+		parity = flags.count(int((whole.Size() + flags.bytes - 1) / flags.bytes))
 	}
 	var table *volume.Table
 	err = a.withProgress(func(o bundle.Observer) (err error) {
-		table, err = volume.Split(ctx, whole.File, whole.size, whole.index, output, flags.bytes, parity, o)
+		table, err = volume.Split(ctx, whole.Access().Random, whole.Size(), whole.index, output, flags.bytes, parity, o)
 		return err
 	})
 	if err != nil {
@@ -119,7 +119,7 @@ func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output stri
 	}
 	a.say("%s of %s each, and %d of parity", terminal.Count(table.Volumes(), "volume"), terminal.Bytes(flags.bytes), table.Parity)
 	if asJSON {
-		return a.printJSON(volumesResult{ManifestIndex: table.ManifestIndex, Bytes: whole.size, Volumes: table.Volumes(), Parity: table.Parity})
+		return a.printJSON(volumesResult{ManifestIndex: table.ManifestIndex, Bytes: whole.Size(), Volumes: table.Volumes(), Parity: table.Parity})
 	}
 	a.print("%s", table.ManifestIndex)
 	return nil
@@ -127,25 +127,24 @@ func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output stri
 
 // wholeBundle is a bundle in one file, of which the digest of the signed object is known.
 type wholeBundle struct {
-	*os.File
+	bundle.Medium
 
-	size  int64
 	index bundle.Digest
 }
 
-func openWhole(ctx context.Context, file string) (*wholeBundle, error) {
-	f, info, err := bundle.OpenRegular(file)
+func openToSplit(ctx context.Context, file string) (*wholeBundle, error) {
+	medium, err := bundle.OpenFile(file)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := bundle.Open(f, info.Size())
-	if err == nil {
-		_, err = sealed.Reader(ctx) // which notices a file that was cut short
-	}
+	sealed, err := bundle.Open(medium)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, err
 	}
-	return &wholeBundle{f, info.Size(), sealed.ManifestIndex()}, nil
+	if _, err := sealed.Reader(ctx); err != nil { // which notices a file that was cut short
+		return nil, errors.Join(err, sealed.Close())
+	}
+	return &wholeBundle{medium, sealed.ManifestIndex()}, nil
 }
 
 func newJoin(a *app) *cobra.Command {
