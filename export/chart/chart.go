@@ -1,18 +1,13 @@
 // Package chart finds the images that a Helm chart uses: those that its annotation names ([Metadata.Images]), and those
 // that its rendered manifests name ([FromManifests], of what "helm template" gives; [Helm.Render] does both). It only
 // looks: a chart is carried as it is, since its signature would break otherwise.
-//
-// Charts come from strangers, and so does what they render to. It is read with go.yaml.in/yaml/v3, which has a limit on
-// nesting, takes time in proportion to the text, and is what helm itself reads it with; goccy/go-yaml, which
-// export/config uses for its columns, keeps a path with every value, so that 100 KB of "[" fill more than 6 GB.
 package chart
 
 import (
 	"fmt"
 
-	"go.yaml.in/yaml/v3"
-
 	"airgap/bundle/strictjson"
+	"airgap/export/yaml"
 )
 
 // Media types of a chart in a registry. https://helm.sh/docs/topics/registries/#helm-chart-manifest
@@ -115,27 +110,25 @@ func ParseConfig(content []byte) (*Metadata, error) {
 // Images returns the images that the chart's annotation names.
 func (m *Metadata) Images() Found {
 	var found Found
-	text := m.Annotations[imagesAnnotation]
-	if text == "" {
+	annotation := m.Annotations[imagesAnnotation]
+	if annotation == "" {
 		return found
 	}
-	roots, err := parse([]byte(text), 0)
-	if err != nil || len(roots) != 1 || roots[0].Kind != yaml.SequenceNode {
+	list, err := yaml.Parse([]byte(annotation), yaml.Options{File: imagesAnnotation, Lenient: true})
+	if err != nil || list.Kind != yaml.Sequence {
 		found.refuse("", imagesAnnotation, "the annotation is no list")
 		return found
 	}
-	reader := newReader()
-	for _, item := range roots[0].Content {
-		entry := reader.mapping(item)
+	for _, entry := range list.Items {
 		where := imagesAnnotation
-		if label := entry.text("name"); label != "" {
+		if label := text(entry, "name"); label != "" {
 			where += " " + short(label)
 		}
-		if scalar(entry.get("image")) == nil {
+		if image := entry.Field("image"); image == nil || image.Kind != yaml.Scalar {
 			found.refuse("", where, "an entry without image")
 			continue
 		}
-		found.add(entry.text("image"), where)
+		found.add(text(entry, "image"), where)
 	}
 	return found
 }

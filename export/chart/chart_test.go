@@ -150,6 +150,11 @@ func TestHostileDocuments(t *testing.T) {
 		fmt.Fprintf(&aliases, "a%d: &a%d [*a%d, *a%d]\n", i+1, i+1, i, i)
 	}
 	merges.WriteString("a0: &a0 {x: 1}\n")
+	ended := strings.Builder{}
+	ended.WriteString("a: b\n...\n")
+	for i := range 100_000 {
+		fmt.Fprintf(&ended, "%%TAG !a%d! b\n", i)
+	}
 	for i := range 30 {
 		fmt.Fprintf(&merges, "a%d: &a%d {<<: [*a%d, *a%d]}\n", i+1, i+1, i, i)
 	}
@@ -162,6 +167,7 @@ func TestHostileDocuments(t *testing.T) {
 		"a long line":   strings.Repeat("x", 17<<20),
 		"aliases":       aliases.String(),
 		"merges":        merges.String(),
+		"directives":    ended.String(),
 		"aliased parts": "a: &a {" + strings.Repeat("a: 1, ", 100_000) + "}\nkind: List\nitems: [" + strings.Repeat("{metadata: *a}, ", 50_000) + "]",
 	} {
 		t.Run(name, func(t *testing.T) {

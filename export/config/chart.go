@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
-	"airgap/export/yamltree"
+	"airgap/export/yaml"
 )
 
 // Chart is an entry of charts: a Helm chart in a registry, and perhaps the images that it uses.
@@ -28,7 +28,7 @@ type Chart struct {
 	versions *semver.Constraints
 }
 
-func (d *decoder) chart(v *yamltree.Value) {
+func (d *decoder) chart(v *yaml.Value) {
 	c := Chart{Position: v.Position}
 	var target string
 	var images *bool
@@ -36,7 +36,7 @@ func (d *decoder) chart(v *yamltree.Value) {
 		"source": d.text(&c.Source), "target": d.text(&target), "versions": d.text(&c.Versions), "latest": d.number(&c.Latest, 1),
 		"values": d.texts(&c.Values), "images": d.boolean(&images), "imagesTarget": d.text(&c.ImagesTarget),
 	})
-	if v.Kind != yamltree.Mapping {
+	if v.Kind != yaml.Mapping {
 		return
 	}
 	c.Images = images != nil && *images

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/export"
-	"airgap/export/yamltree"
+	"airgap/export/yaml"
 )
 
 // ErrConfig: something in the file is wrong. The error says what, with file, line and column.
@@ -35,7 +35,7 @@ type Environment struct {
 }
 
 // Position is a place in a file.
-type Position = yamltree.Position
+type Position = yaml.Position
 
 // Note is something that a person should know about a file that is not wrong.
 type Note struct {
@@ -104,7 +104,7 @@ func Parse(fileName string, content []byte, env Environment) (*File, error) {
 	if len(content) > MaxSize {
 		return nil, fmt.Errorf("%w: %s is larger than %d bytes", ErrConfig, fileName, MaxSize)
 	}
-	root, err := yamltree.Parse(content, yamltree.Options{File: fileName})
+	root, err := yaml.Parse(content, yaml.Options{File: fileName})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}

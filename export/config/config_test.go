@@ -345,6 +345,15 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// Bounds are on what a file stands for, and not on how often a mark stands in it.
+func TestLongListsAreRead(t *testing.T) {
+	e := parse(t, "x-tag: &tag latest\nsync:\n- source: example.com/a\n  target: b\n  type: repository\n  tags:\n    allow:\n"+
+		strings.Repeat("    - *tag\n", 51)+strings.Repeat("    - 'v\\[1'\n", 101)).Entries[0]
+	if selected, _ := e.SelectTags([]string{"latest", "v[1", "v1"}); !slices.Equal(selected, []string{"latest", "v[1"}) {
+		t.Errorf("%q", selected)
+	}
+}
+
 func TestMistakesAreReportedTogether(t *testing.T) {
 	_, err := config.Parse("test.yaml", []byte("version: 3\nsync:\n- {source: a, target: b, type: repo}\n- {source: a, target: b}\n"), environment())
 	for _, want := range []string{"version 3", `type is "repo"`, "without type"} {

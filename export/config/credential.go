@@ -7,7 +7,7 @@ import (
 
 	"airgap/export/registry"
 
-	"airgap/export/yamltree"
+	"airgap/export/yaml"
 )
 
 // TLSMode says how a registry is reached.
@@ -83,7 +83,7 @@ func withoutText(err error) error {
 	return errors.New("the template cannot be evaluated")
 }
 
-func (d *decoder) credential(v *yamltree.Value) {
+func (d *decoder) credential(v *yaml.Value) {
 	c := Credential{Position: v.Position}
 	var registry, hostname, tls string
 	known := keys{

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/export/yamltree"
+	"airgap/export/yaml"
 )
 
 // decoder turns values into a File, and gathers everything that is wrong.
@@ -37,14 +37,14 @@ func (d *decoder) note(at Position, format string, args ...any) {
 }
 
 // keys are the known keys of a kind of mapping, and what reads them.
-type keys map[string]func(*yamltree.Value)
+type keys map[string]func(*yaml.Value)
 
 // mapping reads v by its known keys. what names it in messages.
-func (d *decoder) mapping(v *yamltree.Value, what string, known keys) {
-	if v.Kind == yamltree.Null {
+func (d *decoder) mapping(v *yaml.Value, what string, known keys) {
+	if v.Kind == yaml.Null {
 		return
 	}
-	if v.Kind != yamltree.Mapping {
+	if v.Kind != yaml.Mapping {
 		d.bad(v.Position, "%s is %s, but a mapping is expected", what, v.Kind)
 		return
 	}
@@ -59,7 +59,7 @@ func (d *decoder) mapping(v *yamltree.Value, what string, known keys) {
 	}
 }
 
-func (d *decoder) unknown(f yamltree.Field, what string, known keys) {
+func (d *decoder) unknown(f yaml.Field, what string, known keys) {
 	if meant := nearest(f.Key, known); meant != "" {
 		d.bad(f.Position, "unknown key %.60q in %s: did you mean %q?", f.Key, what, meant)
 		return
@@ -124,8 +124,8 @@ func editDistance(a, b string) int {
 }
 
 // nothing is for keys that do nothing here. There will be one note for each key.
-func (d *decoder) nothing(key, why string) func(*yamltree.Value) {
-	return func(v *yamltree.Value) {
+func (d *decoder) nothing(key, why string) func(*yaml.Value) {
+	return func(v *yaml.Value) {
 		k, ok := d.idle[key]
 		if !ok {
 			k = &idleKey{first: v.Position, why: why}
@@ -161,15 +161,15 @@ func comparePositions(a, b Position) int {
 }
 
 // silent is for keys that change nothing here, and of which nobody needs to be told.
-func silent(*yamltree.Value) {}
+func silent(*yaml.Value) {}
 
 // The readers of single values. Each leaves what it reads into alone where the value is wrong or null.
 
-func (d *decoder) text(into *string) func(*yamltree.Value) {
-	return func(v *yamltree.Value) {
+func (d *decoder) text(into *string) func(*yaml.Value) {
+	return func(v *yaml.Value) {
 		switch v.Kind {
-		case yamltree.Null:
-		case yamltree.Scalar:
+		case yaml.Null:
+		case yaml.Scalar:
 			*into = v.Text
 		default:
 			d.bad(v.Position, "this is %s, but a text is expected", v.Kind)
@@ -177,9 +177,9 @@ func (d *decoder) text(into *string) func(*yamltree.Value) {
 	}
 }
 
-func (d *decoder) boolean(into **bool) func(*yamltree.Value) {
-	return func(v *yamltree.Value) {
-		if v.Kind == yamltree.Null {
+func (d *decoder) boolean(into **bool) func(*yaml.Value) {
+	return func(v *yaml.Value) {
+		if v.Kind == yaml.Null {
 			return
 		}
 		switch strings.ToLower(v.Text) {
@@ -193,21 +193,21 @@ func (d *decoder) boolean(into **bool) func(*yamltree.Value) {
 	}
 }
 
-func shown(v *yamltree.Value) string {
-	if v.Kind == yamltree.Scalar {
+func shown(v *yaml.Value) string {
+	if v.Kind == yaml.Scalar {
 		return fmt.Sprintf("%.60q", v.Text)
 	}
-	return string(v.Kind)
+	return v.Kind.String()
 }
 
 // number reads a whole number from least on.
-func (d *decoder) number(into *int, least int) func(*yamltree.Value) {
-	return func(v *yamltree.Value) {
-		if v.Kind == yamltree.Null {
+func (d *decoder) number(into *int, least int) func(*yaml.Value) {
+	return func(v *yaml.Value) {
+		if v.Kind == yaml.Null {
 			return
 		}
 		n, err := strconv.Atoi(v.Text)
-		if v.Kind != yamltree.Scalar || err != nil || n < least {
+		if v.Kind != yaml.Scalar || err != nil || n < least {
 			d.bad(v.Position, "%s: a whole number from %d on is expected", shown(v), least)
 			return
 		}
@@ -215,13 +215,13 @@ func (d *decoder) number(into *int, least int) func(*yamltree.Value) {
 	}
 }
 
-func (d *decoder) float(into *float64) func(*yamltree.Value) {
-	return func(v *yamltree.Value) {
-		if v.Kind == yamltree.Null {
+func (d *decoder) float(into *float64) func(*yaml.Value) {
+	return func(v *yaml.Value) {
+		if v.Kind == yaml.Null {
 			return
 		}
 		n, err := strconv.ParseFloat(v.Text, 64)
-		if v.Kind != yamltree.Scalar || err != nil || !(n >= 0 && n < 1e9) {
+		if v.Kind != yaml.Scalar || err != nil || !(n >= 0 && n < 1e9) {
 			d.bad(v.Position, "%s: a number from 0 on is expected", shown(v))
 			return
 		}
@@ -230,13 +230,13 @@ func (d *decoder) float(into *float64) func(*yamltree.Value) {
 }
 
 // duration reads Go's durations, and days, which these are often counted in: 90m, 72h, 7d.
-func (d *decoder) duration(into *time.Duration) func(*yamltree.Value) {
-	return func(v *yamltree.Value) {
-		if v.Kind == yamltree.Null {
+func (d *decoder) duration(into *time.Duration) func(*yaml.Value) {
+	return func(v *yaml.Value) {
+		if v.Kind == yaml.Null {
 			return
 		}
 		parsed, err := parseDuration(v.Text)
-		if v.Kind != yamltree.Scalar || err != nil || parsed < 0 {
+		if v.Kind != yaml.Scalar || err != nil || parsed < 0 {
 			d.bad(v.Position, "%s: a time with its unit is expected, such as 90m, 72h or 7d", shown(v))
 			return
 		}
@@ -256,8 +256,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-func (d *decoder) texts(into *[]string) func(*yamltree.Value) {
-	return func(v *yamltree.Value) {
+func (d *decoder) texts(into *[]string) func(*yaml.Value) {
+	return func(v *yaml.Value) {
 		*into = nil
 		for _, item := range d.items(v) {
 			var text string
@@ -268,8 +268,8 @@ func (d *decoder) texts(into *[]string) func(*yamltree.Value) {
 }
 
 // items returns the items of a list; none for null.
-func (d *decoder) items(v *yamltree.Value) []*yamltree.Value {
-	if v.Kind != yamltree.Sequence && v.Kind != yamltree.Null {
+func (d *decoder) items(v *yaml.Value) []*yaml.Value {
+	if v.Kind != yaml.Sequence && v.Kind != yaml.Null {
 		d.bad(v.Position, "this is %s, but a list is expected", v.Kind)
 	}
 	return v.Items

@@ -13,7 +13,7 @@ import (
 	"airgap/bundle"
 	"airgap/export"
 	"airgap/export/registry"
-	"airgap/export/yamltree"
+	"airgap/export/yaml"
 )
 
 // common are the keys that defaults and the entries of sync share, as written.
@@ -36,8 +36,8 @@ const (
 )
 
 func (d *decoder) common(c *common) keys {
-	at := func(p *Position, read func(*yamltree.Value)) func(*yamltree.Value) {
-		return func(v *yamltree.Value) { *p = v.Position; read(v) }
+	at := func(p *Position, read func(*yaml.Value)) func(*yaml.Value) {
+		return func(v *yaml.Value) { *p = v.Position; read(v) }
 	}
 	return keys{
 		"backup":          d.nothing("backup", "the import says which tags moved, and from where"),
@@ -48,39 +48,39 @@ func (d *decoder) common(c *common) keys {
 		"forceRecursive":  d.nothing("forceRecursive", idleAll),
 		"fastCheck":       silent,
 		"fastCopy":        silent, // in Docker's documentation; regsync calls it fastCheck
-		"ratelimit":       func(v *yamltree.Value) { d.rateLimit(v, &c.rateLimit) },
+		"ratelimit":       func(v *yaml.Value) { d.rateLimit(v, &c.rateLimit) },
 		"digestTags":      d.boolean(&c.digestTags),
 		"referrers":       d.boolean(&c.referrers),
 		"includeExternal": d.boolean(&c.includeExternal),
-		"referrerFilters": func(v *yamltree.Value) { c.referrerFilters = d.filters(v) },
+		"referrerFilters": func(v *yaml.Value) { c.referrerFilters = d.filters(v) },
 		"referrerSource":  at(&c.referrerSourceAt, d.text(&c.referrerSource)),
 		"referrerTarget":  at(&c.referrerTargetAt, d.text(&c.referrerTarget)),
 		"mediaTypes":      d.texts(&c.mediaTypes),
-		"latest":          func(v *yamltree.Value) { c.latest = new(0); d.number(c.latest, 0)(v) },
-		"minAge":          func(v *yamltree.Value) { c.minAge = new(time.Duration(0)); d.duration(c.minAge)(v) },
+		"latest":          func(v *yaml.Value) { c.latest = new(0); d.number(c.latest, 0)(v) },
+		"minAge":          func(v *yaml.Value) { c.minAge = new(time.Duration(0)); d.duration(c.minAge)(v) },
 		"platformMode":    at(&c.modeAt, d.text(&c.platformMode)),
 	}
 }
 
-func (d *decoder) rateLimit(v *yamltree.Value, r *RateLimit) {
+func (d *decoder) rateLimit(v *yaml.Value, r *RateLimit) {
 	d.mapping(v, "ratelimit", keys{"min": d.number(&r.Min, 0), "retry": d.duration(&r.Retry)})
 }
 
-func (d *decoder) filters(v *yamltree.Value) []export.ReferrerFilter {
+func (d *decoder) filters(v *yaml.Value) []export.ReferrerFilter {
 	filters := []export.ReferrerFilter{} // an empty list in an entry takes those of defaults away, as in regsync
 	for _, item := range d.items(v) {
 		var f export.ReferrerFilter
 		d.mapping(item, "referrerFilters", keys{
 			"artifactType": d.text(&f.ArtifactType),
-			"annotations":  func(v *yamltree.Value) { f.Annotations = d.annotations(v) },
+			"annotations":  func(v *yaml.Value) { f.Annotations = d.annotations(v) },
 		})
 		filters = append(filters, f)
 	}
 	return filters
 }
 
-func (d *decoder) annotations(v *yamltree.Value) map[string]string {
-	if v.Kind != yamltree.Mapping && v.Kind != yamltree.Null {
+func (d *decoder) annotations(v *yaml.Value) map[string]string {
+	if v.Kind != yaml.Mapping && v.Kind != yaml.Null {
 		d.bad(v.Position, "annotations are a mapping, not %s", v.Kind)
 	}
 	annotations := map[string]string{}
@@ -93,19 +93,19 @@ func (d *decoder) annotations(v *yamltree.Value) map[string]string {
 }
 
 // document reads the whole file.
-func (d *decoder) document(root *yamltree.Value) {
+func (d *decoder) document(root *yaml.Value) {
 	var defaults common
-	var sync, charts *yamltree.Value
+	var sync, charts *yaml.Value
 	d.mapping(root, "the file", keys{
 		"version": d.version,
-		"creds": func(v *yamltree.Value) {
+		"creds": func(v *yaml.Value) {
 			for _, item := range d.items(v) {
 				d.credential(item)
 			}
 		},
-		"defaults": func(v *yamltree.Value) { d.defaults(v, &defaults) },
-		"sync":     func(v *yamltree.Value) { sync = v },
-		"charts":   func(v *yamltree.Value) { charts = v },
+		"defaults": func(v *yaml.Value) { d.defaults(v, &defaults) },
+		"sync":     func(v *yaml.Value) { sync = v },
+		"charts":   func(v *yaml.Value) { charts = v },
 	})
 	if sync != nil {
 		for _, item := range d.items(sync) {
@@ -119,18 +119,18 @@ func (d *decoder) document(root *yamltree.Value) {
 	}
 }
 
-func (d *decoder) version(v *yamltree.Value) {
+func (d *decoder) version(v *yaml.Value) {
 	n, err := strconv.Atoi(v.Text)
 	switch {
-	case v.Kind == yamltree.Null:
-	case v.Kind != yamltree.Scalar || err != nil || n < 0:
+	case v.Kind == yaml.Null:
+	case v.Kind != yaml.Scalar || err != nil || n < 0:
 		d.bad(v.Position, "the version is %s; 1 is expected", shown(v))
 	case n > 1:
 		d.bad(v.Position, "version %d of regsync's configuration is newer than what is understood here, which is 1", n)
 	}
 }
 
-func (d *decoder) defaults(v *yamltree.Value, c *common) {
+func (d *decoder) defaults(v *yaml.Value, c *common) {
 	known := d.common(c)
 	var skip *bool
 	for key, read := range (keys{
@@ -157,29 +157,29 @@ type rawEntry struct {
 	sourceAt, targetAt Position
 }
 
-func (d *decoder) entry(v *yamltree.Value, defaults *common) {
+func (d *decoder) entry(v *yaml.Value, defaults *common) {
 	raw := rawEntry{sourceAt: v.Position, targetAt: v.Position}
 	known := d.common(&raw.common)
-	at := func(p *Position, read func(*yamltree.Value)) func(*yamltree.Value) {
-		return func(v *yamltree.Value) { *p = v.Position; read(v) }
+	at := func(p *Position, read func(*yaml.Value)) func(*yaml.Value) {
+		return func(v *yaml.Value) { *p = v.Position; read(v) }
 	}
 	for key, read := range (keys{
 		"source": at(&raw.sourceAt, d.text(&raw.Source)), "target": at(&raw.targetAt, d.text(&raw.Target)), "type": d.text(&raw.Type),
-		"tags": func(v *yamltree.Value) { raw.tags = d.tagSet(v, "tags") },
-		"tagSets": func(v *yamltree.Value) {
+		"tags": func(v *yaml.Value) { raw.tags = d.tagSet(v, "tags") },
+		"tagSets": func(v *yaml.Value) {
 			for _, item := range d.items(v) {
 				raw.tagSets = append(raw.tagSets, d.tagSet(item, "tagSets"))
 			}
 		},
-		"repos":    func(v *yamltree.Value) { d.mapping(v, "repos", d.rules(&raw.repos)) },
+		"repos":    func(v *yaml.Value) { d.mapping(v, "repos", d.rules(&raw.repos)) },
 		"platform": d.text(&raw.Platform), "platforms": d.texts(&raw.Platforms),
 	}) {
 		known[key] = read
 	}
 	before := d.problems.Err()
 	d.mapping(v, "an entry of sync", known)
-	if v.Kind != yamltree.Mapping {
-		if v.Kind == yamltree.Null {
+	if v.Kind != yaml.Mapping {
+		if v.Kind == yaml.Null {
 			d.bad(v.Position, "an empty entry of sync")
 		}
 		return
@@ -307,7 +307,7 @@ func (d *decoder) settings(e *Entry, raw *rawEntry) {
 }
 
 // names reads source and target.
-func (d *decoder) names(e *Entry, raw *rawEntry, v *yamltree.Value) {
+func (d *decoder) names(e *Entry, raw *rawEntry, v *yaml.Value) {
 	e.Source = raw.Source
 	switch e.Kind {
 	case KindRegistry, KindRepository, KindImage:

@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"airgap/export/yamltree"
+	"airgap/export/yaml"
 )
 
 // Rules are allow and deny expressions for names of repositories.
@@ -153,12 +153,12 @@ func (e *Entry) SelectRepository(path string) (rule string) { return e.Repos.exc
 // rules reads allow and deny.
 func (d *decoder) rules(r *Rules) keys {
 	return keys{
-		"allow": func(v *yamltree.Value) { r.allow = d.expressions(v) },
-		"deny":  func(v *yamltree.Value) { r.deny = d.expressions(v) },
+		"allow": func(v *yaml.Value) { r.allow = d.expressions(v) },
+		"deny":  func(v *yaml.Value) { r.deny = d.expressions(v) },
 	}
 }
 
-func (d *decoder) expressions(v *yamltree.Value) []expression {
+func (d *decoder) expressions(v *yaml.Value) []expression {
 	var all []expression
 	for _, item := range d.items(v) {
 		var text string
@@ -176,10 +176,10 @@ func (d *decoder) expressions(v *yamltree.Value) []expression {
 	return all
 }
 
-func (d *decoder) tagSet(v *yamltree.Value, what string) TagSet {
+func (d *decoder) tagSet(v *yaml.Value, what string) TagSet {
 	var s TagSet
 	known := d.rules(&s.Rules)
-	known["semverRange"] = func(v *yamltree.Value) {
+	known["semverRange"] = func(v *yaml.Value) {
 		for _, item := range d.items(v) {
 			var text string
 			d.text(&text)(item)
