@@ -27,7 +27,7 @@ type Credential struct {
 	TLS           TLSMode
 	PathPrefix    string   // put before every repository of this registry, where it is a mirror
 	Mirrors       []string // registries, as package name spells them
-	Priority      int      // of a mirror: higher ones first
+	Priority      int      // of a mirror: lower ones first, as in regsync
 	ReqPerSec     float64  // 0: no limit
 	ReqConcurrent int      // 0: no limit
 
