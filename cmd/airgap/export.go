@@ -86,7 +86,7 @@ func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) e
 		return err
 	}
 	if flags.output == "-" {
-		asked.readInOrder()
+		asked.options.Jobs = asked.inOrder
 	}
 	key, err := loadPrivateKey(ctx, a, flags.key)
 	if err != nil {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
+	"airgap/export/access"
 	"airgap/export/registry"
 )
 
@@ -59,16 +61,20 @@ func login(ctx context.Context, a *app, reg name.Registry, flags *registryFlags,
 	if flags.password != "" {
 		a.warn("a password on the command line can be seen by others on this machine and stays in the shell's history: use --password-stdin")
 	}
-	access, err := flags.resolve(ctx, a, []string{host})
+	settings, err := flags.settings(ctx, a, []string{host})
 	if err != nil {
 		return err
 	}
 	if !skipCheck {
-		if err := access.client(a).Ping(ctx, reg); err != nil {
+		reached, err := access.New(settings, []string{host})
+		if err != nil {
+			return err
+		}
+		if err := registry.New(a.clientConfig(reached)).Ping(ctx, reg); err != nil {
 			return fmt.Errorf("not logged in to %s: %w", registry.DisplayName(host), withLoginHint(err))
 		}
 	}
-	return saveLogin(a, host, access.credentials[host])
+	return saveLogin(a, host, *settings.Hosts[host].Login)
 }
 
 // withLoginHint says something else than to log in, which is what was tried.
@@ -90,14 +96,14 @@ func askUsername(ctx context.Context, a *app, flags *registryFlags, host string)
 }
 
 func saveLogin(a *app, host string, credentials authn.AuthConfig) error {
-	store, err := openCredentialStore(a, host)
+	store, err := access.OpenStore(host, access.Environment{Getenv: a.getenv, Home: os.UserHomeDir})
 	if err != nil {
 		return err
 	}
-	if err := store.save(credentials); err != nil {
+	if err := store.Save(credentials); err != nil {
 		return err
 	}
-	a.say("logged in to %s as %s; credentials saved %s", registry.DisplayName(host), credentials.Username, store.where())
+	a.say("logged in to %s as %s; credentials saved %s", registry.DisplayName(host), credentials.Username, store.Where())
 	return nil
 }
 
@@ -120,18 +126,18 @@ func newLogout(a *app) *cobra.Command {
 }
 
 func logout(a *app, host string) error {
-	store, err := openCredentialStore(a, host)
+	store, err := access.OpenStore(host, access.Environment{Getenv: a.getenv, Home: os.UserHomeDir})
 	if err != nil {
 		return err
 	}
-	found, err := store.erase()
+	found, err := store.Erase()
 	if err != nil {
 		return err
 	}
 	if found {
-		a.say("logged out from %s; credentials removed %s", registry.DisplayName(host), store.where())
+		a.say("logged out from %s; credentials removed %s", registry.DisplayName(host), store.Where())
 	} else {
-		a.say("not logged in to %s: there are no credentials for it %s", registry.DisplayName(host), store.where())
+		a.say("not logged in to %s: there are no credentials for it %s", registry.DisplayName(host), store.Where())
 	}
 	return nil
 }

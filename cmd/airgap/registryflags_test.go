@@ -20,10 +20,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/cmd/airgap/terminal"
+	"airgap/export/access"
 )
 
 // resolve reads a command line of registry flags for the given hosts.
-func (w *world) resolve(t *testing.T, hosts []string, args ...string) (access, error) {
+func (w *world) resolve(t *testing.T, hosts []string, args ...string) (*access.Access, error) {
 	t.Helper()
 	w.err.Reset()
 	copied := *w.app
@@ -34,7 +35,7 @@ func (w *world) resolve(t *testing.T, hosts []string, args ...string) (access, e
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return f.resolve(context.Background(), &copied, hosts)
+	return f.access(context.Background(), &copied, hosts, nil)
 }
 
 // writePair writes a self-signed certificate and its key.
@@ -110,33 +111,41 @@ func TestRegistryFlagErrors(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v\nwant %s", err, test.want)
 			}
+			if !isUsage(err) {
+				t.Errorf("%v is no error in the command line", err)
+			}
 		})
 	}
+}
+
+// loginAt returns who we are at a registry.
+func loginAt(t *testing.T, a *access.Access, host string) (*authn.AuthConfig, error) {
+	t.Helper()
+	repo, err := name.NewRepository(host + "/acme/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	authenticator, err := authn.Resolve(context.Background(), a.Config().Keychain, repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authenticator.Authorization()
 }
 
 func TestCredentialsGoToTheirHostOnly(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, ".docker/config.json", `{"auths": {"https://index.docker.io/v1/": {"auth": "aHViOnNlY3JldA=="}}}`)
 	w.stdin = strings.NewReader("s3cret\r\n")
-	access, err := w.resolve(t, two, "--username", "registry.lan:5000=me", "--password-stdin")
+	found, err := w.resolve(t, two, "--username", "registry.lan:5000=me", "--password-stdin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := keychain{access.credentials, authn.DefaultKeychain}
 	for host, want := range map[string]authn.AuthConfig{
 		"registry.lan:5000": {Username: "me", Password: "s3cret"},
 		"docker.io":         {Username: "hub", Password: "secret"},
 		"registry.lan":      {},
 	} {
-		repo, err := name.NewRepository(host + "/acme/app")
-		if err != nil {
-			t.Fatal(err)
-		}
-		authenticator, err := authn.Resolve(context.Background(), keys, repo)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := authenticator.Authorization()
+		got, err := loginAt(t, found, host)
 		if err != nil || got.Username != want.Username || got.Password != want.Password {
 			t.Errorf("%s: got %s/%s, %v", host, got.Username, got.Password, err)
 		}
@@ -145,15 +154,17 @@ func TestCredentialsGoToTheirHostOnly(t *testing.T) {
 
 func TestPasswordsAreAskedForAtTheTerminal(t *testing.T) {
 	w := newWorld(t).atTerminal("first", "second")
-	access, err := w.resolve(t, two, "--username=registry.lan:5000=b", "--username=docker.io=a")
+	found, err := w.resolve(t, two, "--username=registry.lan:5000=b", "--username=docker.io=a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(w.asked, "|"); got != "Password for a at docker.io: |Password for b at registry.lan:5000: " {
 		t.Errorf("asked %q", got)
 	}
-	if access.credentials["index.docker.io"].Password != "first" || access.credentials["registry.lan:5000"].Password != "second" {
-		t.Errorf("got %v", access.credentials)
+	for host, want := range map[string]string{"docker.io": "first", "registry.lan:5000": "second"} {
+		if got, err := loginAt(t, found, host); err != nil || got.Password != want {
+			t.Errorf("%s: got %v, %v", host, got, err)
+		}
 	}
 	if strings.Contains(w.err.String(), "first") {
 		t.Error("the password is on the screen")
@@ -215,12 +226,12 @@ func TestHostSettings(t *testing.T) {
 		{"switched off again", one, []string{"--plain-http=false"}, map[string]want{"harbor.example.com": {}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			access, err := w.resolve(t, test.hosts, test.args...)
+			found, err := w.resolve(t, test.hosts, test.args...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for host, expected := range test.want {
-				config := access.settings.host(host)
+				config := found.Config().Host(host)
 				got := want{plain: config.PlainHTTP}
 				if config.TLS != nil {
 					got.insecure = config.TLS.InsecureSkipVerify

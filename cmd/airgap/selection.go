@@ -71,10 +71,12 @@ type asked struct {
 	choice     *catalogue.Choice
 	options    export.Options
 	registries []string // in play
-	access     access
 	client     *registry.Client
 	source     export.Source // the client, with the cache in front of it
 	cache      *cache.Source // nil for none
+	// inOrder is how many requests may be under way into a pipe, where blobs wait for those before them: were there more of
+	// them than a registry is asked at once, the first might wait for the others.
+	inOrder int
 }
 
 // read reads arguments and files. It contacts nobody.
@@ -188,14 +190,13 @@ func (s *selectionFlags) parallel(files []*config.File) (int, error) {
 }
 
 // connect makes the client.
-func (s *selectionFlags) connect(ctx context.Context, a *app, c *asked) (err error) {
-	if c.access, err = s.resolve(ctx, a, c.registries); err != nil {
+func (s *selectionFlags) connect(ctx context.Context, a *app, c *asked) error {
+	reached, err := s.access(ctx, a, c.registries, c.choice.Files)
+	if err != nil {
 		return err
 	}
-	if err := c.access.addFiles(a, c.choice.Files, c.registries); err != nil {
-		return err
-	}
-	c.client = c.access.client(a)
+	c.client = registry.New(a.clientConfig(reached))
+	c.inOrder = reached.MaxConcurrent(c.registries, c.options.Jobs)
 	c.source, c.choice.Source, c.choice.Lister = c.client, c.client, c.client
 	dir := s.cacheDirectory(a)
 	if dir == "" {
@@ -234,16 +235,6 @@ func (c *asked) prune(a *app) {
 	}
 }
 
-// readInOrder bounds the requests under way by what a configuration allows at any one registry. In a pipe blobs wait for
-// those before them: were there more of them than a registry is asked at once, the first might wait for the others.
-func (c *asked) readInOrder() {
-	for _, host := range c.registries {
-		if r := c.access.files.of(host); r != nil && r.host.ReqConcurrent > 0 {
-			c.options.Jobs = min(c.options.Jobs, r.host.ReqConcurrent)
-		}
-	}
-}
-
 // readRequests reads a list of images.
 func readRequests(a *app, file string) ([]export.Request, error) {
 	in, closeList, err := openInput(a, file, "the list of images")
@@ -271,7 +262,7 @@ func readManifests(a *app, file string) (chart.Found, error) {
 	return found, err
 }
 
-// openInput opens a file, or standard input for "-".
+// openInput opens a file, or standard input for "-". A file that cannot be opened is an error in the command line.
 func openInput(a *app, file, what string) (in io.Reader, closeInput func(), err error) {
 	if file == "-" {
 		in, err := a.takeStdin(what)
@@ -279,7 +270,7 @@ func openInput(a *app, file, what string) (in io.Reader, closeInput func(), err 
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, usageError{err}
 	}
 	return f, func() { _ = f.Close() }, nil
 }

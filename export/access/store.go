@@ -1,4 +1,4 @@
-package main
+package access
 
 import (
 	"cmp"
@@ -13,19 +13,26 @@ import (
 	"github.com/docker/cli/cli/config/credentials"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/export/registry"
 )
 
-// credentialStore is where the credentials for one registry are kept: the place in which authn.DefaultKeychain
-// will look for them.
-type credentialStore struct {
+// Store is where the credentials for one registry are kept: the place in which authn.DefaultKeychain will look for them.
+type Store struct {
 	file   *configfile.ConfigFile
 	key    string
 	helper string // the suffix of a credential helper's name; "" is the file itself
 }
 
-func openCredentialStore(a *app, host string) (*credentialStore, error) {
-	path, err := credentialFile(a)
+// Environment says where the configurations of Docker and Podman are.
+type Environment struct {
+	Getenv func(name string) string
+	Home   func() (string, error)
+}
+
+// OpenStore opens the store for a registry, which is named as go-containerregistry spells it.
+func OpenStore(host string, env Environment) (*Store, error) {
+	path, err := env.credentialFile()
 	if err != nil {
 		return nil, err
 	}
@@ -33,11 +40,16 @@ func openCredentialStore(a *app, host string) (*credentialStore, error) {
 	if err := loadCredentials(file, path); err != nil {
 		return nil, err
 	}
-	key := host
-	if host == name.DefaultRegistry {
-		key = authn.DefaultAuthKey
+	key := storeKey(host)
+	return &Store{file, key, cmp.Or(file.CredentialHelpers[key], file.CredentialsStore)}, nil
+}
+
+// storeKey is the name of a registry in a store.
+func storeKey(host string) string {
+	if registry.IsHub(host) {
+		return authn.DefaultAuthKey
 	}
-	return &credentialStore{file, key, cmp.Or(file.CredentialHelpers[key], file.CredentialsStore)}, nil
+	return host
 }
 
 func loadCredentials(file *configfile.ConfigFile, path string) error {
@@ -57,11 +69,11 @@ func loadCredentials(file *configfile.ConfigFile, path string) error {
 
 // credentialFile returns the file that authn.DefaultKeychain reads, or will read once it is there. Podman's file
 // counts as long as there is none of Docker's: to begin one would hide what Podman's holds.
-func credentialFile(a *app) (string, error) {
-	if dir := a.getenv("DOCKER_CONFIG"); dir != "" {
+func (e Environment) credentialFile() (string, error) {
+	if dir := e.Getenv("DOCKER_CONFIG"); dir != "" {
 		return filepath.Join(dir, config.ConfigFileName), nil
 	}
-	home, err := os.UserHomeDir()
+	home, err := e.Home()
 	if err != nil {
 		return "", fmt.Errorf("no place to save credentials, unless DOCKER_CONFIG names a folder: %w", err)
 	}
@@ -69,12 +81,12 @@ func credentialFile(a *app) (string, error) {
 	if isFile(docker) {
 		return docker, nil
 	}
-	if podman := a.getenv("REGISTRY_AUTH_FILE"); podman != "" {
+	if podman := e.Getenv("REGISTRY_AUTH_FILE"); podman != "" {
 		return podman, nil
 	}
 	for _, dir := range []string{
-		a.getenv("XDG_RUNTIME_DIR"),
-		cmp.Or(a.getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")),
+		e.Getenv("XDG_RUNTIME_DIR"),
+		cmp.Or(e.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")),
 	} {
 		if podman := filepath.Join(dir, "containers", "auth.json"); dir != "" && isFile(podman) {
 			return podman, nil
@@ -88,15 +100,16 @@ func isFile(path string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// where says where the credentials are, for a sentence.
-func (s *credentialStore) where() string {
+// Where says where the credentials are, for a sentence.
+func (s *Store) Where() string {
 	if s.helper != "" {
 		return "in docker-credential-" + s.helper
 	}
 	return "in " + s.file.Filename
 }
 
-func (s *credentialStore) save(c authn.AuthConfig) error {
+// Save keeps credentials, in place of those that are there.
+func (s *Store) Save(c authn.AuthConfig) error {
 	entry := types.AuthConfig{ServerAddress: s.key, Username: c.Username, Password: c.Password}
 	if s.helper != "" {
 		return s.native().Store(entry)
@@ -106,21 +119,21 @@ func (s *credentialStore) save(c authn.AuthConfig) error {
 	return s.writeFile()
 }
 
-func (s *credentialStore) native() credentials.Store {
+func (s *Store) native() credentials.Store {
 	return credentials.NewNativeStore(s.file, s.helper)
 }
 
 // writeFile makes sure that nobody else can read the file before there is a secret in it: Save keeps the mode of a
 // file that is there.
-func (s *credentialStore) writeFile() error {
+func (s *Store) writeFile() error {
 	if err := os.Chmod(s.file.Filename, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return s.file.Save()
 }
 
-// erase removes the credentials, and tells whether there were any.
-func (s *credentialStore) erase() (found bool, err error) {
+// Erase removes the credentials, and tells whether there were any.
+func (s *Store) Erase() (found bool, err error) {
 	if s.helper != "" {
 		return s.eraseNative()
 	}
@@ -138,7 +151,7 @@ func (s *credentialStore) erase() (found bool, err error) {
 	return true, s.writeFile()
 }
 
-func (s *credentialStore) eraseNative() (found bool, err error) {
+func (s *Store) eraseNative() (found bool, err error) {
 	entry, err := s.native().Get(s.key)
 	if err != nil {
 		return false, err
