@@ -82,7 +82,7 @@ func TestRollbackCommandReadsReports(t *testing.T) {
 		return `{"bundle":"` + digest + `","target":"` + target + `/mirror","tags":[` + tags + `]}`
 	}
 	w.expect(t, exitUsage, "REPORT is missing", "rollback")
-	w.expect(t, exitFailure, "none.json", "rollback", filepath.Join(w.home, "none.json"))
+	w.expect(t, exitUsage, "none.json", "rollback", filepath.Join(w.home, "none.json"))
 	w.expect(t, exitUsage, "not the report of an import", "rollback", w.write(t, "a.json", `{"schemaVersion":2}`))
 	w.expect(t, exitUsage, "evil.example", "rollback",
 		w.write(t, "b.json", report(`{"repository":"evil.example/app","tag":"1","new":"`+digest+`","status":"moved"}`)))

@@ -43,16 +43,17 @@ func TestUsageErrors(t *testing.T) {
 func TestFilesThatAreNotThere(t *testing.T) {
 	w := newWorld(t)
 	for _, test := range []struct {
+		code    int
 		args    string
 		message string
 	}{
-		{"verify x.tar --key nope.pub", `--key: open nope.pub: no such file or directory; it is the .pub file that "airgap keygen" wrote`},
-		{"inspect nope.tar", "nope.tar: no such file"},
-		{"rollback nope.json", `no such file or directory; a report is what "airgap import --report FILE" wrote`},
-		{"import x.tar localhost:1/y --key nope.pub --report nowhere/report.json", "--report: open nowhere/report.json"},
-		{"plan -f nope.txt", "--file: open nope.txt"},
+		{exitFailure, "verify x.tar --key nope.pub", `--key: open nope.pub: no such file or directory; it is the .pub file that "airgap keygen" wrote`},
+		{exitFailure, "inspect nope.tar", "nope.tar: no such file"},
+		{exitUsage, "rollback nope.json", `no such file or directory; a report is what "airgap import --report FILE" wrote`},
+		{exitFailure, "import x.tar localhost:1/y --key nope.pub --report nowhere/report.json", "--report: open nowhere/report.json"},
+		{exitUsage, "plan -f nope.txt", "--file: open nope.txt"},
 	} {
-		w.expect(t, exitFailure, test.message, strings.Fields(test.args)...)
+		w.expect(t, test.code, test.message, strings.Fields(test.args)...)
 	}
 }
 
