@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -97,6 +98,14 @@ func (c *Client) sessionFor(resource authn.Resource, key sessionKey) *session {
 		c.sessions[key] = s
 	}
 	return s
+}
+
+// ForgetTokens drops all tokens for a registry, so that the next requests fetch new ones: Harbor 2.14.4 and later may refuse
+// those that are older than the project that they are used in.
+func (c *Client) ForgetTokens(reg name.Registry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.sessions, func(key sessionKey, _ *session) bool { return key.registry == reg.RegistryStr() })
 }
 
 // scopes returns what a token must allow. Without a repository there is none: such a token only proves the account.

@@ -1,8 +1,10 @@
 package harbor_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -561,4 +563,32 @@ func referrerBody(kind string, subject bundle.Descriptor) []byte {
 	return []byte(`{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIManifest + `","artifactType":"` + kind + `","config":{"mediaType":"` +
 		bundle.MediaTypeEmptyJSON + `","digest":"` + bundle.EmptyJSON.String() + `","size":2},"layers":[],"subject":{"mediaType":"` + subject.MediaType +
 		`","digest":"` + subject.Digest.String() + `","size":` + strconv.FormatInt(subject.Size, 10) + `}}`)
+}
+
+// Tokens that are older than a project are refused in it: whoever makes one fetches new ones.
+func TestTokensOlderThanTheProject(t *testing.T) {
+	for _, forget := range []bool{false, true} {
+		s := harbortest.New(t)
+		c, h := newRegistryClient(t, harbortest.Admin.Keychain()), find(t, s, harbortest.Admin)
+		repo := s.Repo("new/app")
+		_, _, err := c.Granted(t.Context(), repo) // the token is kept
+		ok(t, err)
+		created, err := h.CreateProject(t.Context(), harbor.NewProject{Name: "new"})
+		ok(t, err)
+		if forget {
+			c.ForgetTokens(repo.Registry)
+		}
+		refused := 0
+		s.Inject(registrytest.On(http.MethodPost, "/blobs/uploads/", registrytest.Change(func(a *registrytest.RealAnswer) {
+			if a.Status == http.StatusUnauthorized {
+				refused++
+			}
+		})))
+		content := []byte("{}")
+		desc := bundle.Descriptor{Digest: bundle.DigestOf(content), Size: int64(len(content))}
+		ok(t, c.PushBlob(t.Context(), repo, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }))
+		if !created || (refused == 0) != forget {
+			t.Errorf("created: %t; tokens forgotten: %t, refused: %d", created, forget, refused)
+		}
+	}
 }

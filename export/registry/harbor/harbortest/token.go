@@ -27,6 +27,7 @@ type claims struct {
 	From     int64    `json:"nbf"`
 	Issued   int64    `json:"iat"`
 	ID       string   `json:"jti"`
+	Projects int      `json:"projects"` // how many there had been when it was issued, for want of a clock that tells seconds apart
 	Access   []access `json:"access"`
 }
 
@@ -43,7 +44,12 @@ var actions = []struct {
 	right Right
 }{{"pull", Pull}, {"push", Push}, {"delete", Delete}}
 
+// allows tells whether the token grants that. What is older than the project is for another of the same name, which was
+// deleted: Harbor 2.14.4 and later take it for nothing (observed, of no more than that it is so).
 func (c *claims) allows(right Right, p *project) bool {
+	if c.Projects < p.id {
+		return false
+	}
 	for _, a := range c.Access {
 		project, _, _ := strings.Cut(a.Name, "/")
 		if a.Type != "repository" || project != p.Name {
@@ -74,7 +80,7 @@ func (x *exchange) token() answer {
 	now := x.now()
 	c := claims{
 		Issuer: "harbor-token-issuer", Audience: tokenService, ID: rand.Text(),
-		Issued: now.Unix(), From: now.Unix(), Expires: now.Add(x.set.TokenLifetime).Unix(),
+		Issued: now.Unix(), Projects: x.lastID["project"], From: now.Unix(), Expires: now.Add(x.set.TokenLifetime).Unix(),
 	}
 	if x.who.account != nil {
 		c.Subject = x.who.account.Name
