@@ -12,26 +12,7 @@ import (
 )
 
 // What the file holds besides the signed object, its signature and the blobs is derived from these, by the writer
-// and again by every reader (FORMAT.md, "Derived entries"). Structs give the order of the fields.
-
-type ociManifest struct {
-	SchemaVersion int               `json:"schemaVersion"`
-	MediaType     string            `json:"mediaType"`
-	ArtifactType  string            `json:"artifactType,omitempty"`
-	Config        *ociDescriptor    `json:"config,omitempty"`
-	Layers        []ociDescriptor   `json:"layers,omitempty"`
-	Manifests     []ociDescriptor   `json:"manifests,omitzero"`
-	Subject       *ociDescriptor    `json:"subject,omitempty"`
-	Annotations   map[string]string `json:"annotations,omitempty"`
-}
-
-type ociDescriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       Digest            `json:"digest"`
-	Size         int64             `json:"size"`
-	ArtifactType string            `json:"artifactType,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"` // encoding/json sorts the keys
-}
+// and again by every reader (FORMAT.md, "Derived entries"). Manifest and Descriptor give the order of the fields.
 
 // compact returns v as JSON without white space, HTML escapes or a newline at the end.
 func compact(v any) []byte {
@@ -63,14 +44,14 @@ type sized struct {
 
 // manifestIndex returns the signed object for the given header and tables.
 func manifestIndex(header sized, tables []sized) []byte {
-	m := ociManifest{
+	m := Manifest{
 		SchemaVersion: 2,
 		MediaType:     MediaTypeOCIManifest,
 		ArtifactType:  ArtifactTypeBundle,
-		Config:        &ociDescriptor{MediaType: MediaTypeHeader, Digest: header.digest, Size: header.size},
+		Config:        &Descriptor{MediaType: MediaTypeHeader, Digest: header.digest, Size: header.size},
 	}
 	for i, table := range tables {
-		m.Layers = append(m.Layers, ociDescriptor{
+		m.Layers = append(m.Layers, Descriptor{
 			MediaType: tableNames[i].mediaType, Digest: table.digest, Size: table.size,
 			Annotations: map[string]string{annotationTitle: tableNames[i].title},
 		})
@@ -109,13 +90,13 @@ func parseManifestIndex(b []byte) (header sized, tables []sized, err error) {
 // signatureManifest returns the OCI artifact that carries a Sigstore bundle over the manifest index. It is what
 // cosign 3 pushes for a signature, so that cosign finds it once both are in a registry.
 func signatureManifest(index, sigstore sized, created string) []byte {
-	return compact(ociManifest{
+	return compact(Manifest{
 		SchemaVersion: 2,
 		MediaType:     MediaTypeOCIManifest,
 		ArtifactType:  MediaTypeSigstore,
-		Config:        &ociDescriptor{MediaType: MediaTypeEmptyJSON, Digest: EmptyJSON, Size: 2},
-		Layers:        []ociDescriptor{{MediaType: MediaTypeSigstore, Digest: sigstore.digest, Size: sigstore.size}},
-		Subject:       &ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size},
+		Config:        &Descriptor{MediaType: MediaTypeEmptyJSON, Digest: EmptyJSON, Size: 2},
+		Layers:        []Descriptor{{MediaType: MediaTypeSigstore, Digest: sigstore.digest, Size: sigstore.size}},
+		Subject:       &Descriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size},
 		Annotations: map[string]string{
 			annotationContent:   "dsse-envelope",
 			annotationPredicate: signaturePredicateType,
@@ -134,15 +115,18 @@ type fallbackIndex struct {
 }
 
 // fallbackIndexes returns one index for each subject that has referrers, sorted by subject.
-func fallbackIndexes(rows []ManifestRow) []fallbackIndex {
+func (c *Contents) fallbackIndexes() []fallbackIndex {
 	var referrers []int32
-	for i := range rows {
-		if rows[i].Via.IsReferrer() {
+	for i := range c.manifests {
+		if vias[c.manifests[i].via].IsReferrer() {
 			referrers = append(referrers, int32(i))
 		}
 	}
+	subject := func(row int32) Digest { return c.subject(&c.manifests[row]) }
 	compare := func(a, b int32) int {
-		return cmp.Or(bytes.Compare(rows[a].Subject[:], rows[b].Subject[:]), bytes.Compare(rows[a].Digest[:], rows[b].Digest[:]))
+		of, other := subject(a), subject(b)
+		return cmp.Or(bytes.Compare(of[:], other[:]),
+			bytes.Compare(c.Blobs[c.manifests[a].blob].Digest[:], c.Blobs[c.manifests[b].blob].Digest[:]))
 	}
 	slices.SortStableFunc(referrers, compare)
 	// Several roots may share a referrer.
@@ -150,54 +134,54 @@ func fallbackIndexes(rows []ManifestRow) []fallbackIndex {
 
 	var indexes []fallbackIndex
 	for len(referrers) > 0 {
-		f := fallbackIndex{subject: rows[referrers[0]].Subject}
-		end := slices.IndexFunc(referrers, func(r int32) bool { return rows[r].Subject != f.subject })
+		f := fallbackIndex{subject: subject(referrers[0])}
+		end := slices.IndexFunc(referrers, func(row int32) bool { return subject(row) != f.subject })
 		if end < 0 {
 			end = len(referrers)
 		}
 		f.referrers, referrers = referrers[:end], referrers[end:]
-		content := f.content(rows)
+		content := f.content(c)
 		f.sized = sized{DigestOf(content), int64(len(content))}
 		indexes = append(indexes, f)
 	}
 	return indexes
 }
 
-func (f *fallbackIndex) content(rows []ManifestRow) []byte {
-	index := ociManifest{SchemaVersion: 2, MediaType: MediaTypeOCIIndex}
-	for _, r := range f.referrers {
-		index.Manifests = append(index.Manifests, rows[r].descriptor())
+func (f *fallbackIndex) content(c *Contents) []byte {
+	index := Manifest{SchemaVersion: 2, MediaType: MediaTypeOCIIndex}
+	for _, row := range f.referrers {
+		index.Manifests = append(index.Manifests, c.ManifestRow(int(row)).descriptor())
 	}
 	return compact(index)
 }
 
-func (r *ManifestRow) descriptor() ociDescriptor {
-	return ociDescriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType}
+func (r ManifestRow) descriptor() Descriptor {
+	return Descriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType}
 }
 
 // writeIndexJSON writes index.json: what other tools find by name. The order, each name once, the first with a
 // name wins: the manifest index and its signature; the roots, under their full source reference; fallback tags;
 // cosign's tags; then, without a name, every referrer (oras-go finds referrers only among what index.json lists).
-func writeIndexJSON(w io.Writer, c *Contents, index, signature ociDescriptor, fallbacks []fallbackIndex) error {
+func writeIndexJSON(w io.Writer, c *Contents, index, signature Descriptor, fallbacks []fallbackIndex) error {
 	list := indexWriter{w: w, names: map[string]bool{}}
 	list.raw(`{"schemaVersion":2,"mediaType":"` + MediaTypeOCIIndex + `","manifests":[`)
 	list.add(index)
 	list.add(signature)
-	for _, r := range c.Roots {
-		d := ociDescriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType}
+	for _, r := range c.Roots() {
+		d := Descriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType}
 		list.named(r.RefName(), d, annotationImageName)
 	}
 	for _, f := range fallbacks {
-		list.named(f.subject.FallbackTag(), ociDescriptor{MediaType: MediaTypeOCIIndex, Digest: f.digest, Size: f.size})
+		list.named(f.subject.FallbackTag(), Descriptor{MediaType: MediaTypeOCIIndex, Digest: f.digest, Size: f.size})
 	}
-	for i := range c.Manifests {
-		if r := &c.Manifests[i]; r.Via == ViaCosignTag {
+	for _, r := range c.ManifestRows() {
+		if r.Via == ViaCosignTag {
 			list.named(r.Tag, r.descriptor())
 		}
 	}
 	for _, f := range fallbacks {
 		for _, r := range f.referrers {
-			list.add(c.Manifests[r].descriptor())
+			list.add(c.ManifestRow(int(r)).descriptor())
 		}
 	}
 	list.raw(`]}`)
@@ -217,7 +201,7 @@ func (l *indexWriter) raw(s string) {
 	}
 }
 
-func (l *indexWriter) add(d ociDescriptor) {
+func (l *indexWriter) add(d Descriptor) {
 	if l.comma {
 		l.raw(",")
 	}
@@ -226,7 +210,7 @@ func (l *indexWriter) add(d ociDescriptor) {
 }
 
 // named lists d under name, which goes into the ref.name annotation and into the others given.
-func (l *indexWriter) named(name string, d ociDescriptor, others ...string) {
+func (l *indexWriter) named(name string, d Descriptor, others ...string) {
 	if l.names[name] {
 		return
 	}

@@ -8,4 +8,7 @@
 // (package verify does, and is what most callers want); [Sealed.Reader] then reads the tables and compares the head with
 // them, [Reader.Walk] checks how the manifests hang together, [Reader.Open] and [Reader.Next] give blobs, each through a
 // check of its digest.
+//
+// What hangs from an image is worked out in one place: [Graph.Closure] says it of a root, [Traverse] goes through it, and
+// [Graph.Tree] shows it.
 package bundle

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 )
 
 // ReadTables is readTables with a header as it is in the file.
@@ -14,7 +15,8 @@ func ReadTables(header, roots, manifests, blobs, missing []byte) (*Contents, err
 	if err := h.check(); err != nil {
 		return nil, err
 	}
-	return readTables(h, bytes.NewReader(roots), bytes.NewReader(manifests), bytes.NewReader(blobs), bytes.NewReader(missing))
+	table := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
+	return readTables(h, tableReaders{table(roots), table(manifests), table(blobs), table(missing)})
 }
 
 // TarHeader is tarHeader.

@@ -64,8 +64,9 @@ func TestFeaturesGoThrough(t *testing.T) {
 	if len(c.Missing) != 2 || c.Missing[0].Destination() != "acme/all" || c.Missing[1].Destination() != "acme/gone:1" {
 		t.Errorf("missing: %+v", c.Missing)
 	}
-	if c.Roots[0].IsSparse() || !c.Roots[1].IsSparse() || c.Roots[0].Original != c.Roots[1].Digest {
-		t.Errorf("roots: %+v", c.Roots)
+	rewritten, sparse := c.Root(0), c.Root(1)
+	if rewritten.IsSparse() || !sparse.IsSparse() || rewritten.Original != sparse.Digest {
+		t.Errorf("roots: %+v, %+v", rewritten, sparse)
 	}
 }
 
@@ -122,8 +123,8 @@ func TestPlanMergesWhatIsAskedForTwice(t *testing.T) {
 	w.images[1].Manifests = w.images[1].Manifests[:2] // without its signature
 	w.images = append(w.images, again)
 	layout := w.plan(t)
-	if got := len(layout.Contents().RootManifests(1)); len(layout.Contents().Roots) != 2 || got != 3 {
-		t.Errorf("%d roots, the second with %d manifests; want 2 and 3", len(layout.Contents().Roots), got)
+	if got := len(layout.Contents().RootManifests(1)); layout.Contents().Header.Counts.Roots != 2 || got != 3 {
+		t.Errorf("%d roots, the second with %d manifests; want 2 and 3", layout.Contents().Header.Counts.Roots, got)
 	}
 	again.Root.Platforms = []string{"linux/s390x"}
 	w.images[2] = again

@@ -21,7 +21,7 @@ const (
 	signaturePredicateType = "https://sigstore.dev/cosign/sign/v1"
 )
 
-// Limits of the format (FORMAT.md, "Limits"), in bytes unless the name says rows. A writer keeps them and a reader
+// Limits of the format (FORMAT.md, "Limits"), in bytes unless the name says rows or depth. A writer keeps them and a reader
 // refuses what exceeds them before it reads on, so that nothing in a stranger's file decides how much memory or
 // time is spent on it.
 const (
@@ -36,6 +36,8 @@ const (
 	MaxStringSize        = 1 << 10 // any one string in a table
 	MaxBlobSize          = 1 << 44
 	MaxFileSize          = 1 << 56
+	// MaxDepth is how many steps (to a child, a referrer or a cosign tag) lead from a root to what hangs from it.
+	MaxDepth = 32
 	// MaxManifestSize bounds every carried manifest: what registries commonly accept.
 	// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
 	MaxManifestSize = 4 << 20

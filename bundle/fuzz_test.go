@@ -70,7 +70,7 @@ func FuzzTables(f *testing.F) {
 				t.Fatalf("%s is in row %d, and found in row %d", b.Digest, row, found)
 			}
 		}
-		for i := range c.Roots {
+		for i := range c.Roots() {
 			for _, m := range c.RootManifests(i) {
 				if m.Root != i {
 					t.Fatalf("root %d is given a row of root %d", i, m.Root)

@@ -5,94 +5,126 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Graph is how the manifests of a bundle hang together, read from the manifests themselves and found to agree with
-// the tables.
+// the tables. Nodes are packed, in some 20 bytes and 4 for each blob that they list.
 type Graph struct {
 	contents *Contents
-	nodes    []Node // by row of the blobs table; manifests come first there
+	nodes    []packedNode // by row of the blobs table; manifests come first there, and one more says where the last ends
+
+	children   []int32 // of all nodes
+	platforms  []int32 // of the children: places in named, or -1
+	named      []Platform
+	blobs      []int32    // of all nodes
+	subjects   []Digest   // that are not in the bundle
+	predicates [][]string // distinct lists of predicate types
+}
+
+type packedNode struct {
+	children, blobs uint32 // where they begin
+	subject         int32  // row of the blobs table; noSubject; or -2-i for subjects[i]
+	predicates      int32  // place in Graph.predicates, or -1
+	sparse          bool
 }
 
 // Node is a manifest in a Graph. Rows are rows of the blobs table.
 type Node struct {
-	MediaType    string
-	ArtifactType string
-	Children     []int32  // manifests that this index lists and the bundle holds, in its order
-	Platforms    []string // of the children, as in "linux/arm64/v8"; "" where none is given
-	Sparse       bool     // it lists manifests that the bundle does not hold
-	Blobs        []int32  // config and layers, in the order of the manifest
-	Subject      Digest   // zero for none; it may be one that is not in the bundle
+	MediaType      string
+	ArtifactType   string
+	Children       []int32  // manifests that this index lists and the bundle holds, in its order
+	Sparse         bool     // it lists manifests that the bundle does not hold
+	Blobs          []int32  // config and layers, in the order of the manifest
+	Subject        Digest   // zero for none; it may be one that is not in the bundle
+	PredicateTypes []string // what an attestation states, where annotations tell
+
+	graph *Graph
+	first uint32 // of Children, in Graph.platforms
+}
+
+// Platform returns what the index says of the platform of its i-th child; nil for nothing.
+func (n *Node) Platform(i int) *Platform {
+	at := n.graph.platforms[int(n.first)+i]
+	if at < 0 {
+		return nil
+	}
+	return &n.graph.named[at]
 }
 
 // Manifests returns how many rows of the blobs table are manifests: rows 0 to n-1.
-func (g *Graph) Manifests() int { return len(g.nodes) }
+func (g *Graph) Manifests() int { return len(g.contents.kinds) }
 
 // Node returns the manifest in the given row, which must be less than Manifests.
-func (g *Graph) Node(row int) *Node { return &g.nodes[row] }
-
-// maxProblems bounds how many problems are collected before a check gives up.
-const maxProblems = 100
-
-// Problems collects errors, so that they can be reported together.
-type Problems struct {
-	errs    []error
-	omitted int
+func (g *Graph) Node(row int) Node {
+	packed, next := &g.nodes[row], &g.nodes[row+1]
+	n := Node{
+		Children: g.children[packed.children:next.children], Blobs: g.blobs[packed.blobs:next.blobs], Sparse: packed.sparse,
+		Subject: g.subject(row), graph: g, first: packed.children,
+	}
+	n.MediaType, n.ArtifactType = g.contents.kindOf(int32(row))
+	if packed.predicates >= 0 {
+		n.PredicateTypes = g.predicates[packed.predicates]
+	}
+	return n
 }
 
-// Add records err; nil is ignored.
-func (p *Problems) Add(err error) {
-	switch {
-	case err == nil:
-	case len(p.errs) < maxProblems:
-		p.errs = append(p.errs, err)
+func (g *Graph) subject(row int) Digest {
+	switch at := g.nodes[row].subject; {
+	case at == noSubject:
+		return Digest{}
+	case at < 0:
+		return g.subjects[-2-at]
 	default:
-		p.omitted++
+		return g.contents.Blobs[at].Digest
 	}
 }
 
-// Err returns all problems as one error, or nil.
-func (p *Problems) Err() error {
-	if p.omitted > 0 {
-		return errors.Join(append(slices.Clip(p.errs), fmt.Errorf("and %d more problems", p.omitted))...)
-	}
-	return errors.Join(p.errs...)
-}
-
-// Walk reads every manifest and checks it against the tables: what a manifest lists is in the blobs table with the
-// same size, each root's rows are what can be reached from it and nothing else, subjects are what the rows say, and
-// no blob is in the bundle without a manifest that lists it. All problems are in one error; most wrap ErrFormat.
+// Walk reads every manifest and checks it against the tables: see NewGraph.
 func (r *Reader) Walk(ctx context.Context) (*Graph, error) {
-	w := walker{reader: r, contents: r.Contents(), graph: &Graph{contents: r.Contents()}, sparse: map[Digest]bool{}, names: interner{}}
-	w.used = make([]bool, len(w.contents.Blobs))
-	for i := range w.contents.Roots {
-		if root := &w.contents.Roots[i]; root.IsSparse() {
+	return NewGraph(ctx, r.Contents(), r.ParseManifest)
+}
+
+// NewGraph reads every manifest in contents, each once and in the order of the blobs table, and checks it against the
+// tables: what a manifest lists is in the blobs table with the same size, each root's rows are what can be reached from it
+// and nothing else, subjects are what the rows say, and no blob is in the table without a manifest that lists it. All
+// problems are in one error; most wrap ErrFormat.
+func NewGraph(ctx context.Context, contents *Contents, manifest func(Digest) (*Manifest, error)) (*Graph, error) {
+	w := walker{
+		contents: contents, graph: &Graph{contents: contents}, used: make([]bool, len(contents.Blobs)),
+		sparse: map[Digest]bool{}, platforms: map[PlatformMatcher]int32{}, predicates: map[string]int32{},
+	}
+	for _, root := range contents.Roots() {
+		if root.IsSparse() {
 			w.sparse[root.Digest] = true
 		}
 	}
-	w.readManifests(ctx)
+	w.readManifests(ctx, manifest)
 	if err := errors.Join(ctx.Err(), w.problems.Err()); err != nil {
 		return nil, err // the checks below lean on complete nodes
 	}
-	for root := range w.contents.Roots {
+	for root := range contents.roots {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		w.checkRoot(root)
 	}
 	for row, used := range w.used {
 		if !used {
-			w.bad("blob %s is listed by no manifest", w.contents.Blobs[row].Digest)
+			w.bad("blob %s is listed by no manifest", contents.Blobs[row].Digest)
 		}
 	}
 	return w.graph, w.problems.Err()
 }
 
 type walker struct {
-	reader   *Reader
-	contents *Contents
-	graph    *Graph
-	used     []bool          // blobs that some manifest lists
-	sparse   map[Digest]bool // indexes that are sparse under some root
-	names    interner
-	problems Problems
+	contents   *Contents
+	graph      *Graph
+	used       []bool          // blobs that some manifest lists
+	sparse     map[Digest]bool // indexes that are sparse under some root
+	platforms  map[PlatformMatcher]int32
+	predicates map[string]int32
+	problems   Problems
 }
 
 func (w *walker) bad(format string, args ...any) {
@@ -100,100 +132,104 @@ func (w *walker) bad(format string, args ...any) {
 }
 
 // readManifests makes the nodes.
-func (w *walker) readManifests(ctx context.Context) {
-	rows, ok := w.mediaTypes()
-	if !ok {
-		return
-	}
-	w.graph.nodes = make([]Node, len(rows))
-	for row, example := range rows {
+func (w *walker) readManifests(ctx context.Context, manifest func(Digest) (*Manifest, error)) {
+	g := w.graph
+	g.nodes = make([]packedNode, 0, g.Manifests()+1)
+	for row := range g.Manifests() {
 		if ctx.Err() != nil {
 			return
 		}
-		if example == nil {
-			w.bad("manifest %s is reached from no root", w.contents.Blobs[row].Digest)
+		digest := w.contents.Blobs[row].Digest
+		g.nodes = append(g.nodes, g.end())
+		if mediaType, _ := w.contents.kindOf(int32(row)); mediaType == "" {
+			w.bad("manifest %s is reached from no root", digest)
 			continue
 		}
-		content, err := w.reader.ReadManifest(example.Digest)
+		m, err := manifest(digest)
 		if err != nil {
-			w.problems.Add(err)
+			w.problems.Add(fmt.Errorf("%s: %w", digest, err))
 			continue
 		}
-		m, err := ParseManifest(example.MediaType, content)
-		if err != nil {
-			w.problems.Add(fmt.Errorf("%s: %w", example.Digest, err))
-			continue
-		}
-		w.graph.nodes[row] = w.node(example, m)
+		w.complete(&g.nodes[row], row, m)
 	}
+	g.nodes = append(g.nodes, g.end())
 }
 
-// mediaTypes finds for each manifest a row of the manifests table that describes it; all must describe it alike.
-func (w *walker) mediaTypes() (rows []*ManifestRow, ok bool) {
-	count := 0
-	for count < len(w.contents.Blobs) && w.contents.Blobs[count].Role == RoleManifest {
-		count++
-	}
-	rows = make([]*ManifestRow, count)
-	for i := range w.contents.Manifests {
-		m := &w.contents.Manifests[i]
-		row, found := w.contents.Find(m.Digest)
-		if !found || row >= count || w.contents.Blobs[row].Size != m.Size {
-			w.bad("the manifests table and the blobs table disagree about %s", m.Digest)
-			return nil, false
-		}
-		if rows[row] == nil {
-			rows[row] = m
-		}
-		if known := rows[row]; known.MediaType != m.MediaType || known.ArtifactType != m.ArtifactType {
-			w.bad("the manifests table describes %s in two ways", m.Digest)
-			return nil, false
-		}
-	}
-	return rows, true
+// end returns a node that lists nothing, at the end of the lists.
+func (g *Graph) end() packedNode {
+	return packedNode{children: uint32(len(g.children)), blobs: uint32(len(g.blobs)), subject: noSubject, predicates: -1}
 }
 
-func (w *walker) node(row *ManifestRow, m *Manifest) Node {
-	n := Node{MediaType: row.MediaType, ArtifactType: m.RecordedArtifactType()}
-	if n.ArtifactType != row.ArtifactType {
-		w.bad("%s has the artifact type %.100q, its row says %.100q", row.Digest, n.ArtifactType, row.ArtifactType)
+// complete adds to a node what its manifest says.
+func (w *walker) complete(n *packedNode, row int, m *Manifest) {
+	g := w.graph
+	digest := w.contents.Blobs[row].Digest
+	if _, recorded := w.contents.kindOf(int32(row)); recorded != m.RecordedArtifactType() {
+		w.bad("%s has the artifact type %.100q, its row says %.100q", digest, m.RecordedArtifactType(), recorded)
 	}
 	for _, d := range m.Children() {
-		if _, found := w.contents.Find(d.Digest); !found && w.sparse[row.Digest] {
-			n.Sparse = true
+		if _, found := w.contents.Find(d.Digest); !found && w.sparse[digest] {
+			n.sparse = true
 			continue
 		}
-		if child := w.find(row.Digest, d); child >= 0 {
-			n.Children = append(n.Children, child)
-			n.Platforms = append(n.Platforms, w.platform(d))
-			if int(child) >= len(w.graph.nodes) {
-				w.bad("%s lists the manifest %s, which is in the bundle as a %s", row.Digest, d.Digest, w.contents.Blobs[child].Role)
+		if child := w.find(digest, d); child >= 0 {
+			g.children = append(g.children, child)
+			g.platforms = append(g.platforms, w.platform(d.Platform))
+			if int(child) >= g.Manifests() {
+				w.bad("%s lists the manifest %s, which is in the bundle as a %s", digest, d.Digest, w.contents.Blobs[child].Role)
 			}
 		}
 	}
 	for _, d := range m.Blobs() {
-		blob := w.find(row.Digest, d)
+		blob := w.find(digest, d)
 		if blob < 0 {
 			continue
 		}
-		n.Blobs = append(n.Blobs, blob)
+		g.blobs = append(g.blobs, blob)
 		if w.contents.Blobs[blob].Stored == StoredNondistributable && !IsNondistributable(d.MediaType) {
-			w.bad("%s needs the layer %s, which was left out", row.Digest, d.Digest)
+			w.bad("%s needs the layer %s, which was left out", digest, d.Digest)
 		}
 	}
 	if m.Subject != nil {
-		n.Subject = m.Subject.Digest
+		n.subject = w.subject(m.Subject.Digest)
 	}
-	return n
+	n.predicates = w.predicateTypes(PredicateTypes(m))
 }
 
-func (w *walker) platform(d Descriptor) string {
-	if d.Platform == nil {
-		return ""
+func (w *walker) subject(d Digest) int32 {
+	if row, found := w.contents.Find(d); found {
+		return int32(row)
 	}
-	name := d.Platform.String()
-	w.names.one(&name)
-	return name
+	w.graph.subjects = append(w.graph.subjects, d)
+	return int32(-1 - len(w.graph.subjects))
+}
+
+func (w *walker) platform(p *Platform) int32 {
+	if p == nil {
+		return -1
+	}
+	key := PlatformMatcher{p.OS, p.Architecture, p.Variant}
+	at, known := w.platforms[key]
+	if !known {
+		at = int32(len(w.graph.named))
+		w.platforms[key] = at
+		w.graph.named = append(w.graph.named, Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+	}
+	return at
+}
+
+func (w *walker) predicateTypes(types []string) int32 {
+	if len(types) == 0 {
+		return -1
+	}
+	key := strings.Join(types, "\x00")
+	at, known := w.predicates[key]
+	if !known {
+		at = int32(len(w.graph.predicates))
+		w.predicates[key] = at
+		w.graph.predicates = append(w.graph.predicates, types)
+	}
+	return at
 }
 
 // find returns the row of a blob that a manifest lists, or -1 after noting the problem.
@@ -210,98 +246,55 @@ func (w *walker) find(parent Digest, d Descriptor) int32 {
 	return int32(row)
 }
 
-// checkRoot walks from a root and holds what it reaches against the root's rows.
+// checkRoot goes over what hangs from a root and holds it against the root's rows.
 func (w *walker) checkRoot(root int) {
-	c := newRootCheck(w, root)
-	r := &w.contents.Roots[root]
-	start, found := w.contents.Find(r.Digest)
-	if !found || !c.reach(int32(start), func(m *ManifestRow) bool {
-		return m.Via == ViaRoot && m.MediaType == r.MediaType && m.Size == r.Size && m.ArtifactType == r.ArtifactType
-	}) {
-		w.bad("%s: no row of the manifests table is the root", r.Source)
+	c := w.graph.Closure(root)
+	for i := range c.rows {
+		w.used[c.edge(i).Node] = true
+	}
+	start, found := c.Start()
+	if !found {
+		w.bad("%s: no row of the manifests table is the root", c.Root.Source)
 		return
 	}
-	if !r.Original.IsZero() {
-		c.followReferrers(r.Original)
-	}
-	for len(c.queue) > 0 {
-		row := c.queue[0]
-		c.queue = c.queue[1:]
-		c.follow(row)
-	}
-	for _, rows := range c.expected {
-		for _, m := range rows {
-			if !c.reached[m] {
-				w.bad("%s: %s is listed as reached via %s, but is not", r.Source, m.Digest, m.Via)
+	reached := make([]bool, len(c.rows))
+	reached[start.at] = true
+	err := Traverse(start.Node, func(node int32) (below []int32, err error) {
+		w.checkChildren(c, node)
+		for e := range c.From(node) {
+			if e.Row.Via.IsReferrer() && w.graph.subject(int(e.Node)) != e.Row.Subject {
+				w.bad("%s: %s is listed as a referrer of %s, but is none", c.Root.Source, e.Row.Digest, e.Row.Subject)
+				continue
 			}
+			reached[e.at] = true
+			below = append(below, e.Node)
+		}
+		return below, nil
+	})
+	if err != nil {
+		w.problems.Add(fmt.Errorf("%s: %w", c.Root.Source, err))
+		return
+	}
+	for i, m := range c.rows {
+		if !reached[i] {
+			w.bad("%s: %s is listed as reached via %s, but is not", c.Root.Source, m.Digest, m.Via)
 		}
 	}
 }
 
-// rootCheck is the walk from one root.
-type rootCheck struct {
-	*walker
-	root     *Root
-	expected map[int32][]*ManifestRow  // the root's rows, by row of the blobs table
-	attached map[Digest][]*ManifestRow // those of referrers and cosign tags, by subject
-	reached  map[*ManifestRow]bool
-	queue    []int32
-}
-
-func newRootCheck(w *walker, root int) *rootCheck {
-	c := &rootCheck{
-		walker: w, root: &w.contents.Roots[root],
-		expected: map[int32][]*ManifestRow{}, attached: map[Digest][]*ManifestRow{}, reached: map[*ManifestRow]bool{},
+// checkChildren demands a row for every child of an index, except below a root that is sparse.
+func (w *walker) checkChildren(c *Closure, node int32) {
+	digest := w.contents.Blobs[node].Digest
+	if c.Root.IsSparse() && digest == c.Root.Digest {
+		return
 	}
-	rows := w.contents.RootManifests(root)
-	for i := range rows {
-		at, _ := w.contents.Find(rows[i].Digest)
-		w.used[at] = true
-		c.expected[int32(at)] = append(c.expected[int32(at)], &rows[i])
-		if !rows[i].Subject.IsZero() {
-			c.attached[rows[i].Subject] = append(c.attached[rows[i].Subject], &rows[i])
+	if w.graph.nodes[node].sparse {
+		w.bad("%s: %s lists manifests that are not in the bundle", c.Root.Source, digest)
+	}
+	for _, e := range c.children(node) {
+		if e.Row == nil {
+			w.bad("%s: the manifests table lacks %s, which %s lists", c.Root.Source, w.contents.Blobs[e.Node].Digest, digest)
 		}
-	}
-	return c
-}
-
-// reach marks the first row for the given manifest that fits as reached, and tells whether there is one.
-func (c *rootCheck) reach(row int32, fits func(*ManifestRow) bool) bool {
-	i := slices.IndexFunc(c.expected[row], fits)
-	if i < 0 {
-		return false
-	}
-	if m := c.expected[row][i]; !c.reached[m] {
-		c.reached[m] = true
-		c.queue = append(c.queue, row)
-	}
-	return true
-}
-
-// follow reaches what hangs from a manifest: children, referrers, cosign tags.
-func (c *rootCheck) follow(row int32) {
-	digest := c.contents.Blobs[row].Digest
-	sparse := c.root.IsSparse() && digest == c.root.Digest
-	if c.graph.nodes[row].Sparse && !sparse {
-		c.bad("%s: %s lists manifests that are not in the bundle", c.root.Source, digest)
-	}
-	for _, child := range c.graph.nodes[row].Children {
-		if !c.reach(child, func(m *ManifestRow) bool { return m.Via == ViaChild }) && !sparse {
-			c.bad("%s: the manifests table lacks %s, which %s lists", c.root.Source, c.contents.Blobs[child].Digest, digest)
-		}
-	}
-	c.followReferrers(digest)
-}
-
-// followReferrers reaches the referrers and cosign tags of a manifest, or of the original of the root.
-func (c *rootCheck) followReferrers(subject Digest) {
-	for _, m := range c.attached[subject] {
-		at, _ := c.contents.Find(m.Digest)
-		if m.Via.IsReferrer() && c.graph.nodes[at].Subject != subject {
-			c.bad("%s: %s is listed as a referrer of %s, but is none", c.root.Source, m.Digest, m.Subject)
-			continue
-		}
-		c.reach(int32(at), func(other *ManifestRow) bool { return other == m })
 	}
 }
 
@@ -310,19 +303,18 @@ func (c *rootCheck) followReferrers(subject Digest) {
 func (g *Graph) Path(row int) string {
 	blob := g.contents.Blobs[row]
 	own := fmt.Sprintf("%s %s", blob.Role, blob.Digest)
-	for i := range g.contents.Manifests {
-		m := &g.contents.Manifests[i]
-		at, found := g.contents.Find(m.Digest)
-		if !found || at >= len(g.nodes) || at != row && !slices.Contains(g.nodes[at].Blobs, int32(row)) {
-			continue
+	for i := range g.contents.manifests {
+		packed := &g.contents.manifests[i]
+		if at := int(packed.blob); at == row || slices.Contains(g.Node(at).Blobs, int32(row)) {
+			m := g.contents.ManifestRow(i)
+			return g.contents.Root(m.Root).Source + ", " + g.place(&m, packed.blob) + own
 		}
-		return g.contents.Roots[m.Root].Source + ", " + g.place(m, at) + own
 	}
 	return own
 }
 
 // place names a manifest within its root: its platform, or what it is attached to.
-func (g *Graph) place(m *ManifestRow, at int) string {
+func (g *Graph) place(m *ManifestRow, at int32) string {
 	switch m.Via {
 	case ViaRoot:
 		return ""
@@ -333,8 +325,9 @@ func (g *Graph) place(m *ManifestRow, at int) string {
 	}
 	for _, parent := range g.contents.RootManifests(m.Root) {
 		row, _ := g.contents.Find(parent.Digest)
-		if i := slices.Index(g.nodes[row].Children, int32(at)); i >= 0 && g.nodes[row].Platforms[i] != "" {
-			return g.nodes[row].Platforms[i] + ", "
+		node := g.Node(row)
+		if i := slices.Index(node.Children, at); i >= 0 && node.Platform(i) != nil {
+			return node.Platform(i).String() + ", "
 		}
 	}
 	return fmt.Sprintf("manifest %s, ", m.Digest)

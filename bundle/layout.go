@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Layout is where everything lies in the one file that is valid for a signed index: a function of the contents, the
@@ -65,12 +66,12 @@ func indexOf(c *Contents, header []byte) ([]byte, error) {
 // tableWriters returns what writes the tables, in the order of tableNames.
 func tableWriters(c *Contents) []func(io.Writer) error {
 	writers := []func(io.Writer) error{
-		func(w io.Writer) error { return writeLines(w, c.Roots) },
-		func(w io.Writer) error { return writeLines(w, c.Manifests) },
-		func(w io.Writer) error { return writeLines(w, c.Blobs) },
+		func(w io.Writer) error { return writeLines(w, c.Roots()) },
+		func(w io.Writer) error { return writeLines(w, c.ManifestRows()) },
+		func(w io.Writer) error { return writeLines(w, slices.All(c.Blobs)) },
 	}
 	if len(c.Missing) > 0 {
-		writers = append(writers, func(w io.Writer) error { return writeLines(w, c.Missing) })
+		writers = append(writers, func(w io.Writer) error { return writeLines(w, slices.All(c.Missing)) })
 	}
 	return writers
 }
@@ -153,11 +154,11 @@ func (h *headPlan) blob(content []byte) sized {
 // index adds index.json and the fallback indexes.
 func (h *headPlan) index(signature sized) error {
 	c, index := h.layout.contents, h.layout.manifestIndex
-	fallbacks := fallbackIndexes(c.Manifests)
+	fallbacks := c.fallbackIndexes()
 	write := func(w io.Writer) error {
 		return writeIndexJSON(w, c,
-			ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size, ArtifactType: ArtifactTypeBundle},
-			ociDescriptor{MediaType: MediaTypeOCIManifest, Digest: signature.digest, Size: signature.size, ArtifactType: MediaTypeSigstore},
+			Descriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size, ArtifactType: ArtifactTypeBundle},
+			Descriptor{MediaType: MediaTypeOCIManifest, Digest: signature.digest, Size: signature.size, ArtifactType: MediaTypeSigstore},
 			fallbacks)
 	}
 	measured, err := measure(write)
@@ -167,7 +168,7 @@ func (h *headPlan) index(signature sized) error {
 	h.add(indexName, measured.size, write)
 	for _, f := range fallbacks {
 		h.sized(f.sized, func(w io.Writer) error {
-			_, err := w.Write(f.content(c.Manifests))
+			_, err := w.Write(f.content(c))
 			return err
 		})
 	}

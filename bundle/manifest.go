@@ -31,25 +31,6 @@ func IsIndex(mediaType string) bool {
 // a blob.
 func IsManifest(mediaType string) bool { return slices.Contains(ManifestMediaTypes, mediaType) }
 
-// Platform is the part of a platform that people name.
-// https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md#image-index-property-descriptions
-type Platform struct {
-	OS           string   `json:"os,omitempty"`
-	Architecture string   `json:"architecture,omitempty"`
-	Variant      string   `json:"variant,omitempty"`
-	OSVersion    string   `json:"os.version,omitempty"`
-	OSFeatures   []string `json:"os.features,omitempty"`
-}
-
-// String returns "os/architecture" and, where there is one, "/variant".
-func (p Platform) String() string {
-	s := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		s += "/" + p.Variant
-	}
-	return s
-}
-
 // Descriptor points at content: media type, digest and size in bytes, and what else is needed to carry it.
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md
 type Descriptor struct {

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,35 +37,67 @@ func Plan(images []Image, manifest func(Digest) (*Manifest, error), options Plan
 		return nil, err
 	}
 	images = mergeImages(images)
-
-	c := &Contents{Missing: slices.Clone(options.Missing)}
-	slices.SortFunc(c.Missing, compareMissing)
-	c.Missing = slices.CompactFunc(c.Missing, func(a, b Missing) bool { return compareMissing(a, b) == 0 })
 	p := planner{rows: map[Digest]int{}, manifest: manifest, planned: map[Digest]plannedAs{}}
-	for i, image := range images {
-		c.Roots = append(c.Roots, image.Root)
-		rows := slices.Clone(image.Manifests)
-		for j := range rows {
-			rows[j].Root = i
-		}
-		slices.SortStableFunc(rows, compareManifests)
-		rows = slices.CompactFunc(rows, func(a, b ManifestRow) bool { return compareManifests(a, b) == 0 })
-		c.Manifests = append(c.Manifests, rows...)
-		for _, row := range rows {
+	for i := range images {
+		image := &images[i]
+		image.Manifests = inTableOrder(image.Manifests, i)
+		for _, row := range image.Manifests {
 			if err := p.add(row, image.IncludeNondistributable); err != nil {
 				return nil, fmt.Errorf("%s: %w", image.Root.Source, err)
 			}
 		}
 	}
-	c.Blobs = p.inFileOrder()
-	c.Header = Header{
-		FormatVersion: FormatVersion, Requires: c.features(), Bases: []Digest{},
-		Created: options.Created.UTC().Truncate(time.Second).Format(time.RFC3339),
-	}
-	c.Header.Counts = c.count()
-	return c, c.checkAll()
+	return packTables(images, p.inFileOrder(), options)
 }
 
+// inTableOrder returns the rows of one root as the manifests table has them.
+func inTableOrder(rows []ManifestRow, root int) []ManifestRow {
+	rows = slices.Clone(rows)
+	for i := range rows {
+		rows[i].Root = root
+	}
+	slices.SortStableFunc(rows, compareManifests)
+	return slices.CompactFunc(rows, func(a, b ManifestRow) bool { return compareManifests(a, b) == 0 })
+}
+
+// packTables makes the tables, which must be what a reader will demand of them.
+func packTables(images []Image, blobs []Blob, options PlanOptions) (*Contents, error) {
+	b := newContentsBuilder()
+	for i := range blobs {
+		if err := b.addBlob(&blobs[i]); err != nil {
+			return nil, fmt.Errorf("blob %s: %w", blobs[i].Digest, err)
+		}
+	}
+	if err := b.indexBlobs(); err != nil {
+		return nil, err
+	}
+	for i := range images {
+		if err := b.addRoot(&images[i].Root); err != nil {
+			return nil, fmt.Errorf("%s: %w", images[i].Root.Source, err)
+		}
+	}
+	for i := range images {
+		for j := range images[i].Manifests {
+			if err := b.addManifest(&images[i].Manifests[j]); err != nil {
+				return nil, fmt.Errorf("%s: manifest %s: %w", images[i].Root.Source, images[i].Manifests[j].Digest, err)
+			}
+		}
+	}
+	missing := slices.SortedFunc(slices.Values(options.Missing), compareMissing)
+	for _, m := range slices.CompactFunc(missing, func(a, b Missing) bool { return compareMissing(a, b) == 0 }) {
+		if err := b.addMissing(&m); err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Source, err)
+		}
+	}
+	c := b.contents
+	c.Header = Header{
+		FormatVersion: FormatVersion, Requires: b.features(), Bases: []Digest{}, Counts: b.counts,
+		Created: options.Created.UTC().Truncate(time.Second).Format(time.RFC3339),
+	}
+	return c, c.Header.check()
+}
+
+// checkCollisions finds destinations that two images have. The images are in the order of the roots table.
 func checkCollisions(sorted []Image) error {
 	var problems []error
 	for i := 1; i < len(sorted); i++ {
@@ -196,7 +229,7 @@ func (p *planner) addBlob(d Digest, size int64, role Role, stored Stored) error 
 	if b.Size != size {
 		return fmt.Errorf("%w: %s is listed with %d bytes and with %d bytes", ErrDigest, d, b.Size, size)
 	}
-	if role.rank() < b.Role.rank() {
+	if role < b.Role {
 		b.Role = role
 	}
 	if stored == StoredFull {
@@ -207,45 +240,6 @@ func (p *planner) addBlob(d Digest, size int64, role Role, stored Stored) error 
 
 // inFileOrder returns the blobs by role and, within a role, in the order in which they were first needed.
 func (p *planner) inFileOrder() []Blob {
-	slices.SortStableFunc(p.blobs, func(a, b Blob) int { return a.Role.rank() - b.Role.rank() })
+	slices.SortStableFunc(p.blobs, func(a, b Blob) int { return cmp.Compare(a.Role, b.Role) })
 	return p.blobs
-}
-
-func (c *Contents) count() Counts {
-	counts := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs), Missing: len(c.Missing)}
-	for i := range c.Blobs {
-		if b := &c.Blobs[i]; b.IsStored() {
-			counts.Stored++
-			counts.StoredBytes += b.StoredSize()
-		}
-	}
-	return counts
-}
-
-// checkAll holds tables that were just made against everything that a reader will demand of them.
-func (c *Contents) checkAll() error {
-	if err := c.Header.check(); err != nil {
-		return err
-	}
-	for i := range c.Roots {
-		if err := c.Roots[i].check(); err != nil {
-			return fmt.Errorf("%s: %w", c.Roots[i].Source, err)
-		}
-	}
-	for i := range c.Manifests {
-		if err := c.Manifests[i].check(len(c.Roots)); err != nil {
-			return fmt.Errorf("%s: manifest %s: %w", c.Roots[c.Manifests[i].Root].Source, c.Manifests[i].Digest, err)
-		}
-	}
-	for i := range c.Missing {
-		if err := c.Missing[i].check(); err != nil {
-			return fmt.Errorf("%s: %w", c.Missing[i].Source, err)
-		}
-	}
-	for i := range c.Blobs {
-		if err := c.Blobs[i].check(); err != nil {
-			return fmt.Errorf("blob %s: %w", c.Blobs[i].Digest, err)
-		}
-	}
-	return c.check()
 }

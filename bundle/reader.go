@@ -198,11 +198,11 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 			return nil, fmt.Errorf("%s: %w", tableNames[i].title, err)
 		}
 	}
-	var missing io.Reader
+	tables := tableReaders{roots: s.table(0), manifests: s.table(1), blobs: s.table(2)}
 	if len(s.tables) > necessaryTables {
-		missing = s.table(necessaryTables)
+		tables.missing = s.table(necessaryTables)
 	}
-	contents, err := readTables(header, s.table(0), s.table(1), s.table(2), missing)
+	contents, err := readTables(header, tables)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 	return r, r.compare(ctx)
 }
 
-func (s *Sealed) table(i int) io.Reader {
+func (s *Sealed) table(i int) *io.SectionReader {
 	return io.NewSectionReader(s.source, s.tablesAt[i], s.tables[i].size)
 }
 

@@ -91,11 +91,18 @@ func TestRootThatIsNotThere(t *testing.T) {
 	w := &world{blobs: map[bundle.Digest][]byte{}}
 	m := w.manifest(image(w.add([]byte("{}")), w.add([]byte("layer"))), bundle.MediaTypeOCIManifest)
 	w.images = []bundle.Image{{
-		Root:      bundle.Root{Source: "docker.io/acme/app:1", Path: "acme/app", Tag: "1", MediaType: m.MediaType, Digest: bundle.DigestOf([]byte("elsewhere")), Size: m.Size},
+		Root:      bundle.Root{Source: "docker.io/acme/app:1", Path: "acme/app", Tag: "1", MediaType: m.MediaType, Digest: m.Digest, Size: m.Size},
 		Manifests: []bundle.ManifestRow{{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Via: bundle.ViaRoot, From: "docker.io/acme/app"}},
 	}}
-	err := checkFile(w.stream(t))
+	const roots = 3
+	err := checkFile(resigned(t, w.stream(t), roots, func(table []byte) []byte {
+		return bytes.Replace(table, []byte(m.Digest.String()), []byte(bundle.DigestOf([]byte("elsewhere")).String()), 1)
+	}))
 	if !errors.Is(err, bundle.ErrFormat) || !strings.Contains(err.Error(), "no row of the manifests table is the root") {
 		t.Errorf("%v", err)
+	}
+	w.images[0].Root.Digest = bundle.DigestOf([]byte("elsewhere"))
+	if _, err := w.tryPlan(); err == nil || !strings.Contains(err.Error(), "no row of the manifests table is the root") {
+		t.Errorf("it was planned: %v", err)
 	}
 }

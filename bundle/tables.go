@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -138,19 +139,39 @@ type ManifestRow struct {
 
 // Role says what a blob is for. Blobs lie in the file in the order of their roles, so that what proves comes
 // before what is proved.
-type Role string
+type Role uint8
 
 // The roles, in file order.
 const (
-	RoleManifest    Role = "manifest"
-	RoleConfig      Role = "config"
-	RoleAttestation Role = "attestation" // content of referrers, of cosign tags and of BuildKit attestation manifests
-	RoleLayer       Role = "layer"
+	RoleManifest Role = iota + 1
+	RoleConfig
+	RoleAttestation // content of referrers, of cosign tags and of BuildKit attestation manifests
+	RoleLayer
 )
 
-var roles = []Role{RoleManifest, RoleConfig, RoleAttestation, RoleLayer}
+// roles are their names, from RoleManifest on.
+var roles = []string{"manifest", "config", "attestation", "layer"}
 
-func (r Role) rank() int { return slices.Index(roles, r) }
+// String returns the name of the role.
+func (r Role) String() string {
+	if r < 1 || int(r) > len(roles) {
+		return fmt.Sprintf("role %d", uint8(r))
+	}
+	return roles[r-1]
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler; a role that FORMAT.md does not have is ErrUnsupported.
+func (r *Role) UnmarshalText(b []byte) error {
+	at := slices.Index(roles, string(b))
+	if at < 0 {
+		return fmt.Errorf("%w: role %.40q", ErrUnsupported, b)
+	}
+	*r = Role(at + 1)
+	return nil
+}
 
 // Blob is a row of the blobs table. The rows stand in the order of the file.
 type Blob struct {
@@ -158,51 +179,6 @@ type Blob struct {
 	Size   int64  `json:"size"`
 	Role   Role   `json:"role"`
 	Stored Stored `json:"stored"`
-}
-
-// Contents is everything that the signed object says.
-type Contents struct {
-	Header    Header
-	Roots     []Root
-	Manifests []ManifestRow
-	Blobs     []Blob
-	Missing   []Missing
-
-	byDigest []int32 // rows of Blobs, sorted by digest: half the memory of a map
-}
-
-// Find returns the row of the blobs table that holds d, and false where there is none.
-func (c *Contents) Find(d Digest) (row int, found bool) {
-	at, found := slices.BinarySearchFunc(c.byDigest, d, func(row int32, d Digest) int {
-		return bytes.Compare(c.Blobs[row].Digest[:], d[:])
-	})
-	if !found {
-		return 0, false
-	}
-	return int(c.byDigest[at]), true
-}
-
-// RootManifests returns the rows of the manifests table that belong to the given root.
-func (c *Contents) RootManifests(root int) []ManifestRow {
-	first, _ := slices.BinarySearchFunc(c.Manifests, root, func(r ManifestRow, root int) int { return cmp.Compare(r.Root, root) })
-	last, _ := slices.BinarySearchFunc(c.Manifests, root+1, func(r ManifestRow, root int) int { return cmp.Compare(r.Root, root) })
-	return c.Manifests[first:last]
-}
-
-// index sorts the rows of the blobs table by digest; a digest that occurs twice is ErrFormat.
-func (c *Contents) index() error {
-	c.byDigest = make([]int32, len(c.Blobs))
-	for i := range c.byDigest {
-		c.byDigest[i] = int32(i)
-	}
-	compare := func(a, b int32) int { return bytes.Compare(c.Blobs[a].Digest[:], c.Blobs[b].Digest[:]) }
-	slices.SortFunc(c.byDigest, compare)
-	for i := 1; i < len(c.byDigest); i++ {
-		if compare(c.byDigest[i-1], c.byDigest[i]) == 0 {
-			return fmt.Errorf("%w: the blobs table lists %s twice", ErrFormat, c.Blobs[c.byDigest[i]].Digest)
-		}
-	}
-	return nil
 }
 
 // compareRoots is the order of the roots table.
@@ -226,25 +202,6 @@ const (
 // features are all of them, sorted.
 var features = []string{featureMissing, featurePlatforms, featureReferrerPath, featureUsedBy}
 
-// features returns those that the tables use, sorted: never nil, since the header has an array.
-func (c *Contents) features() []string {
-	used := []string{}
-	for _, feature := range []struct {
-		name string
-		uses bool
-	}{
-		{featureMissing, len(c.Missing) > 0},
-		{featurePlatforms, slices.ContainsFunc(c.Roots, func(r Root) bool { return len(r.Platforms) > 0 })},
-		{featureReferrerPath, slices.ContainsFunc(c.Roots, func(r Root) bool { return r.ReferrerPath != "" })},
-		{featureUsedBy, slices.ContainsFunc(c.Roots, func(r Root) bool { return len(r.UsedBy) > 0 })},
-	} {
-		if feature.uses {
-			used = append(used, feature.name)
-		}
-	}
-	return used
-}
-
 // compareManifests is the order of the manifests table. The two ways of a referrer compare as equal: one is enough.
 func compareManifests(a, b ManifestRow) int {
 	class := func(v Via) Via {
@@ -258,62 +215,53 @@ func compareManifests(a, b ManifestRow) int {
 }
 
 // writeLines writes rows as JSON Lines (https://jsonlines.org): each row one compact JSON object and a newline.
-func writeLines[Row any](w io.Writer, rows []Row) error {
+func writeLines[Row any](w io.Writer, rows iter.Seq2[int, Row]) error {
 	buffered := bufio.NewWriterSize(w, 64<<10)
 	encoder := json.NewEncoder(buffered)
 	encoder.SetEscapeHTML(false)
-	for i := range rows {
-		if err := encoder.Encode(&rows[i]); err != nil {
+	for _, row := range rows {
+		if err := encoder.Encode(row); err != nil {
 			return err
 		}
 	}
 	return buffered.Flush()
 }
 
-// readLines reads JSON Lines, each row of which must pass check. An error names table and line.
-func readLines[Row any](r io.Reader, table string, want int, check func(i int, row *Row) error) ([]Row, error) {
+// readLines reads JSON Lines and gives each row to add, which checks it; the row must not be kept. An error names table
+// and line.
+func readLines[Row any](r io.Reader, table string, want int, add func(*Row) error) error {
 	lines := bufio.NewReaderSize(r, MaxLineSize)
-	rows := make([]Row, 0, min(want, 4096))
-	for i := 0; ; i++ {
+	var row, empty Row
+	read := 0
+	for {
 		line, err := lines.ReadSlice('\n')
 		if errors.Is(err, io.EOF) && len(line) == 0 {
 			break
 		}
-		bad := func(err error) error { return fmt.Errorf("%w: %s table, line %d: %w", ErrFormat, table, i+1, err) }
+		bad := func(err error) error { return fmt.Errorf("%w: %s table, line %d: %w", ErrFormat, table, read+1, err) }
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
-			return nil, bad(fmt.Errorf("%w of %d bytes", ErrLimit, MaxLineSize))
+			return bad(fmt.Errorf("%w of %d bytes", ErrLimit, MaxLineSize))
 		case errors.Is(err, io.EOF):
-			return nil, bad(errors.New("the last line does not end"))
+			return bad(errors.New("the last line does not end"))
 		case err != nil:
-			return nil, err
-		case i == want:
-			return nil, bad(fmt.Errorf("the header counts only %d", want))
+			return err
+		case read == want:
+			return bad(fmt.Errorf("the header counts only %d", want))
 		}
-		var row Row
+		row = empty
 		if err := strictjson.Unmarshal(line, &row); err != nil {
-			return nil, bad(err)
+			return bad(err)
 		}
-		if err := check(i, &row); err != nil {
-			return nil, bad(err)
+		if err := add(&row); err != nil {
+			return bad(err)
 		}
-		rows = append(rows, row)
+		read++
 	}
-	if len(rows) != want {
-		return nil, fmt.Errorf("%w: %s table: %d lines, but the header counts %d", ErrFormat, table, len(rows), want)
+	if read != want {
+		return fmt.Errorf("%w: %s table: %d lines, but the header counts %d", ErrFormat, table, read, want)
 	}
-	return rows, nil
-}
-
-// interner keeps one copy of each string: tables repeat a few media types and repositories very often.
-type interner map[string]string
-
-func (in interner) one(s *string) {
-	if known, ok := in[*s]; ok {
-		*s = known
-	} else if len(in) < 10_000 { // a table of ever new strings must not pay for a second map of them
-		in[*s] = *s
-	}
+	return nil
 }
 
 // checkText refuses what must not be in a string of a table: see FORMAT.md, "Strings".
@@ -483,8 +431,8 @@ func (b *Blob) check() error {
 		return errors.New("no digest")
 	case b.Size < 0 || b.Size > MaxBlobSize:
 		return fmt.Errorf("%w: a blob of %d bytes", ErrLimit, b.Size)
-	case b.Role.rank() < 0:
-		return fmt.Errorf("%w: role %.40q", ErrUnsupported, b.Role)
+	case b.Role == 0:
+		return errors.New("no role")
 	case b.Role == RoleManifest && b.Size > MaxManifestSize:
 		return fmt.Errorf("%w: a manifest of %d bytes", ErrLimit, b.Size)
 	case !known:
@@ -493,85 +441,4 @@ func (b *Blob) check() error {
 		return fmt.Errorf("a %s left out as nondistributable", b.Role)
 	}
 	return nil
-}
-
-// readTables reads the tables, in which everything must be in order, within the limits and counted by the header.
-// missing is nil where there is no such table.
-func readTables(h Header, roots, manifests, blobs, missing io.Reader) (*Contents, error) {
-	c := &Contents{Header: h}
-	strs := interner{}
-	var err error
-	c.Roots, err = readLines(roots, "roots", h.Counts.Roots, func(i int, r *Root) error {
-		return r.check()
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.Manifests, err = readLines(manifests, "manifests", h.Counts.Manifests, func(i int, m *ManifestRow) error {
-		strs.one(&m.MediaType)
-		strs.one(&m.ArtifactType)
-		strs.one(&m.From)
-		strs.one((*string)(&m.Via))
-		return m.check(len(c.Roots))
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.Blobs, err = readLines(blobs, "blobs", h.Counts.Blobs, func(i int, b *Blob) error {
-		strs.one((*string)(&b.Role))
-		strs.one((*string)(&b.Stored))
-		return b.check()
-	})
-	if err != nil {
-		return nil, err
-	}
-	if missing == nil {
-		missing = strings.NewReader("")
-	}
-	c.Missing, err = readLines(missing, "missing", h.Counts.Missing, func(i int, m *Missing) error { return m.check() })
-	if err != nil {
-		return nil, err
-	}
-	return c, c.check()
-}
-
-// check refuses tables that are not in order, name something twice, or do not add up to the header's counts.
-func (c *Contents) check() error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrFormat}, args...)...)
-	}
-	for i := 1; i < len(c.Roots); i++ {
-		if compareRoots(c.Roots[i-1], c.Roots[i]) >= 0 || (c.Roots[i].Tag != "" && c.Roots[i-1].Destination() == c.Roots[i].Destination()) {
-			return bad("the roots table is out of order or names %s twice", c.Roots[i].Destination())
-		}
-	}
-	for i := 1; i < len(c.Manifests); i++ {
-		if compareManifests(c.Manifests[i-1], c.Manifests[i]) >= 0 {
-			return bad("the manifests table is out of order or names %s twice", c.Manifests[i].Digest)
-		}
-	}
-	for i := 1; i < len(c.Missing); i++ {
-		if compareMissing(c.Missing[i-1], c.Missing[i]) >= 0 {
-			return bad("the missing table is out of order or names %s twice", c.Missing[i].Source)
-		}
-	}
-	if required := c.features(); !slices.Equal(c.Header.Requires, required) {
-		return bad("the header requires %q, the tables use %q", c.Header.Requires, required)
-	}
-	stored := Counts{Roots: len(c.Roots), Manifests: len(c.Manifests), Blobs: len(c.Blobs), Missing: len(c.Missing)}
-	for i := range c.Blobs {
-		if i > 0 && c.Blobs[i-1].Role.rank() > c.Blobs[i].Role.rank() {
-			return bad("the blobs table has the %s %s after a %s", c.Blobs[i].Role, c.Blobs[i].Digest, c.Blobs[i-1].Role)
-		}
-		if c.Blobs[i].IsStored() {
-			stored.Stored++
-			if stored.StoredBytes += c.Blobs[i].StoredSize(); stored.StoredBytes > MaxFileSize {
-				return bad("%w: the blobs table adds up to more than %d bytes", ErrLimit, int64(MaxFileSize))
-			}
-		}
-	}
-	if stored != c.Header.Counts {
-		return bad("the header counts %+v, the tables %+v", c.Header.Counts, stored)
-	}
-	return c.index()
 }

@@ -19,84 +19,57 @@ type Tree struct {
 	Repeated       bool     `json:"repeated,omitempty"`
 	Children       []*Tree  `json:"children,omitempty"`
 	Referrers      []*Tree  `json:"referrers,omitempty"` // cosign tags included
+	Omitted        int      `json:"omitted,omitempty"`   // further branches, beyond the first maxBranches
 }
 
-// NewTree makes the tree of one image. manifest returns a manifest that the rows name, given
-// its media type. What is reached in several
-// ways has its own branches only the first time; elsewhere it is marked as Repeated.
-func NewTree(image Image, manifest func(Digest, string) (*Manifest, error)) (*Tree, error) {
-	t := treeMaker{rows: map[Digest][]ManifestRow{}, attached: map[Digest][]ManifestRow{}, seen: map[Digest]bool{}, manifest: manifest}
-	for _, row := range image.Manifests {
-		t.rows[row.Digest] = append(t.rows[row.Digest], row)
-		if !row.Subject.IsZero() {
-			t.attached[row.Subject] = append(t.attached[row.Subject], row)
+// maxBranches is how many branches of a manifest are in a Tree.
+const maxBranches = 1000
+
+// Tree returns what hangs from a root, as the Graph was checked. What is reached in several ways has its own branches
+// where it is nearest to the root; elsewhere it is marked as Repeated.
+func (g *Graph) Tree(root int) *Tree {
+	c := g.Closure(root)
+	start, _ := c.Start()
+	tree := g.branch(start)
+	trees := map[int32]*Tree{start.Node: tree}
+	// The depth was checked with the Graph.
+	_ = Traverse(start.Node, func(node int32) (below []int32, err error) {
+		parent := trees[node]
+		for e := range c.From(node) {
+			if len(parent.Children)+len(parent.Referrers) == maxBranches {
+				parent.Omitted++
+				continue
+			}
+			branch := g.branch(e)
+			if e.Row.Via == ViaChild {
+				parent.Children = append(parent.Children, branch)
+			} else {
+				parent.Referrers = append(parent.Referrers, branch)
+			}
+			if _, branch.Repeated = trees[e.Node]; !branch.Repeated {
+				trees[e.Node] = branch
+				below = append(below, e.Node)
+			}
 		}
-	}
-	root := image.Root
-	start := ManifestRow{Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, ArtifactType: root.ArtifactType, Via: ViaRoot}
-	if i := slices.IndexFunc(t.rows[root.Digest], func(r ManifestRow) bool { return r.Via == ViaRoot }); i >= 0 {
-		start = t.rows[root.Digest][i]
-	}
-	tree, err := t.branch(start, "")
-	if err != nil || root.Original.IsZero() {
-		return tree, err
-	}
-	for _, referrer := range t.attached[root.Original] { // of the index of which the root is a part
-		branch, err := t.branch(referrer, "")
-		if err != nil {
-			return nil, err
-		}
-		tree.Referrers = append(tree.Referrers, branch)
-	}
-	return tree, nil
+		return below, nil
+	})
+	return tree
 }
 
-type treeMaker struct {
-	rows     map[Digest][]ManifestRow
-	attached map[Digest][]ManifestRow // by subject
-	seen     map[Digest]bool
-	manifest func(Digest, string) (*Manifest, error)
-}
-
-func (t *treeMaker) branch(row ManifestRow, platform string) (*Tree, error) {
-	m, err := t.manifest(row.Digest, row.MediaType)
-	if err != nil {
-		return nil, err
+// branch returns the tree of one manifest, alone.
+func (g *Graph) branch(e Edge) *Tree {
+	node := g.Node(int(e.Node))
+	t := &Tree{
+		Digest: e.Row.Digest, MediaType: e.Row.MediaType, ArtifactType: e.Row.ArtifactType, PredicateTypes: node.PredicateTypes,
+		Size: e.Row.Size, Via: e.Row.Via, Tag: e.Row.Tag, From: e.Row.From,
 	}
-	tree := &Tree{
-		Digest: row.Digest, MediaType: row.MediaType, ArtifactType: row.ArtifactType, PredicateTypes: PredicateTypes(m),
-		Platform: platform, Size: row.Size, Via: row.Via, Tag: row.Tag, From: row.From,
+	if e.Platform != nil {
+		t.Platform = e.Platform.String()
 	}
-	for _, b := range m.Blobs() {
-		tree.Size += b.Size
+	for _, blob := range node.Blobs {
+		t.Size += g.contents.Blobs[blob].Size
 	}
-	if tree.Repeated = t.seen[row.Digest]; tree.Repeated {
-		return tree, nil
-	}
-	t.seen[row.Digest] = true
-	for _, child := range m.Children() {
-		i := slices.IndexFunc(t.rows[child.Digest], func(r ManifestRow) bool { return r.Via == ViaChild })
-		if i < 0 {
-			continue
-		}
-		name := ""
-		if child.Platform != nil {
-			name = child.Platform.String()
-		}
-		branch, err := t.branch(t.rows[child.Digest][i], name)
-		if err != nil {
-			return nil, err
-		}
-		tree.Children = append(tree.Children, branch)
-	}
-	for _, referrer := range t.attached[row.Digest] {
-		branch, err := t.branch(referrer, "")
-		if err != nil {
-			return nil, err
-		}
-		tree.Referrers = append(tree.Referrers, branch)
-	}
-	return tree, nil
+	return t
 }
 
 // predicateAnnotations are where tools say what kind of statement an attestation makes: cosign 3 on the manifest,
@@ -125,11 +98,10 @@ func PredicateTypes(m *Manifest) []string {
 // IsIndex tells whether the tree's manifest is an index.
 func (t *Tree) IsIndex() bool { return IsIndex(t.MediaType) }
 
-// FindPlatform returns the manifest for a platform, such as "linux/amd64", in t or below it, or nil. Without a variant
-// any variant fits, the first one listed.
-func (t *Tree) FindPlatform(platform string) *Tree {
+// FindPlatform returns the first manifest for a platform in t or below it, or nil.
+func (t *Tree) FindPlatform(platform PlatformMatcher) *Tree {
 	for _, child := range t.Children {
-		if child.Platform == platform || strings.HasPrefix(child.Platform, platform+"/") {
+		if platform.Matches(child.platform()) {
 			return child
 		}
 		if found := child.FindPlatform(platform); found != nil {
@@ -139,16 +111,20 @@ func (t *Tree) FindPlatform(platform string) *Tree {
 	return nil
 }
 
-// Image returns the given root with its rows of the manifests table.
-func (c *Contents) Image(root int) Image {
-	return Image{Root: c.Roots[root], Manifests: c.RootManifests(root)}
+// platform is Platform taken apart; nil where there is none.
+func (t *Tree) platform() *Platform {
+	if t.Platform == "" {
+		return nil
+	}
+	parts := append(strings.SplitN(t.Platform, "/", 3), "", "")
+	return &Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
 }
 
 // ParseManifest reads and parses a manifest of the bundle.
-func (r *Reader) ParseManifest(d Digest, mediaType string) (*Manifest, error) {
+func (r *Reader) ParseManifest(d Digest) (*Manifest, error) {
 	content, err := r.ReadManifest(d)
 	if err != nil {
 		return nil, err
 	}
-	return ParseManifest(mediaType, content)
+	return ParseManifest(r.Contents().MediaType(d), content)
 }

@@ -18,14 +18,12 @@ type assembly struct {
 	rows          []bundle.ManifestRow
 	left          []LeftOutReferrer
 	warnings      []string
-	seen          map[*node]bool
-	queue         []*node
 	perRepository map[string]int // referrers and cosign tags, also those that are left out
 	problems      bundle.Problems
 }
 
 func newAssembly(g *graph, state *rootState) *assembly {
-	return &assembly{graph: g, state: state, seen: map[*node]bool{}, perRepository: map[string]int{}}
+	return &assembly{graph: g, state: state, perRepository: map[string]int{}}
 }
 
 // image returns what the walk found for a root, or what is wrong with it.
@@ -35,14 +33,7 @@ func (a *assembly) image(request *Request) (bundle.Image, error) {
 	}
 	n := a.state.node
 	a.add(edge{to: n, via: bundle.ViaRoot, from: n.from}, bundle.Digest{})
-	if n.original != nil {
-		a.connect(n.original)
-	}
-	for len(a.queue) > 0 {
-		next := a.queue[0]
-		a.queue = a.queue[1:]
-		a.follow(next)
-	}
+	a.problems.Add(bundle.Traverse(n, a.follow))
 	a.checkAttestations(request.Source)
 	root := bundle.Root{
 		Source: request.Source, Path: request.Path, Tag: request.Tag,
@@ -70,26 +61,27 @@ func (a *assembly) add(e edge, parent bundle.Digest) {
 		a.perRepository[row.From]++
 	}
 	a.rows = append(a.rows, row)
-	if !a.seen[e.to] {
-		a.seen[e.to] = true
-		a.queue = append(a.queue, e.to)
-	}
 }
 
-func (a *assembly) follow(n *node) {
+// follow adds what hangs from n, and returns it.
+func (a *assembly) follow(n *node) ([]*node, error) {
 	if n.err != nil {
 		a.problems.Add(n.err)
-		return
+		return nil, nil
 	}
 	a.left = append(a.left, n.left...)
 	for _, left := range n.left {
 		a.perRepository[left.From]++
 	}
-	a.connect(n)
+	below := a.connect(n)
+	if n == a.state.node && n.original != nil {
+		below = append(below, a.connect(n.original)...)
+	}
+	return below, nil
 }
 
-// connect adds what hangs from n.
-func (a *assembly) connect(n *node) {
+// connect adds the edges of n, and returns where they lead.
+func (a *assembly) connect(n *node) (below []*node) {
 	for _, e := range n.edges {
 		if e.via.IsReferrer() && e.to.err == nil && e.to.subject != n.digest {
 			// Harbor lists cosign's .sig manifests, which have no subject, among the referrers; they are found by tag.
@@ -100,7 +92,9 @@ func (a *assembly) connect(n *node) {
 			continue
 		}
 		a.add(e, n.digest)
+		below = append(below, e.to)
 	}
+	return below
 }
 
 func subjectName(d bundle.Digest) string {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -118,13 +117,18 @@ func compareWithFixture(t *testing.T, fixture *bundletest.Fixture, host string, 
 		}
 	}
 	for _, root := range fixture.Roots() {
-		at := slices.IndexFunc(contents.Roots, func(r bundle.Root) bool { return r.Source == host+"/"+root.Reference() })
+		at := -1
+		for i, r := range contents.Roots() {
+			if r.Source == host+"/"+root.Reference() {
+				at = i
+			}
+		}
 		if at < 0 {
 			t.Errorf("%s is no root of the bundle", root.Reference())
 			continue
 		}
 		closure := fixture.Closure(t, root)
-		carried, tags := map[string]bool{}, map[string]string{root.Tag: contents.Roots[at].Digest.String()}
+		carried, tags := map[string]bool{}, map[string]string{root.Tag: contents.Root(at).Digest.String()}
 		for _, row := range contents.RootManifests(at) {
 			carried[row.Digest.String()] = true
 			if row.Tag != "" {

@@ -382,8 +382,8 @@ func TestPrivacyThatCannotBeAsked(t *testing.T) {
 			if err := plan.Err(); err != nil {
 				t.Fatal(err)
 			}
-			if !plan.Contents.Roots[0].Private || anonymous < 2 {
-				t.Errorf("private: %t, after %d tries", plan.Contents.Roots[0].Private, anonymous)
+			if !plan.Contents.Root(0).Private || anonymous < 2 {
+				t.Errorf("private: %t, after %d tries", plan.Contents.Root(0).Private, anonymous)
 			}
 			result, err := plan.Result()
 			if err != nil || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], "acme/app") {

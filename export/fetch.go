@@ -49,8 +49,7 @@ func (f *fetcher) findOrigins() error {
 	contents := f.layout.Contents()
 	f.origins = make([]origin, len(contents.Blobs))
 	repositories, seen := map[string]name.Repository{}, make([]bool, len(contents.Blobs))
-	for i := range contents.Manifests {
-		m := &contents.Manifests[i]
+	for _, m := range contents.ManifestRows() {
 		row, _ := contents.Find(m.Digest)
 		if seen[row] {
 			continue

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,7 +109,7 @@ func (g *graph) visitSelection(ctx context.Context, v *view, desc bundle.Descrip
 	}
 	n := &node{digest: desc.Digest, mediaType: g.oneLocked(desc.MediaType), size: desc.Size, from: from}
 	for _, p := range s.Platforms {
-		n.platforms = append(n.platforms, platformNames([]Platform{p}))
+		n.platforms = append(n.platforms, cmp.Or(p.String(), bundle.NoPlatform))
 	}
 	if s.Mode != PlatformsSparse {
 		original := *n

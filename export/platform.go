@@ -2,81 +2,14 @@ package export
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"airgap/bundle"
 )
-
-// Platform is what a user asks for: an operating system and an architecture, with or without a variant.
-type Platform struct{ os, architecture, variant string }
-
-// ErrPlatform: a platform that is none, or that an image does not have.
-var ErrPlatform = errors.New("no such platform")
-
-// ParsePlatform reads OS/ARCHITECTURE[/VARIANT], such as linux/arm64. "" means the entries of an index that say nothing
-// of a platform. Errors wrap ErrPlatform.
-func ParsePlatform(s string) (Platform, error) {
-	if s == "" {
-		return Platform{}, nil
-	}
-	parts := strings.Split(strings.ToLower(s), "/")
-	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
-		return Platform{}, fmt.Errorf("%w: %.60q; OS/ARCHITECTURE[/VARIANT] expected, as in linux/amd64 or linux/arm/v7", ErrPlatform, s)
-	}
-	p := Platform{os: parts[0], architecture: parts[1]}
-	if len(parts) == 3 {
-		p.variant = parts[2]
-	}
-	return p.normal(), nil
-}
-
-// normal spells a platform as Go and the image specification do, and leaves out variants that are the default.
-// https://github.com/containerd/platforms/blob/v1.0.0/database.go
-func (p Platform) normal() Platform {
-	switch p.architecture {
-	case "x86_64", "x86-64":
-		p.architecture = "amd64"
-	case "aarch64":
-		p.architecture = "arm64"
-	case "i386", "i686":
-		p.architecture = "386"
-	case "armhf":
-		p.architecture, p.variant = "arm", "v7"
-	}
-	switch {
-	case p.architecture == "arm64" && (p.variant == "v8" || p.variant == "8"),
-		p.architecture == "amd64" && p.variant == "v1":
-		p.variant = ""
-	case p.architecture == "arm" && len(p.variant) == 1:
-		p.variant = "v" + p.variant
-	}
-	return p
-}
-
-// String returns the platform as ParsePlatform reads it.
-func (p Platform) String() string {
-	s := p.os + "/" + p.architecture
-	switch {
-	case p == Platform{}:
-		return ""
-	case p.variant != "":
-		s += "/" + p.variant
-	}
-	return s
-}
-
-// matches tells whether an entry of an index is for p. Without a variant every variant fits.
-func (p Platform) matches(of *bundle.Platform) bool {
-	if of == nil {
-		return p == Platform{}
-	}
-	entry := Platform{strings.ToLower(of.OS), strings.ToLower(of.Architecture), strings.ToLower(of.Variant)}.normal()
-	return p.os == entry.os && p.architecture == entry.architecture && (p.variant == "" || p.variant == entry.variant)
-}
 
 // PlatformMode says what becomes of an index of which only some platforms are carried.
 type PlatformMode string
@@ -89,7 +22,7 @@ const (
 	PlatformsSparse PlatformMode = "sparse"
 )
 
-// ParsePlatformMode reads a mode; "" is the default, rewrite. Errors wrap ErrPlatform.
+// ParsePlatformMode reads a mode; "" is the default, rewrite. Errors wrap bundle.ErrPlatform.
 func ParsePlatformMode(s string) (PlatformMode, error) {
 	switch mode := PlatformMode(s); mode {
 	case "":
@@ -97,14 +30,14 @@ func ParsePlatformMode(s string) (PlatformMode, error) {
 	case PlatformsRewritten, PlatformsSparse:
 		return mode, nil
 	}
-	return "", fmt.Errorf("%w: mode %.40q; rewrite or sparse expected", ErrPlatform, s)
+	return "", fmt.Errorf("%w: mode %.40q; rewrite or sparse expected", bundle.ErrPlatform, s)
 }
 
 // selection is which entries of an index are carried.
 type selection struct {
-	kept   []bool     // by place in the index
-	left   []string   // platforms of the others
-	absent []Platform // asked for, and not there
+	kept   []bool                   // by place in the index
+	left   []string                 // platforms of the others
+	absent []bundle.PlatformMatcher // asked for, and not there
 }
 
 func (s *selection) everything() bool { return !slices.Contains(s.kept, false) }
@@ -117,9 +50,9 @@ const (
 	attestationReference      = "attestation-manifest"
 )
 
-// selectPlatforms chooses the entries for the given platforms, and BuildKit's attestations of them. ErrPlatform where
+// selectPlatforms chooses the entries for the given platforms, and BuildKit's attestations of them. bundle.ErrPlatform where
 // there is none.
-func selectPlatforms(index *bundle.Manifest, platforms []Platform) (*selection, error) {
+func selectPlatforms(index *bundle.Manifest, platforms []bundle.PlatformMatcher) (*selection, error) {
 	s := &selection{kept: make([]bool, len(index.Manifests))}
 	isAbout := func(d bundle.Descriptor) string {
 		if d.Annotations[annotationReferenceType] == attestationReference {
@@ -131,7 +64,7 @@ func selectPlatforms(index *bundle.Manifest, platforms []Platform) (*selection, 
 	carried := map[string]bool{}
 	for i, d := range index.Manifests {
 		for j, p := range platforms {
-			if isAbout(d) == "" && p.matches(d.Platform) {
+			if isAbout(d) == "" && p.Matches(d.Platform) {
 				s.kept[i], found[j], carried[d.Digest.String()] = true, true, true
 			}
 		}
@@ -150,7 +83,7 @@ func selectPlatforms(index *bundle.Manifest, platforms []Platform) (*selection, 
 		}
 	}
 	if len(carried) == 0 {
-		return nil, fmt.Errorf("%w: it has %s, and nothing for %s", ErrPlatform, strings.Join(s.left, ", "), platformNames(platforms))
+		return nil, fmt.Errorf("%w: it has %s, and nothing for %s", bundle.ErrPlatform, strings.Join(s.left, ", "), platformNames(platforms))
 	}
 	return s, nil
 }
@@ -162,10 +95,10 @@ func platformName(p *bundle.Platform) string {
 	return p.String()
 }
 
-func platformNames(platforms []Platform) string {
+func platformNames(platforms []bundle.PlatformMatcher) string {
 	var names []string
 	for _, p := range platforms {
-		names = append(names, platformName(&bundle.Platform{OS: p.os, Architecture: p.architecture, Variant: p.variant}))
+		names = append(names, cmp.Or(p.String(), "no platform"))
 	}
 	return strings.Join(names, ", ")
 }

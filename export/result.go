@@ -125,7 +125,7 @@ func (p *Plan) Result() (*Result, error) {
 	}
 	r.Created, r.Counts = p.Contents.Header.Created, p.Contents.Header.Counts
 	summary := newSummary(p.Contents, w)
-	for i := range p.Contents.Roots {
+	for i := range p.Contents.Roots() {
 		image, err := summary.image(i)
 		if err != nil {
 			return nil, err
@@ -162,7 +162,7 @@ func newSummary(c *bundle.Contents, w *Walked) *summary {
 }
 
 func (s *summary) image(i int) (ImageResult, error) {
-	root := &s.contents.Roots[i]
+	root := s.contents.Root(i)
 	notes := s.walk.notes[rootKey{root.Path, root.Tag, root.Digest}]
 	image := ImageResult{
 		Source: root.Source, Destination: root.Destination(), Entry: notes.entry, Digest: root.Digest, Original: root.Original, Sparse: root.IsSparse(),
@@ -189,7 +189,7 @@ func (s *summary) image(i int) (ImageResult, error) {
 			image.LeftOut = append(image.LeftOut, left)
 		}
 	}
-	return image, s.platforms(&image, root, manifests)
+	return image, s.platforms(&image, &root, manifests)
 }
 
 // count adds the bytes that an image needs for a manifest.

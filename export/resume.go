@@ -84,7 +84,7 @@ func (r *run) resume(ctx context.Context) (*Result, error) {
 	n.Result.Continued = true
 	f := fetcher{
 		source: r.source, layout: reader.Layout(), writer: writer, jobs: r.options.Jobs, observer: r.options.Observer,
-		manifest: manifestsOf(reader),
+		manifest: reader.ParseManifest,
 	}
 	return n.Result, r.finish(ctx, &f)
 }
@@ -98,14 +98,4 @@ func (r *run) continuePartial(ctx context.Context, p *bundle.Partial, n *note) (
 	}
 	r.options.Observer.Warn(fmt.Sprintf("continuing %s: what was found when it was begun, even where tags have moved since (--replan looks again)", r.path))
 	return p.Continue(ctx, r.options.Observer)
-}
-
-// manifestsOf returns a lookup of the manifests in a bundle, by digest alone.
-func manifestsOf(r *bundle.Reader) func(bundle.Digest) (*bundle.Manifest, error) {
-	mediaTypes := map[bundle.Digest]string{}
-	for i := range r.Contents().Manifests {
-		m := &r.Contents().Manifests[i]
-		mediaTypes[m.Digest] = m.MediaType
-	}
-	return func(d bundle.Digest) (*bundle.Manifest, error) { return r.ParseManifest(d, mediaTypes[d]) }
 }

@@ -142,7 +142,7 @@ func (o Options) withDefaults() Options {
 func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, error) {
 	o = o.withDefaults()
 	started := o.Now()
-	placed, err := placing.Place(b.Contents().Roots, o.Rules)
+	placed, err := placing.Place(allRoots(b.Contents()), o.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -222,4 +222,11 @@ func (r *run) bring(ctx context.Context) (complete, error) {
 	}
 	r.observer.Phase("check everything", 0)
 	return r.confirm(ctx)
+}
+
+func allRoots(c *bundle.Contents) (roots []bundle.Root) {
+	for _, root := range c.Roots() {
+		roots = append(roots, root)
+	}
+	return roots
 }

@@ -260,7 +260,7 @@ func compareDigests(a, b bundle.Digest) int { return slices.Compare(a[:], b[:]) 
 func (p *plan) collectTags() error {
 	for _, image := range p.Images {
 		if image.Tag != "" {
-			row := p.row(p.contents.Roots[image.Root].Digest)
+			row := p.row(p.contents.Root(image.Root).Digest)
 			p.tags = append(p.tags, tagMove{repo: image.Repo, tag: image.Tag, row: row})
 		}
 		for _, m := range p.members(image) {

@@ -63,7 +63,7 @@ func (c *preflight) collectProjects() {
 		c.addToProject(project, repo)
 	}
 	for _, image := range c.plan.Images {
-		root := &c.plan.contents.Roots[image.Root]
+		root := c.plan.contents.Root(image.Root)
 		for _, repo := range []int32{image.Repo, image.ReferrerRepo} {
 			if at := c.projectOf[repo]; at >= 0 && root.Private {
 				c.projects[at].addPrivate(root.Source)

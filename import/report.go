@@ -149,7 +149,7 @@ func (r *run) report(succeeded bool) *Report {
 }
 
 func (r *Report) addImage(p *plan, image placing.Image) {
-	root := &p.contents.Roots[image.Root]
+	root := p.contents.Root(image.Root)
 	name := p.Repos[image.Repo]
 	row := ImageRow{
 		Source: root.Source, Destination: name.Digest(root.Digest.String()).Name(), Digest: root.Digest,
@@ -159,9 +159,10 @@ func (r *Report) addImage(p *plan, image placing.Image) {
 	if image.Tag != "" {
 		row.Destination = name.Tag(image.Tag).Name()
 	}
-	for _, platform := range p.graph.Node(int(p.row(root.Digest))).Platforms {
-		if platform != "" && platform != unknownPlatform {
-			row.Platforms = append(row.Platforms, platform)
+	node := p.graph.Node(int(p.row(root.Digest)))
+	for i := range node.Children {
+		if platform := node.Platform(i); platform != nil && platform.String() != unknownPlatform {
+			row.Platforms = append(row.Platforms, platform.String())
 		}
 	}
 	for _, m := range p.members(image) {

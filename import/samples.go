@@ -186,7 +186,7 @@ func (p *plan) sampleCandidates() []sample {
 		repo := &p.repositories[i]
 		for at, row := range repo.manifests {
 			node := p.graph.Node(int(row))
-			size, small := p.sampleSize(node)
+			size, small := p.sampleSize(&node)
 			if repo.states[at] == lacking && small {
 				candidates = append(candidates, sample{kind{node.MediaType, node.ArtifactType, ""}, int32(i), row, size})
 			}

@@ -18,7 +18,7 @@ var ErrSparse = errors.New("the target does not take an index whose manifests ar
 // before the bulk is sent.
 func (r *run) pushSparse(ctx context.Context) error {
 	for _, image := range r.plan.Images {
-		root := &r.plan.contents.Roots[image.Root]
+		root := r.plan.contents.Root(image.Root)
 		row := r.plan.row(root.Digest)
 		repo := &r.plan.repositories[image.Repo]
 		at, _ := repo.find(row)
@@ -52,7 +52,7 @@ func refused(err error) bool {
 // warnOfSparse says what a dry run cannot find out.
 func (r *run) warnOfSparse() {
 	for _, image := range r.plan.Images {
-		root := &r.plan.contents.Roots[image.Root]
+		root := r.plan.contents.Root(image.Root)
 		at, _ := r.plan.repositories[image.Repo].find(r.plan.row(root.Digest))
 		if root.IsSparse() && !r.plan.repositories[image.Repo].states[at].isThere() {
 			r.observer.Warn(fmt.Sprintf("%s lists manifests that stayed behind: whether the target takes such an index shows only when it is pushed, which the import does first of all", root.Source))

@@ -64,12 +64,12 @@ func newLayerCheck(b *Bundle) (*layerCheck, error) {
 		if bundle.IsIndex(node.MediaType) {
 			continue
 		}
-		m, err := b.reader.ParseManifest(contents.Blobs[row].Digest, node.MediaType)
+		m, err := b.reader.ParseManifest(contents.Blobs[row].Digest)
 		if err != nil {
 			return nil, err
 		}
 		if imageConfigTypes[m.Config.MediaType] {
-			c.add(row, node)
+			c.add(row, &node)
 		}
 	}
 	var problems bundle.Problems

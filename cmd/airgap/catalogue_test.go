@@ -220,10 +220,10 @@ func TestPlatforms(t *testing.T) {
 
 	c.export(t, exitOK, "", image, referrers, "--platform", "linux/arm64")
 	tree := c.inspected(t)["acme/dhi-python:3.13"]
-	if tree.Digest.String() == original || tree.FindPlatform("linux/amd64") != nil || tree.FindPlatform("linux/arm64") == nil {
+	if tree.Digest.String() == original || findPlatform(t, tree, "linux/amd64") != nil || findPlatform(t, tree, "linux/arm64") == nil {
 		t.Fatalf("not an index of linux/arm64 alone: %+v", tree)
 	}
-	if len(tree.Children) != 2 || len(tree.FindPlatform("linux/arm64").Referrers) == 0 {
+	if len(tree.Children) != 2 || len(findPlatform(t, tree, "linux/arm64").Referrers) == 0 {
 		t.Errorf("%d manifests, want the image with its referrers and what BuildKit attests of it", len(tree.Children))
 	}
 	c.expect(t, exitOK, "", "inspect", c.file)
@@ -250,7 +250,7 @@ func TestPlatforms(t *testing.T) {
 
 	c.export(t, exitOK, "", image, referrers, "--platform", "linux/arm64", "--platform-mode", "sparse")
 	tree = c.inspected(t)["acme/dhi-python:3.13"]
-	if tree.Digest.String() != original || tree.FindPlatform("linux/amd64") != nil || tree.FindPlatform("linux/arm64") == nil {
+	if tree.Digest.String() != original || findPlatform(t, tree, "linux/amd64") != nil || findPlatform(t, tree, "linux/arm64") == nil {
 		t.Fatalf("not the original index with linux/arm64 alone: %+v", tree)
 	}
 	c.expect(t, exitOK, "all digests are right", "verify", c.file, "--key", c.public)
@@ -377,4 +377,13 @@ func TestCredentialHelperOfAConfiguration(t *testing.T) {
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	config := c.write(t, "regsync.yaml", fmt.Sprintf("creds: [{registry: %q, credHelper: docker-credential-acme, credHost: mirror.example.com}]\nsync: [{source: '%s/acme/app:1', target: mirror/app, type: image}]\n", host, host))
 	c.export(t, exitOK, "1 image", "-c", config)
+}
+
+func findPlatform(t *testing.T, tree *bundle.Tree, platform string) *bundle.Tree {
+	t.Helper()
+	matcher, err := bundle.ParsePlatform(platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree.FindPlatform(matcher)
 }

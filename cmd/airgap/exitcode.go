@@ -58,7 +58,7 @@ var exitCodes = []struct {
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(importer.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
-	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, export.ErrPlatform, export.ErrNothing)},
+	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, bundle.ErrPlatform, export.ErrNothing)},
 	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, placing.ErrCollision, importer.ErrConflict, importer.ErrSparse, importer.ErrRefused)},
 	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(importer.ErrDiffers, importer.ErrNotRolledBack)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},

@@ -104,7 +104,11 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 		}
 	}
 	if flags.platform != "" {
-		if err := found.choose(flags.platform); err != nil {
+		platform, err := bundle.ParsePlatform(flags.platform)
+		if err != nil {
+			return usageError{err}
+		}
+		if err := found.choose(platform); err != nil {
 			return err
 		}
 	}
@@ -148,19 +152,16 @@ func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []str
 	if err != nil {
 		return nil, err
 	}
-	if _, err := reader.Walk(ctx); err != nil {
+	graph, err := reader.Walk(ctx)
+	if err != nil {
 		return nil, err
 	}
 	contents := reader.Contents()
 	facts.Created = contents.Header.Created
 	found = &inspection{Bundle: facts, Totals: contents.Header.Counts, Missing: contents.Missing}
-	for i, root := range contents.Roots {
-		tree, err := bundle.NewTree(contents.Image(i), reader.ParseManifest)
-		if err != nil {
-			return nil, err
-		}
+	for i, root := range contents.Roots() {
 		found.Images = append(found.Images, imageFacts{
-			Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: tree,
+			Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: graph.Tree(i),
 			Platforms: root.Platforms, Original: root.Original, ReferrerPath: root.ReferrerPath, UsedBy: root.UsedBy,
 		})
 	}
@@ -204,19 +205,18 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 	if err != nil {
 		return nil, err
 	}
-	manifest := func(d bundle.Digest, _ string) (*bundle.Manifest, error) { return walked.Manifest(d) }
-	tree, err := bundle.NewTree(contents.Image(0), manifest)
+	graph, err := bundle.NewGraph(ctx, contents, walked.Manifest)
 	if err != nil {
 		return nil, err
 	}
 	return &inspection{
-		Images: []imageFacts{{Source: request.Source, Private: contents.Roots[0].Private, Tree: tree}},
+		Images: []imageFacts{{Source: request.Source, Private: contents.Root(0).Private, Tree: graph.Tree(0)}},
 		Totals: contents.Header.Counts,
 	}, nil
 }
 
 // choose keeps of each image only what belongs to one platform.
-func (i *inspection) choose(platform string) error {
+func (i *inspection) choose(platform bundle.PlatformMatcher) error {
 	var chosen []imageFacts
 	for _, image := range i.Images {
 		if tree := image.Tree.FindPlatform(platform); tree != nil {
@@ -286,6 +286,9 @@ func showTree(a *app, t *bundle.Tree, first, rest string) {
 			showTree(a, branch, rest+"└─ ", rest+"   ")
 		}
 	}
+	if t.Omitted > 0 {
+		a.print("%sand %d more", rest, t.Omitted)
+	}
 }
 
 func treeLine(t *bundle.Tree) string {
@@ -309,7 +312,7 @@ func treeLine(t *bundle.Tree) string {
 		what = append(what, "from "+t.From)
 	}
 	if t.Repeated {
-		what = append(what, "(see above)")
+		what = append(what, "(its branches are shown elsewhere)")
 	}
 	return strings.Join(what, "  ")
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"airgap/bundle"
 	"airgap/export"
 	"airgap/export/cache"
 	"airgap/export/catalogue"
@@ -156,7 +157,7 @@ func (s *selectionFlags) wanted(a *app, args []string) (*catalogue.Wanted, error
 // settings are what the flags say of all images.
 func (s *selectionFlags) settings(a *app) (settings export.Settings, err error) {
 	for _, text := range s.platforms {
-		p, err := export.ParsePlatform(text)
+		p, err := bundle.ParsePlatform(text)
 		if err != nil {
 			return settings, usageError{err}
 		}

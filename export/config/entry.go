@@ -275,7 +275,7 @@ func (d *decoder) settings(e *Entry, raw *rawEntry) {
 		raw.Platforms = []string{raw.Platform}
 	}
 	for _, text := range raw.Platforms {
-		p, err := export.ParsePlatform(text)
+		p, err := bundle.ParsePlatform(text)
 		if err != nil {
 			d.bad(e.Position, "%s", err)
 		}
