@@ -1,7 +1,7 @@
 // Package export is the connected side: it resolves references, finds everything that refers to them, plans a bundle
 // and fetches it.
 //
-// Start with [Run], or with [MakePlan] for what it would carry. It goes in one direction: [Choice] -> [Walk] -> bundle.Plan ->
+// Start with [Run], or with [MakePlan] for what it would carry. It goes in one direction: [Choice] -> walk -> bundle.Plan ->
 // bundle.NewLayout, which signs -> fetch and write -> commit. Nothing is written before the walk has found everything.
 package export
 

@@ -13,7 +13,7 @@ type Plan struct {
 	Contents *bundle.Contents // nil where no image was found
 
 	chosen  *Selection
-	walk    *Walked
+	walk    *walked
 	options Options
 }
 
@@ -29,24 +29,24 @@ func MakePlan(ctx context.Context, source Source, choice Choice, o Options) (*Pl
 		o.Observer.Warn(warning)
 	}
 	o.Walk.Tags = chosen.Tags
-	walk, err := Walk(ctx, source, chosen.Requests, o.Jobs, o.Walk, o.Observer)
+	w, err := walk(ctx, source, chosen.Requests, o.Jobs, o.Walk, o.Observer)
 	if err != nil {
 		return nil, err
 	}
-	walk.Failures = slices.Concat(chosen.Failures, walk.Failures)
-	walk.Excluded = slices.Concat(chosen.Excluded, walk.Excluded)
-	p := &Plan{chosen: chosen, walk: walk, options: o}
+	w.Failures = slices.Concat(chosen.Failures, w.Failures)
+	w.Excluded = slices.Concat(chosen.Excluded, w.Excluded)
+	p := &Plan{chosen: chosen, walk: w, options: o}
 	if p.options.Created.IsZero() {
 		p.options.Created = o.Now()
 	}
-	if len(walk.Images) == 0 {
+	if len(w.Images) == 0 {
 		return p, nil
 	}
-	p.Contents, err = bundle.Plan(walk.Images, walk.Manifest, bundle.PlanOptions{Created: p.options.Created, Missing: walk.missing()})
+	p.Contents, err = bundle.Plan(w.Images, w.Manifest, bundle.PlanOptions{Created: p.options.Created, Missing: w.missing()})
 	if err != nil {
-		return nil, errors.Join(err, walk.Close())
+		return nil, errors.Join(err, w.Close())
 	}
-	walk.Images = nil // the tables have all of it
+	w.Images = nil // the tables have all of it
 	return p, nil
 }
 
@@ -71,6 +71,9 @@ func (p *Plan) Registries() []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
+
+// Manifest returns a manifest of the plan.
+func (p *Plan) Manifest(d bundle.Digest) (*bundle.Manifest, error) { return p.walk.Manifest(d) }
 
 // Close removes the temporary file in which the manifests were kept.
 func (p *Plan) Close() error { return p.walk.Close() }

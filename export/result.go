@@ -83,7 +83,7 @@ type LeftOutLayer struct {
 }
 
 // missing returns the failures as the bundle records them.
-func (w *Walked) missing() []bundle.Missing {
+func (w *walked) missing() []bundle.Missing {
 	var missing []bundle.Missing
 	for _, f := range w.Failures {
 		missing = append(missing, bundle.Missing{Source: f.Source, Path: f.Path, Tag: f.Tag, Reason: reason(f.Err)})
@@ -143,14 +143,14 @@ func (p *Plan) Result() (*Result, error) {
 // summary works out what the images come to, in their order.
 type summary struct {
 	contents *bundle.Contents
-	walk     *Walked
+	walk     *walked
 	kinds    map[bundle.Digest]string
 	uses     map[bundle.Digest][]int32 // by manifest: the stored blobs that it needs, itself included
 	needed   []bool                    // by an image before
 	last     []int32                   // by blob: the last image that needs it, counted from 1
 }
 
-func newSummary(c *bundle.Contents, w *Walked) *summary {
+func newSummary(c *bundle.Contents, w *walked) *summary {
 	s := &summary{
 		contents: c, walk: w, kinds: map[bundle.Digest]string{}, uses: map[bundle.Digest][]int32{},
 		needed: make([]bool, len(c.Blobs)), last: make([]int32, len(c.Blobs)),

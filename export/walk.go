@@ -37,8 +37,8 @@ func (o *WalkOptions) hasTag(repository name.Repository) func(tag string) bool {
 // DigestTags are the tags of a repository that begin with sha256-.
 type DigestTags map[string]struct{}
 
-// Walked is what a walk found: everything that hangs from the requested images. Close it when done.
-type Walked struct {
+// walked is what a walk found: everything that hangs from the requested images. Close it when done.
+type walked struct {
 	Images   []bundle.Image // one for each request that was found, in their order
 	Failures []Failure      // the others
 	Excluded []Excluded     // what the user's own settings leave out
@@ -79,7 +79,7 @@ type rootNotes struct {
 }
 
 // Manifest returns a manifest that was found. It is what bundle.Plan asks for.
-func (w *Walked) Manifest(d bundle.Digest) (*bundle.Manifest, error) {
+func (w *walked) Manifest(d bundle.Digest) (*bundle.Manifest, error) {
 	mediaType, content, err := w.store.bytes(d)
 	if err != nil {
 		return nil, err
@@ -88,10 +88,10 @@ func (w *Walked) Manifest(d bundle.Digest) (*bundle.Manifest, error) {
 }
 
 // Close removes the temporary file in which the manifests were kept.
-func (w *Walked) Close() error { return w.store.Close() }
+func (w *walked) Close() error { return w.store.Close() }
 
 // Err returns all failures as one error, or nil.
-func (w *Walked) Err() error {
+func (w *walked) Err() error {
 	var problems bundle.Problems
 	for _, f := range w.Failures {
 		problems.Add(fmt.Errorf("%s: %w", f.Source, f.Err))
@@ -102,10 +102,10 @@ func (w *Walked) Err() error {
 // maxWarningsShown bounds the warnings that an observer gets: a catalogue may have thousands of images without proofs.
 const maxWarningsShown = 20
 
-// Walk resolves the requests and finds everything that hangs from them, at any depth (DESIGN.md, "What is carried
+// walk resolves the requests and finds everything that hangs from them, at any depth (DESIGN.md, "What is carried
 // for each image"). Images are walked side by side, jobs requests at a time, and what they share is looked up once.
-// One image that fails does not end the walk: see Walked.Failures. The error is about the walk itself.
-func Walk(ctx context.Context, source Source, requests []Request, jobs int, o WalkOptions, observer bundle.Observer) (*Walked, error) {
+// One image that fails does not end the walk: see walked.Failures. The error is about the walk itself.
+func walk(ctx context.Context, source Source, requests []Request, jobs int, o WalkOptions, observer bundle.Observer) (*walked, error) {
 	store, err := newManifestStore()
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func Walk(ctx context.Context, source Source, requests []Request, jobs int, o Wa
 	if err := ctx.Err(); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	w := &Walked{store: store, graph: g, notes: map[rootKey]rootNotes{}}
+	w := &walked{store: store, graph: g, notes: map[rootKey]rootNotes{}}
 	for i := range roots {
 		w.assemble(&requests[i], &roots[i])
 	}
@@ -140,7 +140,7 @@ func Walk(ctx context.Context, source Source, requests []Request, jobs int, o Wa
 }
 
 // assemble makes the rows of one root from the graph, once all of it has been explored.
-func (w *Walked) assemble(request *Request, state *rootState) {
+func (w *walked) assemble(request *Request, state *rootState) {
 	if state.excluded != "" {
 		w.Excluded = append(w.Excluded, Excluded{Source: request.Source, Rule: state.excluded, Entry: request.Entry})
 		return

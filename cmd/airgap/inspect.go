@@ -177,41 +177,38 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 	if err != nil {
 		return nil, usageError{err}
 	}
-	requests := []export.Request{request}
+	request.Settings.IncludeNondistributable = true // so that it is counted
+	requests := export.Requests{request}
 	wanted := catalogue.Wanted{Requests: requests}
-	hosts, err := wanted.Registries(attestations)
+	registries, err := wanted.Registries(attestations)
 	if err != nil {
 		return nil, err
 	}
-	client, err := flags.client(ctx, a, hosts)
+	client, err := flags.client(ctx, a, registries)
 	if err != nil {
 		return nil, err
 	}
-	var walked *export.Walked
+	var plan *export.Plan
 	err = a.withProgress(func(o bundle.Observer) (err error) {
-		walked, err = export.Walk(ctx, client, requests, export.DefaultJobs, export.WalkOptions{Attestations: attestations, AllowNoReferrers: true}, o)
+		plan, err = export.MakePlan(ctx, client, requests, export.Options{
+			Walk: export.WalkOptions{Attestations: attestations, AllowNoReferrers: true}, Now: a.now, Observer: o,
+		})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, walked.Close()) }()
-	if err := walked.Err(); err != nil {
+	defer func() { err = errors.Join(err, plan.Close()) }()
+	if err := plan.Err(); err != nil {
 		return nil, err
 	}
-	// Planning counts what is distinct.
-	walked.Images[0].IncludeNondistributable = true
-	contents, err := bundle.Plan(walked.Images, walked.Manifest, bundle.PlanOptions{Created: a.now()})
-	if err != nil {
-		return nil, err
-	}
-	graph, err := bundle.NewGraph(ctx, contents, walked.Manifest)
+	graph, err := bundle.NewGraph(ctx, plan.Contents, plan.Manifest)
 	if err != nil {
 		return nil, err
 	}
 	return &inspection{
-		Images: []imageFacts{{Source: request.Source, Private: contents.Root(0).Private, Tree: graph.Tree(0)}},
-		Totals: contents.Header.Counts,
+		Images: []imageFacts{{Source: request.Source, Private: plan.Contents.Root(0).Private, Tree: graph.Tree(0)}},
+		Totals: plan.Contents.Header.Counts,
 	}, nil
 }
 

@@ -21,7 +21,7 @@ import (
 
 // Wanted is what somebody asks for, before any registry has been asked.
 type Wanted struct {
-	Requests    []export.Request // images by name
+	Requests    export.Requests // images by name
 	Files       []*config.File
 	Manifests   []chart.Found   // of rendered manifests
 	ChartImages bool            // also the images that charts among the rest name in their annotations
