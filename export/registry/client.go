@@ -64,6 +64,10 @@ type Config struct {
 	// for who is about to write there, to whom it makes no difference.
 	NotFoundIsEnough bool
 
+	// Overloaded, if it is set, is called at each answer by which a host says that it cannot take so much: 429, 500, 502, 503
+	// or 504. The request is repeated all the same; this is for who decides how many there are at once.
+	Overloaded func(host string)
+
 	// Now is the clock for the expiry of tokens and for Retry-After dates; nil means time.Now.
 	Now func() time.Time
 }
@@ -127,6 +131,9 @@ func New(cfg Config) *Client {
 	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = defaultStallTimeout
+	}
+	if cfg.Overloaded == nil {
+		cfg.Overloaded = func(string) {}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -149,6 +149,11 @@ func temporaryStatus(status int) bool {
 	return false
 }
 
+// isOverload tells whether a host that answers so cannot take so much.
+func isOverload(status int) bool {
+	return temporaryStatus(status) && status != http.StatusRequestTimeout && status != http.StatusTooEarly
+}
+
 // errStalled: no byte for StallTimeout.
 var errStalled = errors.New("the connection stalled")
 

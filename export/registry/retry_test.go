@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -141,5 +142,15 @@ func TestErrorText(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", got, want)
 			}
 		})
+	}
+}
+
+func TestOverloadIsTold(t *testing.T) {
+	server := New(t, Faults(Times(1, Throttle("")), Times(2, Answer(503, "")), Times(1, Answer(408, ""))))
+	var told []string
+	c := newClient(t, func(c *registry.Config) { c.Overloaded = func(host string) { told = append(told, host) } })
+	ok(t, c.Ping(t.Context(), server.Repo("acme/app").Registry))
+	if want := []string{server.Host(), server.Host(), server.Host()}; !slices.Equal(told, want) {
+		t.Errorf("told of %q, want %q", told, want)
 	}
 }

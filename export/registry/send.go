@@ -255,6 +255,9 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 		return nil, c.broken(ctx, r, u, err)
 	}
 	c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "status", resp.StatusCode, "after", time.Since(start))
+	if isOverload(resp.StatusCode) {
+		c.cfg.Overloaded(u.Host)
+	}
 	w.rest()
 	resp.Body = &watchedBody{inner: resp.Body, watch: w, stall: c.cfg.StallTimeout, closed: leave}
 	return resp, nil
