@@ -7,6 +7,7 @@ CRANE_VERSION        := v0.22.1
 DISTRIBUTION_VERSION := v3.1.2
 HELM_VERSION         := v4.3.1
 GOLANGCI_VERSION     := v2.15.0
+DEADCODE_VERSION     := v0.52.0
 
 # How long make fuzz spends on each target.
 FUZZTIME ?= 30s
@@ -78,12 +79,18 @@ bench-go: ## run the benchmarks of single packages
 bench-memory: ## measure the peak memory of export, verify and import
 	go test -run '^$$' -bench '^BenchmarkPeakMemory$$' -benchtime 1x -timeout 30m ./cmd/airgap
 
+# What airgap itself does not reach, and tests do: the packages that help them, and what keeps a key out of messages.
+FOR_TESTS := -e 'test/[a-z_]*\.go:' -e 'func: PrivateKey.Format$$'
+
 .PHONY: lint
-lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_VERSION) ## check formatting, go vet and golangci-lint
+lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/.deadcode-$(DEADCODE_VERSION) ## check formatting, go vet, golangci-lint and dead code
 	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is missing for: $$unformatted" >&2; exit 1; fi
 	go vet ./...
 	'$(TOOLS)/golangci-lint' run ./...
+	@set -e; unused=$$('$(TOOLS)/deadcode' ./...); untested=$$('$(TOOLS)/deadcode' -test ./...); \
+	dead=$$({ echo "$$unused" | grep -v $(FOR_TESTS); echo "$$untested"; } | sed '/^$$/d' | sort -u); \
+	if [ -n "$$dead" ]; then echo "$$dead" >&2; exit 1; fi
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME
@@ -154,6 +161,9 @@ $(TOOLS)/.registry-$(DISTRIBUTION_VERSION):
 
 $(TOOLS)/.helm-$(HELM_VERSION):
 	$(call install,helm,helm.sh/helm/v4/cmd/helm@$(HELM_VERSION))
+
+$(TOOLS)/.deadcode-$(DEADCODE_VERSION):
+	$(call install,deadcode,golang.org/x/tools/cmd/deadcode@$(DEADCODE_VERSION))
 
 $(TOOLS)/.golangci-lint-$(GOLANGCI_VERSION):
 	$(call install,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))

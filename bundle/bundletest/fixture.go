@@ -26,9 +26,6 @@ const (
 	Attestations = "attestations"
 )
 
-// KeyPassword opens the private key of the fixture.
-const KeyPassword = "airgap"
-
 // Fixture is the content of two registries.
 type Fixture struct {
 	Repositories []Repository
@@ -159,12 +156,6 @@ func (f *Fixture) Blob(t testing.TB, digest string) []byte {
 	}
 	return content
 }
-
-// KeyFile is cosign's private key that signed the fixture, encrypted with [KeyPassword].
-func (f *Fixture) KeyFile() string { return filepath.Join(f.dir, "cosign.key") }
-
-// PublicKeyFile is the public half of [Fixture.KeyFile].
-func (f *Fixture) PublicKeyFile() string { return filepath.Join(f.dir, "cosign.pub") }
 
 // Repository returns a repository of Images or Attestations.
 func (f *Fixture) Repository(t testing.TB, registry, name string) Repository {

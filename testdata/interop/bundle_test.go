@@ -235,7 +235,7 @@ func TestCosignChecksTheSignature(t *testing.T) {
 			if verify("airgap.pub", blobPath(artifact)) == nil {
 				t.Error("cosign accepts the signature over another file")
 			}
-			if verify(w.fixture.PublicKeyFile(), blobPath(index)) == nil {
+			if verify(fixtureFile(t, "cosign.pub"), blobPath(index)) == nil {
 				t.Error("cosign accepts the signature by another key")
 			}
 		})
@@ -253,7 +253,7 @@ func TestCosignVerifiesThePushedIndex(t *testing.T) {
 		w.run(t, "regctl", "image", "copy", "ocidir://layout@"+index, target+"/record:1")
 		w.run(t, "regctl", "image", "copy", "ocidir://layout@"+artifact, target+"/record@"+artifact)
 		w.run(t, "cosign", "verify", "--key", "airgap.pub", "--insecure-ignore-tlog=true", "--allow-http-registry", reference)
-		if _, err := w.try(t, "cosign", "verify", "--key", w.fixture.PublicKeyFile(), "--insecure-ignore-tlog=true", "--allow-http-registry", reference); err == nil {
+		if _, err := w.try(t, "cosign", "verify", "--key", fixtureFile(t, "cosign.pub"), "--insecure-ignore-tlog=true", "--allow-http-registry", reference); err == nil {
 			t.Errorf("%s: cosign accepts the signature by another key", kind.name)
 		}
 	}

@@ -76,9 +76,5 @@ func TestChartsProvenance(t *testing.T) {
 	b.run(t, "airgap", "keygen")
 	b.run(t, "airgap", "export", from+"/charts/demo:0.1.0", "--key", "airgap.key", "-o", "chart.tar")
 	b.run(t, "airgap", "import", "chart.tar", to, "--key", "airgap.pub")
-	ring, err := filepath.Abs("../fixtures/acme/helm.gpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.run(t, "helm", "pull", "oci://"+to+"/charts/demo", "--version", "0.1.0", "--plain-http", "--verify", "--keyring", ring)
+	b.run(t, "helm", "pull", "oci://"+to+"/charts/demo", "--version", "0.1.0", "--plain-http", "--verify", "--keyring", fixtureFile(t, "helm.gpg"))
 }

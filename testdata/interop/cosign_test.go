@@ -65,15 +65,15 @@ func expectProofs(t *testing.T, b *bench, f *bundletest.Fixture, where func(proo
 	t.Helper()
 	for _, p := range proofs(t, f) {
 		reference := where(p) + "/" + p.repository + "@" + p.digest
-		if err := checkProof(t, b, f, p, reference); err != nil {
+		if err := checkProof(t, b, p, reference); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func checkProof(t testing.TB, b *bench, f *bundletest.Fixture, p proof, reference string) error {
+func checkProof(t testing.TB, b *bench, p proof, reference string) error {
 	t.Helper()
-	args := slices.Concat(p.verify, []string{"--key", f.PublicKeyFile(), "--insecure-ignore-tlog=true", reference})
+	args := slices.Concat(p.verify, []string{"--key", fixtureFile(t, "cosign.pub"), "--insecure-ignore-tlog=true", reference})
 	_, err := b.try(t, "cosign", args...)
 	return err
 }
@@ -86,7 +86,7 @@ func TestProofsHaveTeeth(t *testing.T) {
 	f.Push(t, map[string]string{bundletest.Images: host, bundletest.Attestations: host})
 	notation := proof{verify: []string{"verify"}}
 	reference := host + "/acme/notation@" + f.Digest(t, "acme/notation", "1.0")
-	if err := checkProof(t, b, f, notation, reference); err == nil || !strings.Contains(err.Error(), "no signatures found") {
+	if err := checkProof(t, b, notation, reference); err == nil || !strings.Contains(err.Error(), "no signatures found") {
 		t.Errorf("cosign verify of an image that it did not sign: %v", err)
 	}
 }

@@ -42,3 +42,13 @@ var buildAirgap = sync.OnceValues(func() (path string, err error) {
 	}
 	return path, nil
 })
+
+// fixtureFile returns the path of a file that lies beside the fixture's blobs, wherever it is used from.
+func fixtureFile(t testing.TB, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "fixtures", "acme", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

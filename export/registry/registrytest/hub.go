@@ -18,12 +18,11 @@ type Hub struct {
 	*httptest.Server
 	User, Password string
 
-	mu       sync.Mutex
-	faults   []Fault
-	private  map[string]bool // by repository
-	token    string
-	blind    bool
-	requests []Request
+	mu      sync.Mutex
+	faults  []Fault
+	private map[string]bool // by repository
+	token   string
+	blind   bool
 }
 
 // NewHub starts a Hub, which is closed at the end of the test. Its repositories are such as "acme/app", and are private or
@@ -52,18 +51,8 @@ func (h *Hub) Inject(faults ...Fault) {
 	h.faults = faults
 }
 
-// Requests returns what has arrived, in that order.
-func (h *Hub) Requests() []Request {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.requests)
-}
-
 func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
-	h.requests = append(h.requests, Request{
-		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, Header: r.Header.Clone(),
-	})
 	fault := First(h.faults...)
 	h.mu.Unlock()
 	Then(fault, http.HandlerFunc(h.answer)).ServeHTTP(w, r)
