@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,6 +105,45 @@ func TestEverythingIsCarried(t *testing.T) {
 			}
 			compareWithFixture(t, fixture, images, checked.Contents())
 		})
+	}
+}
+
+// counts adds up the phases of a run.
+type counts struct {
+	mu    sync.Mutex
+	phase string
+	done  map[string]int64
+}
+
+func (c *counts) Phase(name string, _ int64) { c.Count(name, "", 0) }
+
+func (c *counts) Count(name, thing string, _ int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phase = name + " " + thing
+}
+
+func (c *counts) Add(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done[c.phase] += n
+}
+
+func (*counts) Item(string) {}
+func (*counts) Warn(string) {}
+
+// Planning counts manifests, where bytes are not the work; fetching counts bytes.
+func TestProgressCountsWhatIsWork(t *testing.T) {
+	f := newFaulty(t)
+	e := f.exporting(t, export.WalkOptions{}, "acme/app:1")
+	c := &counts{done: map[string]int64{}}
+	e.options.Observer = c
+	result, err := e.run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]int64{"find manifest": 2, "fetch ": result.Counts.StoredBytes}; !maps.Equal(c.done, want) {
+		t.Errorf("%v, want %v", c.done, want)
 	}
 }
 

@@ -218,6 +218,7 @@ func (g *graph) fetch(ctx context.Context, n *node, content []byte) (*bundle.Man
 		n.subject = manifest.Subject.Digest
 	}
 	n.kinds = g.one(kinds(manifest))
+	g.observer.Add(1)
 	return manifest, g.store.put(n.digest, n.mediaType, content)
 }
 

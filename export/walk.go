@@ -110,7 +110,7 @@ func walk(ctx context.Context, source Source, requests []Request, jobs int, o Wa
 	if err != nil {
 		return nil, err
 	}
-	observer.Phase("find", 0)
+	observer.Count("find", "manifest", 0)
 	g := &graph{
 		source: source, store: store, observer: observer, options: o, lists: newTagLists(),
 		nodes: map[nodeKey]*node{}, views: map[string]*view{}, private: map[string]*privacy{}, names: map[string]string{},

@@ -18,6 +18,8 @@ type phases struct {
 	do func()
 }
 
+func (p phases) Count(name, _ string, total int64) { p.Phase(name, total) }
+
 func (p phases) Phase(name string, _ int64) {
 	if name == p.at {
 		p.do()

@@ -29,6 +29,8 @@ type counter struct {
 
 func newCounter() *counter { return &counter{total: map[string]int64{}, done: map[string]int64{}} }
 
+func (c *counter) Count(name, _ string, total int64) { c.Phase(name, total) }
+
 func (c *counter) Phase(name string, total int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

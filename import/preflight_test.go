@@ -41,10 +41,11 @@ func newAtHarbor(t *testing.T, opts ...harbortest.Option) *atHarbor {
 }
 
 // Phase, Add, Item and Warn make it an observer.
-func (*atHarbor) Phase(string, int64) {}
-func (*atHarbor) Add(int64)           {}
-func (*atHarbor) Item(string)         {}
-func (h *atHarbor) Warn(text string)  { h.warns = append(h.warns, text) }
+func (*atHarbor) Count(string, string, int64) {}
+func (*atHarbor) Phase(string, int64)         {}
+func (*atHarbor) Add(int64)                   {}
+func (*atHarbor) Item(string)                 {}
+func (h *atHarbor) Warn(text string)          { h.warns = append(h.warns, text) }
 
 // run imports into PREFIX as who.
 func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*importer.Options)) (*importer.Report, error) {

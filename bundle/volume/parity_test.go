@@ -273,6 +273,8 @@ type atPhase struct {
 	do    func()
 }
 
+func (a *atPhase) Count(name, _ string, total int64) { a.Phase(name, total) }
+
 func (a *atPhase) Phase(name string, _ int64) {
 	if name == a.phase {
 		a.do()

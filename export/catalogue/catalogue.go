@@ -36,7 +36,7 @@ func (c *Choice) selectEntries(ctx context.Context, entries []config.Entry, o bu
 		lister: c.Lister, source: limited{c.Source, make(chan struct{}, c.jobs())}, jobs: c.jobs(), now: c.now(),
 		observer: o, lists: map[string]*tagList{},
 	}
-	s.observer.Phase("list", 0)
+	s.observer.Count("list", "repository", 0)
 	parts := make([]*part, 0, len(entries))
 	for i := range entries {
 		parts = append(parts, s.expand(ctx, &entries[i])...)
@@ -180,6 +180,7 @@ func (s *selector) chooseTags(ctx context.Context, p *part) error {
 		return s.chooseOld(ctx, p, []export.Request{*p.image})
 	}
 	s.observer.Item(registry.DisplayName(p.repo.Name()))
+	defer s.observer.Add(1)
 	tags, err := s.tags(ctx, p.repo)
 	if err != nil {
 		return err

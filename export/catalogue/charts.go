@@ -36,11 +36,12 @@ var errNoChart = errors.New("this is no Helm chart")
 // among the failures.
 func (c *Choice) selectCharts(ctx context.Context, charts []config.Chart, o bundle.Observer) (*export.Selection, error) {
 	s := chartImages{choice: c}
-	o.Phase("charts", 0)
+	o.Count("charts", "chart", int64(len(charts)))
 	for i := range charts {
 		one := &charts[i]
 		o.Item(one.Source)
 		err := s.choose(ctx, one)
+		o.Add(1)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

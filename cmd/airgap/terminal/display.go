@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ type lines struct {
 func (l *lines) begin(v view) {
 	l.lastDone, l.lastElapsed = 0, 0
 	if v.total > 0 {
-		l.print("%s: %s", v.phase, Bytes(v.total))
+		l.print("%s: %s", v.phase, v.amount(v.total))
 	} else {
 		l.print("%s", v.phase)
 	}
@@ -30,7 +31,7 @@ func (l *lines) begin(v view) {
 func (l *lines) update(v view) {
 	parts := []string{l.amount(v)}
 	// The rate since the last line: a stall is seen when it happens, and not as a slow fall of an average.
-	if rate := Rate(v.done-l.lastDone, v.elapsed-l.lastElapsed); rate != "" && v.done > 0 {
+	if rate := v.rate(v.done-l.lastDone, v.elapsed-l.lastElapsed); rate != "" && v.done > 0 {
 		parts = append(parts, rate)
 	}
 	if v.item != "" {
@@ -42,10 +43,10 @@ func (l *lines) update(v view) {
 
 func (*lines) amount(v view) string {
 	if v.total > 0 {
-		return fmt.Sprintf("%s of %s (%d%%)", Bytes(v.done), Bytes(v.total), v.percent())
+		return fmt.Sprintf("%s of %s (%d%%)", v.progress(), v.amount(v.total), v.percent())
 	}
 	if v.done > 0 {
-		return Bytes(v.done)
+		return v.amount(v.done)
 	}
 	return Duration(v.elapsed)
 }
@@ -53,9 +54,9 @@ func (*lines) amount(v view) string {
 func (l *lines) end(v view) {
 	switch {
 	case !v.isComplete():
-		l.print("%s: stopped at %s of %s after %s", v.phase, Bytes(v.done), Bytes(v.total), Duration(v.elapsed))
+		l.print("%s: stopped at %s of %s after %s", v.phase, v.progress(), v.amount(v.total), Duration(v.elapsed))
 	case v.done > 0:
-		l.print("%s: %s in %s%s", v.phase, Bytes(v.done), Duration(v.elapsed), inBrackets(Rate(v.done, v.elapsed)))
+		l.print("%s: %s in %s%s", v.phase, v.amount(v.done), Duration(v.elapsed), inBrackets(v.rate(v.done, v.elapsed)))
 	default:
 		l.print("%s: ended after %s", v.phase, Duration(v.elapsed))
 	}
@@ -91,7 +92,9 @@ func (b *bar) begin(v view) {
 	}
 	b.bar = progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(io.Discard), // the screen draws, as it knows what else is on it
-		progressbar.OptionShowBytes(true),
+		progressbar.OptionShowBytes(v.thing == ""),
+		progressbar.OptionShowIts(),
+		progressbar.OptionSetItsString(v.thing),
 		progressbar.OptionShowCount(),
 		progressbar.OptionUseIECUnits(true),
 		progressbar.OptionSetWidth(b.barWidth()),
@@ -140,7 +143,7 @@ func (r records) warn(format string, args ...any) { r.log.Warn(fmt.Sprintf(forma
 
 func (r records) record(message string, v view) {
 	attributes := []slog.Attr{
-		slog.String("phase", v.phase), slog.Int64("done", v.done), slog.Int64("total", v.total),
+		slog.String("phase", v.phase), slog.Int64("done", v.done), slog.Int64("total", v.total), slog.String("unit", cmp.Or(v.thing, "byte")),
 		slog.Float64("seconds", v.elapsed.Seconds()),
 	}
 	if v.item != "" {

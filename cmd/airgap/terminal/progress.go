@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ type Progress struct {
 	item     atomic.Pointer[string]
 	mu       sync.Mutex // orders the calls to display, and guards what follows
 	phase    string
+	thing    string
 	total    int64
 	began    time.Time
 	inPhase  bool
@@ -35,13 +37,38 @@ type display interface {
 // view is the state at one moment. Strings in it come from outside and are not escaped.
 type view struct {
 	phase       string
+	thing       string // what is counted; "" is bytes
 	item        string
-	done, total int64 // bytes; a total of 0 is not known
+	done, total int64 // a total of 0 is not known
 	elapsed     time.Duration
 }
 
 // isComplete tells whether the phase did all that it set out to do, as far as that can be told.
 func (v view) isComplete() bool { return v.total == 0 || v.done >= v.total }
+
+// amount writes n of what is counted.
+func (v view) amount(n int64) string {
+	if v.thing == "" {
+		return Bytes(n)
+	}
+	return Count(int(n), v.thing)
+}
+
+// progress writes what is done, of a total that follows.
+func (v view) progress() string {
+	if v.thing == "" {
+		return Bytes(v.done)
+	}
+	return strconv.FormatInt(v.done, 10)
+}
+
+// rate writes n of what is counted in d. No time at all gives "".
+func (v view) rate(n int64, d time.Duration) string {
+	if v.thing == "" || d <= 0 {
+		return Rate(n, d)
+	}
+	return scaled(float64(n)/d.Seconds()) + "/s"
+}
 
 func (v view) percent() int64 {
 	if v.total <= 0 {
@@ -126,7 +153,7 @@ func (p *Progress) refresh() {
 
 // view must be called with the lock held.
 func (p *Progress) view() view {
-	v := view{phase: p.phase, done: p.done.Load(), total: p.total, elapsed: p.now().Sub(p.began)}
+	v := view{phase: p.phase, thing: p.thing, done: p.done.Load(), total: p.total, elapsed: p.now().Sub(p.began)}
 	if item := p.item.Load(); item != nil {
 		v.item = *item
 	}
@@ -134,11 +161,14 @@ func (p *Progress) view() view {
 }
 
 // Phase implements bundle.Observer.
-func (p *Progress) Phase(name string, total int64) {
+func (p *Progress) Phase(name string, total int64) { p.Count(name, "", total) }
+
+// Count implements bundle.Observer.
+func (p *Progress) Count(name, thing string, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endPhase()
-	p.phase, p.total, p.began, p.inPhase = name, total, p.now(), !p.isClosed
+	p.phase, p.thing, p.total, p.began, p.inPhase = name, thing, total, p.now(), !p.isClosed
 	p.done.Store(0)
 	p.item.Store(nil)
 	if p.inPhase {

@@ -67,6 +67,40 @@ push: stopped at 30 B of 100 B after 500ms
 	}
 }
 
+// Where bytes are not the work, things are counted.
+func TestThingsAreCounted(t *testing.T) {
+	var b, records, screen bytes.Buffer
+	for _, o := range []Options{{Screen: NewScreen(&b, nil)}, {Screen: NewScreen(&records, nil), Format: FormatJSON}, {Screen: NewScreen(&screen, wide)}} {
+		c := newClock()
+		o.Now, o.Interval = c.now, -1
+		p := NewProgress(o)
+		p.Count("find", "manifest", 0)
+		p.Add(300)
+		c.advance(2 * time.Second)
+		p.refresh()
+		p.Count("list", "repository", 4)
+		p.Add(1)
+		p.refresh()
+		p.Close()
+	}
+	want := `find
+find: 300 manifests, 150/s
+find: 300 manifests in 2s (150/s)
+list: 4 repositories
+list: 1 of 4 repositories (25%)
+list: stopped at 1 of 4 repositories after 0s
+`
+	if got := b.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := records.String(); !strings.Contains(got, `"unit":"manifest"`) {
+		t.Errorf("no unit in %s", got)
+	}
+	if _, states, _ := onScreen(t, screen.String()); strings.Contains(strings.Join(states, "\n"), "iB") {
+		t.Errorf("bytes on the screen: %q", states)
+	}
+}
+
 func TestQuietPassesOnWarnings(t *testing.T) {
 	var b bytes.Buffer
 	run(Options{Screen: NewScreen(&b, nil), Quiet: true})

@@ -3,6 +3,7 @@ package terminal
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -50,10 +51,17 @@ func Duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// Count returns a number with its noun, as in "1 image" or "2 images".
+func plural(noun string) string {
+	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		return stem + "ies"
+	}
+	return noun + "s"
+}
+
+// Count returns a number with its noun, as in "1 image" "2 images" or "2 repositories".
 func Count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return strconv.Itoa(n) + " " + noun + "s"
+	return strconv.Itoa(n) + " " + plural(noun)
 }
