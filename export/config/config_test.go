@@ -354,6 +354,25 @@ func TestLongListsAreRead(t *testing.T) {
 	}
 }
 
+// What package template says has names of Go's in it, and where it lists values their addresses.
+func TestMistakesInTemplates(t *testing.T) {
+	for text, want := range map[string]string{
+		`{{.Sync.Nope}}`:         `the template cannot be evaluated: at <.Sync.Nope>: can't evaluate field Nope`,
+		`{{.Nope}}`:              `the template cannot be evaluated: at <.Nope>: can't evaluate field Nope`,
+		`{{range .Sync}}{{end}}`: `the template cannot be evaluated: at <.Sync>: range can't iterate`,
+		`{{file .Sync}}`:         `the template cannot be evaluated: at <.Sync>: wrong type for value; expected string`,
+		`{{env 1}}`:              `the template cannot be evaluated: at <1>: expected string; found 1`,
+		`{{index .Sync 1}}`:      `the template cannot be evaluated: at <index .Sync 1>: error calling index: can't index item`,
+		`{{nope}}`:               `the template cannot be evaluated: function "nope" not defined`,
+		`{{`:                     `the template cannot be evaluated: unclosed action`,
+	} {
+		_, err := config.Parse("f", fmt.Appendf(nil, "sync: [{source: '%s', target: b, type: image}]", text), environment())
+		if message, _ := strings.CutPrefix(fmt.Sprint(err), config.ErrConfig.Error()+": f:1:17: "); message != want {
+			t.Errorf("%s: %s\nwant %s", text, message, want)
+		}
+	}
+}
+
 func TestMistakesAreReportedTogether(t *testing.T) {
 	_, err := config.Parse("test.yaml", []byte("version: 3\nsync:\n- {source: a, target: b, type: repo}\n- {source: a, target: b}\n"), environment())
 	for _, want := range []string{"version 3", `type is "repo"`, "without type"} {

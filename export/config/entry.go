@@ -192,9 +192,11 @@ func (d *decoder) entry(v *yaml.Value, defaults *common) {
 	if raw.minAge != nil {
 		e.MinAge = *raw.minAge
 	}
-	d.expandEntry(&raw)
+	expanded := d.expandEntry(&raw)
 	d.settings(&e, &raw)
-	d.names(&e, &raw, v)
+	if expanded {
+		d.names(&e, &raw, v)
+	}
 	e.TagSets = raw.tagSets
 	if raw.tags.said {
 		e.TagSets = append(e.TagSets, raw.tags)
@@ -248,8 +250,10 @@ func (r *rawEntry) apply(defaults *common) {
 	r.ReferrerSrc, r.ReferrerTgt, r.MediaTypes = r.referrerSource, r.referrerTarget, r.mediaTypes
 }
 
-// expandEntry evaluates the templates, in regsync's order, in which later ones see the results of earlier ones.
-func (d *decoder) expandEntry(raw *rawEntry) {
+// expandEntry evaluates the templates, in regsync's order, in which later ones see the results of earlier ones, and tells
+// whether all of them can be.
+func (d *decoder) expandEntry(raw *rawEntry) (ok bool) {
+	ok = true
 	x := expander{env: d.env}
 	for _, f := range []struct {
 		text *string
@@ -257,10 +261,12 @@ func (d *decoder) expandEntry(raw *rawEntry) {
 	}{{&raw.Source, raw.sourceAt}, {&raw.ReferrerSrc, raw.referrerSourceAt}, {&raw.Target, raw.targetAt}, {&raw.ReferrerTgt, raw.referrerTargetAt}} {
 		expanded, err := x.expand(*f.text, struct{ Sync *rawEntry }{raw})
 		if err != nil {
-			d.bad(f.at, "the template cannot be evaluated: %.200s", strings.TrimPrefix(err.Error(), "template: :"))
+			d.bad(f.at, "the template cannot be evaluated: %.200s", templateMessage(err))
+			ok = false
 		}
 		*f.text = strings.TrimSpace(expanded)
 	}
+	return ok
 }
 
 func (d *decoder) settings(e *Entry, raw *rawEntry) {

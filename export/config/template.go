@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"text/template"
 	"time"
@@ -114,6 +115,12 @@ func (x expander) expand(text string, data any) (string, error) {
 	}
 	return out.String(), nil
 }
+
+// templateNoise is what package template says for Go programmers: where in the text, and which types and values of Go.
+var templateNoise = regexp.MustCompile(`(?s)^template: :\d+(:\d+)?: (executing "" )?|( in| of| for arg of) type .*|; got .*| over .*`)
+
+// templateMessage says in one line why a template cannot be evaluated.
+func templateMessage(err error) string { return templateNoise.ReplaceAllString(err.Error(), "") }
 
 type boundedBuffer struct{ strings.Builder }
 
