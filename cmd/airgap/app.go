@@ -18,7 +18,7 @@ import (
 
 // app is what a command knows of the world around the process, so that tests can run commands in another one.
 type app struct {
-	stdin     io.Reader
+	stdin     io.Reader // once a command line is run, one whose reads end with the command's context
 	stdout    io.Writer // results only
 	stderr    io.Writer // everything else; commands write to screen, which knows about the progress bar
 	lookupEnv func(string) (string, bool)
@@ -79,12 +79,37 @@ func (a *app) askPassword(ctx context.Context, prompt string) ([]byte, error) {
 }
 
 // askLine asks the person at the terminal for something that may be seen.
-func (a *app) askLine(ctx context.Context, prompt string) (string, error) {
+func (a *app) askLine(prompt string) (string, error) {
 	fmt.Fprintf(a.stderr, "%s: ", terminal.Escape(prompt))
-	return wait(ctx, func() (string, error) {
-		line, err := bufio.NewReader(a.stdin).ReadString('\n')
-		return strings.TrimSpace(line), err
-	})
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+// interruptible is standard input while a command runs: a Read that waits for more ends with the context of the command.
+// What then comes from the pipe is lost, so that it is of no use afterwards.
+type interruptible struct {
+	ctx    context.Context // of the command, which does all the reading
+	in     io.Reader
+	buffer []byte // of its own: the read that nobody waits for any more goes on
+	left   []byte // of buffer: what has been read and not been asked for
+	err    error
+}
+
+func (r *interruptible) Read(p []byte) (int, error) {
+	if len(r.left) == 0 && r.err == nil {
+		if r.buffer == nil {
+			r.buffer = make([]byte, 256<<10) // more than a pipe usually holds
+		}
+		var n int
+		n, r.err = wait(r.ctx, func() (int, error) { return r.in.Read(r.buffer) })
+		r.left = r.buffer[:n]
+	}
+	if len(r.left) == 0 {
+		return 0, r.err
+	}
+	n := copy(p, r.left)
+	r.left = r.left[n:]
+	return n, nil
 }
 
 // wait runs read, which knows nothing of contexts, until it is done or the context is.

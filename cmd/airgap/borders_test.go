@@ -85,7 +85,7 @@ func checkOneByOne(t *testing.T, dir string, policy verify.Policy) error {
 	a := newWorld(t).app
 	a.stdin, a.screen = d, terminal.NewScreen(screen, nil)
 	flags := sourceFlags{oneAtATime: true}
-	sealed, _, err := flags.openSealed(t.Context(), a, []string{d.dir})
+	sealed, _, err := flags.openSealed(a, []string{d.dir})
 	if err != nil {
 		return err
 	}

@@ -131,7 +131,7 @@ func looksLikeFile(arg string) bool {
 }
 
 func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []string) (found *inspection, err error) {
-	sealed, _, err := (&sourceFlags{}).openSealed(ctx, a, files)
+	sealed, _, err := (&sourceFlags{}).openSealed(a, files)
 	if err != nil {
 		return nil, err
 	}

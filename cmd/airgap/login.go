@@ -54,7 +54,7 @@ Where the registry has access tokens, use one of these and not the password of a
 func login(ctx context.Context, a *app, reg name.Registry, flags *registryFlags, skipCheck bool) error {
 	host := reg.RegistryStr()
 	if len(flags.usernames) == 0 {
-		if err := askUsername(ctx, a, flags, host); err != nil {
+		if err := askUsername(a, flags, host); err != nil {
 			return err
 		}
 	}
@@ -86,11 +86,11 @@ func withLoginHint(err error) error {
 	return err
 }
 
-func askUsername(ctx context.Context, a *app, flags *registryFlags, host string) error {
+func askUsername(a *app, flags *registryFlags, host string) error {
 	if a.readPassword == nil || flags.passwordStdin {
 		return usagef("--username is missing")
 	}
-	user, err := a.askLine(ctx, "User at "+registry.DisplayName(host))
+	user, err := a.askLine("User at " + registry.DisplayName(host))
 	flags.usernames = []string{host + "=" + user}
 	return err
 }

@@ -28,6 +28,7 @@ const (
 
 // run runs one command line and returns the exit code. It prints what went wrong, but never exits.
 func run(ctx context.Context, args []string, a *app) int {
+	a.stdin = &interruptible{ctx: ctx, in: a.stdin}
 	a.screen = terminal.NewScreen(a.stderr, a.width)
 	a.log = slog.New(slog.DiscardHandler)
 	stdout := &checkedWriter{w: a.stdout}

@@ -82,7 +82,7 @@ func (f *sourceFlags) open(ctx context.Context, a *app, files []string) (s *sour
 		return nil, err
 	}
 	s = &source{}
-	if s.sealed, s.set, err = f.openSealed(ctx, a, files); err != nil {
+	if s.sealed, s.set, err = f.openSealed(a, files); err != nil {
 		return nil, err
 	}
 	if s.checked, err = verify.Open(ctx, s.sealed, verify.Policy{Keys: trusted}); err != nil {
@@ -111,7 +111,7 @@ func (s *source) whatNext(err error) error {
 }
 
 // openSealed finds out what the bundle is to be read from, and opens it. set is nil but for volumes that are all there.
-func (f *sourceFlags) openSealed(ctx context.Context, a *app, files []string) (*bundle.Sealed, *volume.Set, error) {
+func (f *sourceFlags) openSealed(a *app, files []string) (*bundle.Sealed, *volume.Set, error) {
 	whole := len(files) == 1 && (files[0] == "-" || !isVolumes(files[0]))
 	switch {
 	case f.repair && f.oneAtATime:
@@ -122,7 +122,7 @@ func (f *sourceFlags) openSealed(ctx context.Context, a *app, files []string) (*
 		sealed, err := openWhole(a, files[0])
 		return sealed, nil, err
 	case f.oneAtATime:
-		drive, err := openDrive(ctx, a, files)
+		drive, err := openDrive(a, files)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -176,18 +176,18 @@ func isVolumes(file string) bool {
 }
 
 // openDrive finds a bundle of which one volume at a time need be there.
-func openDrive(ctx context.Context, a *app, files []string) (*volume.Drive, error) {
+func openDrive(a *app, files []string) (*volume.Drive, error) {
 	in, err := a.takeStdin("the word that a volume has been inserted")
 	if err != nil {
 		return nil, err
 	}
 	answers := bufio.NewReader(in)
-	return volume.OpenDrive(files, func(w volume.Wanted) error { return askForVolume(ctx, a, answers, w) })
+	return volume.OpenDrive(files, func(w volume.Wanted) error { return askForVolume(a, answers, w) })
 }
 
 // askForVolume asks the person for a volume, also with --quiet: nothing would go on otherwise. Any line is an answer, so that
 // a script can change disks as well.
-func askForVolume(ctx context.Context, a *app, answers *bufio.Reader, w volume.Wanted) error {
+func askForVolume(a *app, answers *bufio.Reader, w volume.Wanted) error {
 	which := fmt.Sprintf("volume %d", w.Number)
 	if w.Of > 0 {
 		which = fmt.Sprintf("volume %d of %d (%s)", w.Number, w.Of, w.Name)
@@ -196,7 +196,7 @@ func askForVolume(ctx context.Context, a *app, answers *bufio.Reader, w volume.W
 		a.warn("%s", w.Problem)
 	}
 	fmt.Fprintln(a.screen, terminal.Sprintf("Insert %s so that it is in %s, then press Enter.", which, strings.Join(w.Places, " or ")))
-	_, err := wait(ctx, func() (string, error) { return answers.ReadString('\n') })
+	_, err := answers.ReadString('\n')
 	if errors.Is(err, io.EOF) {
 		return errors.New("standard input has ended, so that nobody can say that it has been inserted; run the command again to go on")
 	}
