@@ -111,7 +111,7 @@ func TestParallelismPerProject(t *testing.T) {
 // TestBlobOfManyProjects: a blob that several projects need is uploaded once, and mounted into the others.
 func TestBlobOfManyProjects(t *testing.T) {
 	w := newWorld(t)
-	shared := w.layer(300 << 10)
+	shared := w.layer(3 << 20)
 	s := harbortest.New(t)
 	for i := range 5 {
 		project := fmt.Sprintf("p%d", i)

@@ -189,7 +189,7 @@ func largeBlob() []byte {
 // TestContinuedUploadIsChecked: what is read again for an upload that goes on has to be right to its end.
 func TestContinuedUploadIsChecked(t *testing.T) {
 	s := harbortest.New(t, harbortest.Faults(registrytest.On("PATCH", "", registrytest.Times(1, registrytest.BreakUpload(200_000)))))
-	blob := bytes.Repeat([]byte("content "), 100_000)
+	blob := bytes.Repeat([]byte("content "), 200_000)
 	desc := bundle.Descriptor{Digest: bundle.DigestOf(blob), Size: int64(len(blob))}
 	damaged := errors.New("damaged")
 	for _, at := range []int{100_000, 300_000, len(blob)} {

@@ -16,8 +16,9 @@ import (
 
 const (
 	// smallBlob is the size, in bytes, up to which a blob is read whole before it is sent: the one PUT that commits it
-	// then brings it along. Harbor ignores the body of a POST, so two requests is the least.
-	smallBlob = 128 << 10
+	// then brings it along. Harbor ignores the body of a POST, so two requests is the least. What is larger is not kept in
+	// memory, for each that is under way, nor sent again from its beginning when a connection breaks.
+	smallBlob = 1 << 20
 	// maxAnswer bounds the body of an answer to a write, in bytes: there is nothing in it to be read.
 	maxAnswer = 64 << 10
 	// cancelTimeout is how long an upload that failed may take to be given up. The registry forgets it anyway, in time.

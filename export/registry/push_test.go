@@ -155,13 +155,13 @@ func TestPushBlobOpenFails(t *testing.T) {
 func TestPushBlobContentLength(t *testing.T) {
 	server := New(t)
 	c := newClient(t, nil)
-	data := content(500_000)
+	data := content(1_500_000)
 	o := &opener{content: data}
-	ok(t, c.PushBlob(t.Context(), server.Repo("acme/app"), bundle.Descriptor{Digest: bundle.DigestOf(data), Size: 500_000}, o.open))
+	ok(t, c.PushBlob(t.Context(), server.Repo("acme/app"), bundle.Descriptor{Digest: bundle.DigestOf(data), Size: 1_500_000}, o.open))
 	var methods []string
 	for _, r := range server.Requests() {
 		methods = append(methods, r.Method)
-		if r.Header.Get("Transfer-Encoding") != "" || r.Method == "PATCH" && r.Header.Get("Content-Length") != "500000" {
+		if r.Header.Get("Transfer-Encoding") != "" || r.Method == "PATCH" && r.Header.Get("Content-Length") != "1500000" {
 			t.Errorf("%s: %v", r, r.Header)
 		}
 	}
@@ -170,9 +170,29 @@ func TestPushBlobContentLength(t *testing.T) {
 	}
 }
 
+// What fits in one body takes two requests, the second of which brings it along.
+func TestSmallBlobsTakeTwoRequests(t *testing.T) {
+	for size, want := range map[int]string{0: "POST PUT", 1000: "POST PUT", 1 << 20: "POST PUT", 1<<20 + 1: "POST PATCH PUT"} {
+		server := New(t)
+		c := newClient(t, nil)
+		ok(t, c.Ping(t.Context(), server.Repo("acme/app").Registry))
+		server.Forget()
+		o := &opener{content: content(size)}
+		desc := bundle.Descriptor{Digest: bundle.DigestOf(o.content), Size: int64(size)}
+		ok(t, c.PushBlob(t.Context(), server.Repo("acme/app"), desc, o.open))
+		var methods []string
+		for _, r := range server.Requests() {
+			methods = append(methods, r.Method)
+		}
+		if got := strings.Join(methods, " "); got != want || !bytes.Equal(server.StoredBlob("acme/app", desc.Digest), o.content) {
+			t.Errorf("%d bytes: %s", size, got)
+		}
+	}
+}
+
 // An upload at another host gets the content and no credentials.
 func TestPushBlobElsewhere(t *testing.T) {
-	for _, size := range []int{1000, 500_000} {
+	for _, size := range []int{1000, 1_500_000} {
 		login := &Login{User: user, Password: password}
 		server, storage := New(t, Wrap(login.Guard)), New(t)
 		server.Inject(On("POST", "/uploads/", Answer(202, "", "Location", storage.URL+"/v2/x/blobs/uploads/1?X-Signature="+SignedQuery)))
