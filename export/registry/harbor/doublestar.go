@@ -3,29 +3,31 @@ package harbor
 import (
 	"errors"
 	"strings"
-	"unicode/utf8"
+
+	doublestar "github.com/bmatcuk/doublestar/v4"
 )
 
-// maxAlternatives bounds into how many patterns one with alternatives is spelled out.
-const maxAlternatives = 1000
+// Harbor matches with version 1.3.4 of the library that this is built on, whose version 4 differs. What must be as Harbor
+// has it:
+//   - ** at the end stands for at least one part, and what ends with / matches nothing;
+//   - a class such as [^a] has no / in it, [!a] is one of ! and a, and none begins or ends with -.
+//
+// And {alternatives} are spelled out before matching, up to a bound: the library tries them one in the other, which a rule
+// that is made for it makes last for ever.
 
-// maxPattern bounds a pattern, in bytes. Harbor's own column is far shorter.
-const maxPattern = 4 << 10
+const (
+	// maxAlternatives bounds into how many patterns one with alternatives is spelled out.
+	maxAlternatives = 1000
+	// maxPattern bounds a pattern, in bytes. Harbor's own column is far shorter.
+	maxPattern = 4 << 10
+)
 
 var errPattern = errors.New("not a pattern")
 
-// doublestar tells whether the whole of text matches pattern, in the language of Harbor's selectors, which is that of
-// github.com/bmatcuk/doublestar before its version 4:
-//
-//   - any number of characters but /
-//     **     as a whole part between slashes: any number of parts, but at the end at least one
-//     ?      one character but /
-//     [a-z]  one character of a class, [^a-z] one that is not of it; not /
-//     {a,b}  either pattern
-//     \c     the character c
-//
-// The error is errPattern, which not every text brings to light.
-func doublestar(pattern, text string) (bool, error) {
+// matchPattern tells whether the whole of text matches pattern, in the language of Harbor's selectors:
+// https://github.com/bmatcuk/doublestar/tree/v1.3.4#patterns. Errors, which not every text brings to light, are for what is
+// no pattern.
+func matchPattern(pattern, text string) (bool, error) {
 	if len(pattern) > maxPattern {
 		return false, errPattern
 	}
@@ -33,13 +35,52 @@ func doublestar(pattern, text string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	parts := strings.Split(text, "/")
 	for _, alternative := range alternatives {
-		if matched, err := matchParts(splitPattern(alternative), parts); matched || err != nil {
+		translated, err := translateClasses(alternative)
+		if err != nil {
+			return false, err
+		}
+		if strings.HasSuffix(translated, "/") {
+			continue
+		}
+		if strings.HasSuffix(translated, "/**") {
+			translated += "/*"
+		}
+		if matched, err := doublestar.Match(translated, text); matched || err != nil {
 			return matched, err
 		}
 	}
 	return false, nil
+}
+
+// translateClasses spells the classes of a pattern without alternatives as version 4 reads them.
+func translateClasses(pattern string) (string, error) {
+	var b strings.Builder
+	for pattern != "" {
+		open := indexEscaped(pattern, '[')
+		if open < 0 {
+			break
+		}
+		length := indexEscaped(pattern[open+1:], ']')
+		if length < 0 {
+			return "", errPattern
+		}
+		class := pattern[open+1 : open+1+length]
+		members, negated := strings.CutPrefix(class, "^")
+		if strings.HasPrefix(members, "-") || strings.HasSuffix(members, "-") && !strings.HasSuffix(members, `\-`) {
+			return "", errPattern
+		}
+		b.WriteString(pattern[:open+1])
+		switch {
+		case negated:
+			b.WriteString("^/")
+		case strings.HasPrefix(members, "!"):
+			b.WriteByte('\\')
+		}
+		b.WriteString(members + "]")
+		pattern = pattern[open+2+length:]
+	}
+	return b.String() + pattern, nil
 }
 
 // spellOut returns the patterns that one with {alternatives} stands for.
@@ -97,19 +138,6 @@ func cutAlternatives(pattern string) (before string, choices []string, after str
 	return pattern, nil, "", nil
 }
 
-// splitPattern splits a pattern at its slashes.
-func splitPattern(pattern string) []string {
-	var parts []string
-	for {
-		end := indexEscaped(pattern, '/')
-		if end < 0 {
-			return append(parts, pattern)
-		}
-		parts = append(parts, pattern[:end])
-		pattern = pattern[end+1:]
-	}
-}
-
 // indexEscaped returns where c is first in s, not counting escaped ones, or -1.
 func indexEscaped(s string, c byte) int {
 	for i := 0; i < len(s); i++ {
@@ -121,129 +149,4 @@ func indexEscaped(s string, c byte) int {
 		}
 	}
 	return -1
-}
-
-// matchParts matches parts of a pattern with those of a text, in time that is at most their product: of two ** only the
-// later one need be tried again.
-func matchParts(pattern, text []string) (bool, error) {
-	p, t := 0, 0
-	star, resume := -1, 0
-	for t < len(text) {
-		if p < len(pattern) && pattern[p] == "**" {
-			if p == len(pattern)-1 {
-				return true, nil
-			}
-			star, resume = p, t
-			p++
-			continue
-		}
-		if p < len(pattern) {
-			matched, err := matchPart(pattern[p], text[t])
-			if err != nil {
-				return false, err
-			}
-			if matched {
-				p, t = p+1, t+1
-				continue
-			}
-		}
-		if star < 0 {
-			return false, nil
-		}
-		resume++
-		p, t = star+1, resume
-	}
-	return p == len(pattern), nil
-}
-
-// matchPart matches one part of a pattern with one of a text, in the same way.
-func matchPart(pattern, text string) (bool, error) {
-	star, rest := -1, ""
-	p := 0
-	for t := text; ; {
-		if p == len(pattern) && t == "" {
-			return true, nil
-		}
-		if p < len(pattern) && pattern[p] == '*' {
-			star, rest = p, t
-			p++
-			continue
-		}
-		if p < len(pattern) && t != "" {
-			width, end, matched, err := matchOne(pattern[p:], t)
-			if err != nil {
-				return false, err
-			}
-			if matched {
-				p, t = p+width, t[end:]
-				continue
-			}
-		}
-		if star < 0 || rest == "" {
-			return false, nil
-		}
-		_, width := utf8.DecodeRuneInString(rest)
-		rest = rest[width:]
-		p, t = star+1, rest
-	}
-}
-
-// matchOne matches the first element of a pattern with the first character of a text, and returns their lengths.
-func matchOne(pattern, text string) (width, end int, matched bool, err error) {
-	char, end := utf8.DecodeRuneInString(text)
-	want, width := utf8.DecodeRuneInString(pattern)
-	switch want {
-	case '?':
-		return width, end, true, nil
-	case '[':
-		class := indexEscaped(pattern[1:], ']')
-		if class <= 0 {
-			return 0, 0, false, errPattern
-		}
-		matched, err = matchClass(pattern[1:1+class], char)
-		return class + 2, end, matched, err
-	case '\\':
-		if len(pattern) == 1 {
-			return 0, 0, false, errPattern
-		}
-		escaped, size := utf8.DecodeRuneInString(pattern[1:])
-		return 1 + size, end, escaped == char, nil
-	}
-	return width, end, want == char, nil
-}
-
-// matchClass tells whether char is in a class, which is without its brackets.
-func matchClass(class string, char rune) (bool, error) {
-	class, negated := strings.CutPrefix(class, "^")
-	in := false
-	for runes := []rune(class); len(runes) > 0; {
-		low, rest, err := classRune(runes)
-		if err != nil {
-			return false, err
-		}
-		high := low
-		if len(rest) > 0 && rest[0] == '-' {
-			if high, rest, err = classRune(rest[1:]); err != nil {
-				return false, err
-			}
-		}
-		if low <= char && char <= high {
-			in = true
-		}
-		runes = rest
-	}
-	return in != negated, nil
-}
-
-// classRune takes one end of a range.
-func classRune(runes []rune) (r rune, rest []rune, err error) {
-	switch {
-	case len(runes) == 0, runes[0] == '-':
-		return 0, nil, errPattern
-	case runes[0] != '\\':
-		return runes[0], runes[1:], nil
-	case len(runes) == 1:
-		return 0, nil, errPattern
-	}
-	return runes[1], runes[2:], nil
 }

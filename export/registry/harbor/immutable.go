@@ -22,7 +22,7 @@ type ImmutableRule struct {
 type Selector struct {
 	Kind       string // always "doublestar"
 	Decoration string // matches or excludes, for repositories repoMatches or repoExcludes
-	Pattern    string // see doublestar
+	Pattern    string // see matchPattern
 }
 
 // String describes the rule, for people.
@@ -109,6 +109,6 @@ func (s *Selector) selects(text string) bool {
 	if s.Pattern == "" {
 		return !s.excludes() // Harbor takes no pattern for one that matches everything
 	}
-	matched, err := doublestar(s.Pattern, text)
+	matched, err := matchPattern(s.Pattern, text)
 	return err != nil || matched != s.excludes()
 }
