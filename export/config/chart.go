@@ -114,7 +114,7 @@ func (c *Chart) Describe() []string {
 func (c *Chart) SelectVersions(tags []string) (selected []string, excluded []Excluded) {
 	versions := map[string]*semver.Version{}
 	for _, tag := range tags {
-		if IsDigestTag(tag) {
+		if isDigestTag(tag) {
 			continue
 		}
 		v, err := semver.NewVersion(strings.ReplaceAll(tag, "_", "+"))

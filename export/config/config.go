@@ -81,8 +81,8 @@ type Entry struct {
 	Target    string // path at the destination, without the host; of a registry entry a prefix, or ""
 	TargetTag string // of an image entry
 
-	TagSets []TagSet // a tag that one of them selects is selected; without any, every tag
-	Repos   Rules    // of a registry entry
+	tagSets []tagSet // a tag that one of them selects is selected; without any, every tag
+	repos   rules    // of a registry entry
 	Latest  int      // only as many; 0 is all
 	MinAge  time.Duration
 

@@ -151,9 +151,9 @@ type rawEntry struct {
 	Platforms, MediaTypes                                    []string
 
 	common
-	repos              Rules
-	tags               TagSet
-	tagSets            []TagSet
+	repos              rules
+	tags               tagSet
+	tagSets            []tagSet
 	sourceAt, targetAt Position
 }
 
@@ -185,7 +185,7 @@ func (d *decoder) entry(v *yaml.Value, defaults *common) {
 		return
 	}
 	raw.apply(defaults)
-	e := Entry{Position: v.Position, Kind: Kind(raw.Type), Repos: raw.repos, RateLimit: raw.rateLimit}
+	e := Entry{Position: v.Position, Kind: Kind(raw.Type), repos: raw.repos, RateLimit: raw.rateLimit}
 	if raw.latest != nil {
 		e.Latest = *raw.latest
 	}
@@ -197,9 +197,9 @@ func (d *decoder) entry(v *yaml.Value, defaults *common) {
 	if expanded {
 		d.names(&e, &raw, v)
 	}
-	e.TagSets = raw.tagSets
+	e.tagSets = raw.tagSets
 	if raw.tags.said {
-		e.TagSets = append(e.TagSets, raw.tags)
+		e.tagSets = append(e.tagSets, raw.tags)
 	}
 	if after := d.problems.Err(); before == nil && after == nil || before != nil && after.Error() == before.Error() {
 		d.file.Entries = append(d.file.Entries, e)
@@ -448,13 +448,13 @@ func (e *Entry) Describe() []string {
 		target = "the same paths"
 	}
 	add("%s %s -> %s", e.Kind, e.Source, target)
-	if rules := e.Repos.String(); rules != "" {
+	if rules := e.repos.String(); rules != "" {
 		add("repositories: %s", rules)
 	}
-	for i := range e.TagSets {
-		add("tags: %s", e.TagSets[i].String())
+	for i := range e.tagSets {
+		add("tags: %s", e.tagSets[i].String())
 	}
-	if e.Kind != KindImage && len(e.TagSets) == 0 {
+	if e.Kind != KindImage && len(e.tagSets) == 0 {
 		add("tags: all")
 	}
 	if e.Latest > 0 {

@@ -8,14 +8,14 @@ import (
 	"airgap/export/yaml"
 )
 
-// Rules are allow and deny expressions for names of repositories.
-type Rules struct {
+// rules are allow and deny expressions for names of repositories.
+type rules struct {
 	allow, deny []expression
 }
 
-// TagSet selects tags: first by version, then by allow, then by deny.
-type TagSet struct {
-	Rules
+// tagSet selects tags: first by version, then by allow, then by deny.
+type tagSet struct {
+	rules
 
 	ranges     []versionRange
 	rangeTexts []string
@@ -63,7 +63,7 @@ func hasOpenAlternative(text string) bool {
 }
 
 // excludedBy returns the rule that leaves a name out; "" where it is selected.
-func (r *Rules) excludedBy(name string) string {
+func (r *rules) excludedBy(name string) string {
 	if len(r.allow) > 0 && matching(r.allow, name) == "" {
 		return "allow " + list(r.allow)
 	}
@@ -90,14 +90,14 @@ func list(expressions []expression) string {
 	return strings.Join(texts, ", ")
 }
 
-func (s *TagSet) excludedBy(tag string) string {
+func (s *tagSet) excludedBy(tag string) string {
 	if len(s.ranges) > 0 && !s.inRange(tag) {
 		return "semverRange " + strings.Join(s.rangeTexts, ", ")
 	}
-	return s.Rules.excludedBy(tag)
+	return s.rules.excludedBy(tag)
 }
 
-func (s *TagSet) inRange(tag string) bool {
+func (s *tagSet) inRange(tag string) bool {
 	v, err := parseVersion(tag)
 	if err != nil {
 		return false
@@ -116,14 +116,14 @@ type Excluded struct{ Tag, Rule string }
 // digestTag is a tag that belongs to another manifest: a list of referrers, or what cosign keeps.
 var digestTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}(\.(sig|att|sbom))?$`)
 
-// IsDigestTag tells whether a tag is sha256-<hex>, alone or with .sig, .att or .sbom. Such tags are never selected: they
+// isDigestTag tells whether a tag is sha256-<hex>, alone or with .sig, .att or .sbom. Such tags are never selected: they
 // come from the walk.
-func IsDigestTag(tag string) bool { return digestTag.MatchString(tag) }
+func isDigestTag(tag string) bool { return digestTag.MatchString(tag) }
 
 // SelectTags returns the tags of an entry in their order, and those that a rule leaves out.
 func (e *Entry) SelectTags(tags []string) (selected []string, excluded []Excluded) {
 	for _, tag := range tags {
-		if IsDigestTag(tag) {
+		if isDigestTag(tag) {
 			continue
 		}
 		if rule := e.excludedBy(tag); rule != "" {
@@ -137,8 +137,8 @@ func (e *Entry) SelectTags(tags []string) (selected []string, excluded []Exclude
 
 func (e *Entry) excludedBy(tag string) string {
 	var rules []string
-	for i := range e.TagSets {
-		rule := e.TagSets[i].excludedBy(tag)
+	for i := range e.tagSets {
+		rule := e.tagSets[i].excludedBy(tag)
 		if rule == "" {
 			return ""
 		}
@@ -148,10 +148,10 @@ func (e *Entry) excludedBy(tag string) string {
 }
 
 // SelectRepository returns the rule that leaves a repository out; "" where it is selected.
-func (e *Entry) SelectRepository(path string) (rule string) { return e.Repos.excludedBy(path) }
+func (e *Entry) SelectRepository(path string) (rule string) { return e.repos.excludedBy(path) }
 
 // rules reads allow and deny.
-func (d *decoder) rules(r *Rules) keys {
+func (d *decoder) rules(r *rules) keys {
 	return keys{
 		"allow": func(v *yaml.Value) { r.allow = d.expressions(v) },
 		"deny":  func(v *yaml.Value) { r.deny = d.expressions(v) },
@@ -176,9 +176,9 @@ func (d *decoder) expressions(v *yaml.Value) []expression {
 	return all
 }
 
-func (d *decoder) tagSet(v *yaml.Value, what string) TagSet {
-	var s TagSet
-	known := d.rules(&s.Rules)
+func (d *decoder) tagSet(v *yaml.Value, what string) tagSet {
+	var s tagSet
+	known := d.rules(&s.rules)
 	known["semverRange"] = func(v *yaml.Value) {
 		for _, item := range d.items(v) {
 			var text string
@@ -203,19 +203,19 @@ func (d *decoder) tagSet(v *yaml.Value, what string) TagSet {
 }
 
 // String describes the set for a person.
-func (s *TagSet) String() string {
+func (s *tagSet) String() string {
 	var parts []string
 	if len(s.rangeTexts) > 0 {
 		parts = append(parts, "semverRange "+strings.Join(s.rangeTexts, ", "))
 	}
-	if rules := s.Rules.String(); rules != "" {
+	if rules := s.rules.String(); rules != "" {
 		parts = append(parts, rules)
 	}
 	return strings.Join(parts, "; ")
 }
 
 // String describes the rules for a person; "" where there are none.
-func (r *Rules) String() string {
+func (r *rules) String() string {
 	var parts []string
 	if len(r.allow) > 0 {
 		parts = append(parts, "allow "+list(r.allow))

@@ -81,28 +81,26 @@ func (r *Reader) document(node *yamlv3.Node) (Document, error) {
 	return d, nil
 }
 
-// unknownAnchor is what the parser says without the place. It holds the name, which might be a secret that begins with *.
+// unknownAnchor is what the parser says without a place. It holds the name, which might be a secret that begins with *.
 var unknownAnchor = regexp.MustCompile(`(?s)^unknown anchor '(.*)' referenced$`)
 
-// parserLine is where the parser says that something is wrong, which is the beginning of what it stands in, or off by one.
-var parserLine = regexp.MustCompile(`^line [0-9]+: `)
+// parserLine is the line that the parser names, which is where what it stands in begins, or off by one.
+var parserLine = regexp.MustCompile(`^(yaml: )?(line [0-9]+: )?`)
 
 // syntaxError says in one line what the parser says, and where it stopped.
 func (r *Reader) syntaxError(err error) *Error {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	message = parserLine.ReplaceAllString(message, "")
+	message := parserLine.ReplaceAllString(err.Error(), "")
 	seen := r.text[:lookedAt(r.text)]
 	switch unknown := unknownAnchor.FindStringSubmatch(message); {
 	case unknown != nil:
 		message = errNoAnchor
-		if at := bytes.LastIndex(seen, []byte("*"+unknown[1])); at >= 0 {
-			seen = seen[:at+1]
-		}
+		seen = seen[:bytes.LastIndex(seen, []byte("*"+unknown[1]))+1]
 	case strings.HasPrefix(message, "exceeded max depth"):
 		message = errDeep
 	}
-	line := bytes.Count(seen[:max(0, len(seen)-1)], []byte("\n"))
-	column := utf8.RuneCount(seen[bytes.LastIndexByte(seen[:max(0, len(seen)-1)], '\n')+1:])
+	before := seen[:max(0, len(seen)-1)]
+	line := bytes.Count(before, []byte("\n"))
+	column := utf8.RuneCount(seen[bytes.LastIndexByte(before, '\n')+1:])
 	return &Error{Position{r.values.File, r.line + line, max(1, column)}, message}
 }
 

@@ -86,21 +86,21 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Position, e.Mess
 // Parse reads the one document of a file; an empty one is an empty mapping. Errors are of type *Error.
 func Parse(content []byte, o Options) (*Value, error) {
 	r := NewReader(bytes.NewReader(content), o)
-	document, err := r.Next()
+	empty := &Value{Position: Position{o.File, 1, 1}, Kind: Mapping}
+	first, err := r.Next()
 	if errors.Is(err, io.EOF) {
-		return &Value{Position: Position{o.File, 1, 1}, Kind: Mapping}, nil
+		return empty, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	switch next, err := r.Next(); {
+	switch second, err := r.Next(); {
 	case err == nil:
-		return nil, &Error{next.Root.Position, "more than one document in a file"}
+		return nil, &Error{second.Root.Position, "more than one document in a file"}
 	case !errors.Is(err, io.EOF):
 		return nil, err
+	case first.Root.Kind == Null:
+		return empty, nil
 	}
-	if document.Root.Kind == Null {
-		return &Value{Position: Position{o.File, 1, 1}, Kind: Mapping}, nil
-	}
-	return document.Root, nil
+	return first.Root, nil
 }
