@@ -2,7 +2,9 @@ package bundle_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -101,6 +103,88 @@ func TestContinue(t *testing.T) {
 		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("with the first %d rows: the finished file is another one (%v)", upTo, err)
 		}
+	}
+}
+
+// failing is a file on a disk that fails at the end.
+type failing struct {
+	bundle.File
+
+	readAgain, sync error
+}
+
+func (f *failing) Sync() error { return f.sync }
+
+func (f *failing) Access() bundle.Access { return bundle.Access{Random: f} }
+
+func (f *failing) ReadAt(p []byte, offset int64) (int, error) {
+	if f.readAgain != nil {
+		return 0, f.readAgain
+	}
+	return f.File.Access().Random.ReadAt(p, offset)
+}
+
+var _ io.ReaderAt = (*failing)(nil)
+
+// What fails once all is written, or is cancelled then, loses nothing of it: the next run only completes it.
+func TestContinueAfterFailedCommit(t *testing.T) {
+	w := newWorld()
+	want := w.stream(t)
+	broken := errors.New("the disk is broken")
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, test := range map[string]struct {
+		failing failing
+		ctx     context.Context
+		problem error
+	}{
+		"sync":                {failing{sync: broken}, t.Context(), broken},
+		"reading it again":    {failing{readAgain: broken}, t.Context(), broken},
+		"cancelled meanwhile": {failing{}, cancelled, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "bundle.tar")
+			f := &test.failing
+			var err error
+			if f.File, err = bundle.CreateFile(path); err != nil {
+				t.Fatal(err)
+			}
+			layout := w.plan(t)
+			writer, err := bundle.Create(f, layout)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for row := range layout.Contents().Blobs {
+				if layout.HasEntry(row) {
+					w.writeRow(t, writer, layout, row)
+				}
+			}
+			if err := writer.Commit(test.ctx, nil); !errors.Is(err, test.problem) {
+				t.Fatalf("%v, want %v", err, test.problem)
+			}
+			if err := writer.Leave(); err != nil {
+				t.Fatal(err)
+			}
+			partial, err := openPartial(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writer, reader, err := partial.Continue(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for row := range reader.Contents().Blobs {
+				if !writer.Has(row) {
+					t.Errorf("row %d is lost", row)
+				}
+			}
+			if err := writer.Commit(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("the finished file is another one (%v)", err)
+			}
+		})
 	}
 }
 
