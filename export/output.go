@@ -47,6 +47,14 @@ func (o Output) target() (bundle.Target, error) {
 	return volume.Create(o.path, o.volumeSize, o.parity)
 }
 
+// completed opens what an earlier run has completed.
+func (o Output) completed() (bundle.Medium, error) {
+	if o.volumeSize == 0 {
+		return bundle.OpenFile(o.path)
+	}
+	return volume.Open(volume.FirstName(o.path))
+}
+
 // reopen opens what an earlier run has left.
 func (o Output) reopen() (*bundle.Partial, error) {
 	var f bundle.File

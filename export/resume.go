@@ -74,6 +74,9 @@ func (r *run) resume(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	partial, err := r.reopen()
+	if errors.Is(err, bundle.ErrNoPartial) && r.isCompleted(ctx, n) {
+		return n.Result, os.Remove(r.notePath())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +90,20 @@ func (r *run) resume(ctx context.Context) (*Result, error) {
 		manifest: reader.ParseManifest,
 	}
 	return n.Result, r.finish(ctx, &f)
+}
+
+// isCompleted tells whether the bundle has its name, and the earlier run was killed a moment later.
+func (r *run) isCompleted(ctx context.Context, n *note) bool {
+	medium, err := r.completed()
+	if err != nil {
+		return false
+	}
+	sealed, err := bundle.Open(medium)
+	if err != nil {
+		return false
+	}
+	_, err = sealed.Reader(ctx)
+	return sealed.Close() == nil && err == nil && sealed.ManifestIndex() == n.Result.ManifestIndex
 }
 
 func (r *run) continuePartial(ctx context.Context, p *bundle.Partial, n *note) (*bundle.Writer, *bundle.Reader, error) {

@@ -22,9 +22,10 @@ type File struct {
 	path       string
 	volumeSize int64
 	parity     func(volumes int) int // nil for none
-	table      *Table                // without digests and manifest index
+	table      *Table                // with the digests of those chunks that are known already
 	files      []*os.File
-	names      []string // of files: with PartialSuffix, or without where Complete was interrupted
+	names      []string // of files
+	made       newFiles // tables and volumes of parity
 }
 
 var _ bundle.File = (*File)(nil)
@@ -66,12 +67,13 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if begun, err := isUnfinished(path); err != nil || !begun {
-		return f, errors.Join(bundle.ErrNoPartial, err)
+	if _, err := finishNames(path); err != nil {
+		return f, err
 	}
 	size := int64(0)
 	for i := range MaxVolumes {
-		file, name, err := reopenVolume(path, i)
+		name := volumeName(path, i) + bundle.PartialSuffix
+		file, err := bundle.ReopenPartial(name)
 		if errors.Is(err, bundle.ErrNoPartial) && i > 0 {
 			break
 		}
@@ -94,13 +96,64 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 	return f, nil
 }
 
-// isUnfinished tells whether there is a volume that has not got its name yet.
-func isUnfinished(path string) (bool, error) {
+// finishNames gives names that an earlier run did not come to give before it was killed, and returns the table of what that
+// has completed; nil for nothing. Tables get their names first, when everything that they name is whole.
+func finishNames(path string) (*Table, error) {
 	left, err := unfinished(path, bundle.PartialSuffix)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+	if err != nil || len(left) == 0 {
+		return nil, err
 	}
-	return slices.ContainsFunc(left, func(p part) bool { return p.what == kindData }), err
+	t := tableOf(path)
+	if t == nil {
+		return nil, nil
+	}
+	var names []string
+	for i := range t.members() {
+		for _, name := range []string{t.memberName(path, i), tableName(path, i)} {
+			_, err := os.Lstat(name)
+			if _, partialErr := os.Lstat(name + bundle.PartialSuffix); (err == nil) == (partialErr == nil) {
+				return nil, nil // they are of different runs
+			}
+			if err != nil {
+				names = append(names, name)
+			}
+		}
+	}
+	for i := range t.members() {
+		if name := t.memberName(path, i); slices.Contains(names, name) && !t.begins(i, name+bundle.PartialSuffix) {
+			return nil, nil
+		}
+	}
+	for _, name := range names {
+		if err := os.Rename(name+bundle.PartialSuffix, name); err != nil {
+			return nil, err
+		}
+	}
+	return t, bundle.SyncDir(filepath.Dir(path))
+}
+
+// begins tells whether a file is volume i, as far as its size and its first chunk tell.
+func (t *Table) begins(i int, name string) bool {
+	file, closer, err := openMember(name)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = closer.Close() }()
+	return t.checkBeginning(i, file) == nil
+}
+
+// tableOf returns the first whole table of the given name, or nil.
+func tableOf(path string) *Table {
+	for i := range MaxVolumes {
+		t, err := readTable(tableName(path, i))
+		if err == nil {
+			return t
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // unfinished returns what Create has begun, or Complete, and was not completed: files whose names end in suffix.
@@ -170,7 +223,12 @@ func (f *File) plan(size int64) (*Table, error) {
 	if f.parity != nil {
 		parity = f.parity(int(divideUp(size, f.volumeSize)))
 	}
-	return newTable(bundle.Digest{}, size, f.volumeSize, parity)
+	t, err := newTable(bundle.Digest{}, size, f.volumeSize, parity)
+	if err != nil {
+		return nil, err
+	}
+	t.Chunks = make([]bundle.Digest, t.firstChunk(t.Volumes()))
+	return t, nil
 }
 
 // Size implements bundle.Medium.
@@ -231,44 +289,30 @@ func (f *File) Sync() error {
 	return errors.Join(errs...)
 }
 
-// Complete implements bundle.Target; an error leaves what was written, to be continued. It reads the volumes once more, on all
-// processors, for the digests in the table: blobs are written in any order, and no hash of a chunk can be.
+// Complete implements bundle.Target. It reads the volumes once more, on all processors, for the digests in the table: blobs are
+// written in any order, and no hash of a chunk can be.
 func (f *File) Complete(ctx context.Context, o bundle.Observer) error {
-	if err := f.removeLeft(); err != nil {
-		return errors.Join(err, f.Close())
+	err := f.removeLeft()
+	if err == nil {
+		err = f.addTables(ctx, o)
 	}
-	var made []string
-	table, err := f.completeTable(ctx, &made, o)
-	for i := range f.table.members() {
-		if err != nil {
-			break
-		}
-		err = writeNew(tableName(f.path, i)+bundle.PartialSuffix, &made, func(w io.Writer) error {
-			_, err := w.Write(table)
-			return err
-		})
+	if err == nil {
+		err = f.Close()
 	}
 	if err != nil {
-		for _, name := range made {
-			err = errors.Join(err, os.Remove(name))
-		}
-		return errors.Join(err, f.Close())
+		return errors.Join(err, f.made.remove())
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return f.giveNames(made)
+	return f.giveNames()
 }
 
-// giveNames renames everything. The volumes come last: while one of them has not got its name, Reopen finds that there is
-// something to be continued.
-func (f *File) giveNames(made []string) error {
-	for _, name := range slices.Concat(made, f.names) {
-		final, is := strings.CutSuffix(name, bundle.PartialSuffix)
-		if !is {
-			continue
-		}
-		if err := os.Rename(name, final); err != nil {
+// giveNames gives the tables their names first: from then on finishNames can do the rest.
+func (f *File) giveNames() error {
+	if err := f.made.giveNames(); err != nil {
+		return err
+	}
+	for i, name := range f.names {
+		f.names[i] = strings.TrimSuffix(name, bundle.PartialSuffix)
+		if err := os.Rename(name, f.names[i]); err != nil {
 			return err
 		}
 	}
@@ -280,47 +324,66 @@ func (f *File) giveNames(made []string) error {
 	return errors.Join(err, bundle.SyncDir(filepath.Dir(f.path)))
 }
 
-func (f *File) completeTable(ctx context.Context, made *[]string, o bundle.Observer) ([]byte, error) {
-	sealed, err := bundle.Open(bundle.FromReaderAt(f, f.table.Size))
-	if err != nil {
-		return nil, err
+// addTables makes the volumes of parity, and a table for each volume.
+func (f *File) addTables(ctx context.Context, o bundle.Observer) error {
+	if err := f.hash(ctx, o); err != nil {
+		return err
 	}
 	t := *f.table
-	t.ManifestIndex = sealed.ManifestIndex()
-	t.Chunks = make([]bundle.Digest, t.firstChunk(t.Volumes()))
+	if t.ManifestIndex.IsZero() {
+		sealed, err := bundle.Open(bundle.FromReaderAt(f, t.Size))
+		if err != nil {
+			return err
+		}
+		t.ManifestIndex = sealed.ManifestIndex()
+	}
+	var parity newFiles
+	err := t.writeParity(ctx, f, func(i int) string { return parityName(f.path, i) }, &parity, o)
+	content := t.encode()
+	for i := range t.members() {
+		if err == nil {
+			err = f.made.write(tableName(f.path, i), content)
+		}
+	}
+	f.made.names = append(f.made.names, parity.names...)
+	if err == nil {
+		f.table = &t
+	}
+	return err
+}
+
+// hash finds the digests of those chunks of which none is known.
+func (f *File) hash(ctx context.Context, o bundle.Observer) error {
+	t := f.table
+	if !slices.ContainsFunc(t.Chunks, bundle.Digest.IsZero) {
+		return nil
+	}
 	o.Phase("hash volumes", t.Size)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.NumCPU())
-	at := 0
 	for i, file := range f.files {
 		for j := range t.chunks(i) {
-			place := at
-			at++
+			digest := &t.Chunks[t.firstChunk(i)+j]
+			if !digest.IsZero() {
+				continue
+			}
 			group.Go(func() (err error) {
 				if err := groupCtx.Err(); err != nil {
 					return err
 				}
-				start := j * t.ChunkSize
-				size := min(t.ChunkSize, t.volumeSize(i)-start)
-				t.Chunks[place], err = digestOf(io.NewSectionReader(file, start, size), size)
+				at, size := t.chunk(i, j)
+				*digest, err = digestOf(io.NewSectionReader(file, at, size), size)
 				o.Add(size)
 				return err
 			})
 		}
 	}
-	if err := errors.Join(ctx.Err(), group.Wait()); err != nil {
-		return nil, err
-	}
-	name := func(i int) string { return parityName(f.path, i) + bundle.PartialSuffix }
-	if err := t.writeParity(ctx, f, name, made, o); err != nil {
-		return nil, err
-	}
-	return t.encode(), nil
+	return errors.Join(ctx.Err(), group.Wait())
 }
 
 // Remove implements bundle.Target.
 func (f *File) Remove() error {
-	errs := []error{f.Close()}
+	errs := []error{f.Close(), f.made.remove()}
 	for _, name := range f.names {
 		errs = append(errs, os.Remove(name))
 	}

@@ -44,6 +44,9 @@ func ParseSize(s string) (int64, error) {
 func volumeName(path string, i int) string { return fmt.Sprintf("%s.tar.%04d", base(path), i+1) }
 func tableName(path string, i int) string  { return fmt.Sprintf("%s.volumes.%04d", base(path), i+1) }
 
+// FirstName is the name of the first volume of the bundle that would be PATH.tar.
+func FirstName(path string) string { return volumeName(path, 0) }
+
 // parityName names volume i of parity, from 0: PATH.parity.0001.
 func parityName(path string, i int) string { return fmt.Sprintf("%s.parity.%04d", base(path), i+1) }
 

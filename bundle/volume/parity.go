@@ -56,7 +56,7 @@ func (b *blocks) read(i, n int, r io.ReaderAt, at, left int64) error {
 }
 
 // writeParity makes the parity volumes of the bundle in r, and adds the digests of their chunks to the table.
-func (t *Table) writeParity(ctx context.Context, r io.ReaderAt, name func(int) string, made *[]string, o bundle.Observer) (err error) {
+func (t *Table) writeParity(ctx context.Context, r io.ReaderAt, name func(int) string, made *newFiles, o bundle.Observer) (err error) {
 	if t.Parity == 0 {
 		return nil
 	}
@@ -117,12 +117,11 @@ type chunkWriter struct {
 	digests []bundle.Digest
 }
 
-func newChunkWriter(name string, chunkSize int64, made *[]string) (*chunkWriter, error) {
-	f, err := createNew(name)
+func newChunkWriter(name string, chunkSize int64, made *newFiles) (*chunkWriter, error) {
+	f, err := made.create(name)
 	if err != nil {
 		return nil, err
 	}
-	*made = append(*made, name)
 	return &chunkWriter{file: f, out: bufio.NewWriterSize(f, copyBuffer), size: chunkSize, left: chunkSize, hash: sha256.New()}, nil
 }
 
@@ -168,6 +167,9 @@ func closeAll(writers []*chunkWriter) error {
 func (s *Set) Repairable(damage []Damage) error {
 	lost := make([]int, s.table.chunks(0))
 	for _, d := range damage {
+		if d.TooLong {
+			continue
+		}
 		for at := d.From; at < d.To; at += s.table.ChunkSize {
 			lost[at/s.table.ChunkSize]++
 		}
@@ -182,8 +184,8 @@ func (s *Set) Repairable(damage []Damage) error {
 }
 
 // Repair writes every volume that is damaged or missing anew into a directory, with a table, under its own name, and
-// returns their paths. What it rebuilds is checked against the table. Nothing is changed where it lies; what fails leaves
-// nothing.
+// returns their paths. What it rebuilds is checked against the table, and what is there already, from an earlier run, is
+// checked as well. Nothing is changed where it lies; what fails leaves nothing under these names.
 func (s *Set) Repair(ctx context.Context, dir string, o bundle.Observer) (repaired []string, err error) {
 	observer := bundle.Observe(o)
 	damaged, err := s.damaged(ctx, observer)
@@ -193,60 +195,92 @@ func (s *Set) Repair(ctx context.Context, dir string, o bundle.Observer) (repair
 	if err := s.Repairable(s.ranges(damaged)); err != nil {
 		return nil, err
 	}
-	rebuilt := int64(0)
+	r := repair{set: s, dir: dir, out: make([]*chunkWriter, len(s.files))}
 	for i, chunks := range damaged {
-		if slices.Contains(chunks, true) {
-			rebuilt += s.table.volumeSize(i)
-		}
-	}
-	if err := bundle.CheckFree(dir, rebuilt); err != nil {
-		return nil, err
-	}
-	var made []string
-	defer func() {
-		if err != nil {
-			for _, name := range made {
-				err = errors.Join(err, os.Remove(name))
-			}
-		}
-	}()
-	out := make([]*chunkWriter, len(s.files))
-	for i, chunks := range damaged {
-		for _, is := range chunks {
-			if !is || out[i] != nil {
-				continue
-			}
-			name := filepath.Join(dir, s.table.memberName(s.path, i))
-			if out[i], err = newChunkWriter(name, s.table.ChunkSize, &made); err != nil {
-				return nil, errors.Join(err, closeAll(out))
-			}
-			repaired = append(repaired, name)
-		}
-	}
-	if len(repaired) == 0 {
-		return nil, nil
-	}
-	err = s.rebuild(ctx, damaged, out, observer)
-	if err = errors.Join(err, closeAll(out)); err != nil {
-		return nil, err
-	}
-	for i, w := range out {
-		if w == nil {
+		if !slices.Contains(chunks, true) && !s.tooLong(i) {
 			continue
 		}
-		for j, got := range w.digests {
-			if got != s.table.chunkDigest(i, int64(j)) {
-				return nil, fmt.Errorf("%w: what was rebuilt of %s is not what the table says", bundle.ErrDigest, s.fileName(i))
-			}
-		}
-		if err := writeNew(filepath.Join(dir, filepath.Base(tableName(s.path, i))), &made, func(w io.Writer) error {
-			_, err := w.Write(s.table.encode())
-			return err
-		}); err != nil {
+		name := filepath.Join(dir, s.table.memberName(s.path, i))
+		repaired = append(repaired, name)
+		there, err := r.isThere(i, name)
+		if err != nil {
 			return nil, err
 		}
+		if !there {
+			r.wanted = append(r.wanted, i)
+		}
 	}
-	return repaired, bundle.SyncDir(dir)
+	if err := r.write(ctx, damaged, observer); err != nil {
+		return nil, errors.Join(err, r.made.remove())
+	}
+	return repaired, nil
+}
+
+// repair writes volumes anew.
+type repair struct {
+	set    *Set
+	dir    string
+	wanted []int          // volumes
+	out    []*chunkWriter // by volume; nil for those that are not wanted
+	made   newFiles
+}
+
+// isThere tells whether an earlier run has written volume i. What else there is of its name is not overwritten.
+func (r *repair) isThere(i int, name string) (bool, error) {
+	file, closer, err := openMember(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	fine := file.size == r.set.table.volumeSize(i)
+	for j := range r.set.table.chunks(i) {
+		fine = fine && r.set.table.isChunk(file, i, j)
+	}
+	if !fine {
+		err = fmt.Errorf("%s: %w, and is something else: write elsewhere, or remove it", name, os.ErrExist)
+	}
+	return true, errors.Join(err, closer.Close())
+}
+
+func (r *repair) write(ctx context.Context, damaged [][]bool, o bundle.Observer) (err error) {
+	if len(r.wanted) == 0 {
+		return nil
+	}
+	size := int64(0)
+	for _, i := range r.wanted {
+		size += r.set.table.volumeSize(i)
+	}
+	if err := bundle.CheckFree(r.dir, size); err != nil {
+		return err
+	}
+	for _, i := range r.wanted {
+		if err := r.made.write(filepath.Join(r.dir, filepath.Base(tableName(r.set.path, i))), r.set.table.encode()); err != nil {
+			return err
+		}
+	}
+	for _, i := range r.wanted {
+		name := filepath.Join(r.dir, r.set.table.memberName(r.set.path, i))
+		if r.out[i], err = newChunkWriter(name, r.set.table.ChunkSize, &r.made); err != nil {
+			return errors.Join(err, closeAll(r.out))
+		}
+	}
+	err = r.set.rebuild(ctx, damaged, r.out, o)
+	if err = errors.Join(err, closeAll(r.out)); err != nil {
+		return err
+	}
+	for _, i := range r.wanted {
+		for j, got := range r.out[i].digests {
+			if got != r.set.table.chunkDigest(i, int64(j)) {
+				return fmt.Errorf("%w: what was rebuilt of %s is not what the table says", bundle.ErrDigest, r.set.fileName(i))
+			}
+		}
+	}
+	if err := r.made.giveNames(); err != nil {
+		return err
+	}
+	return bundle.SyncDir(r.dir)
 }
 
 // rebuild goes through all volumes, block by block, and writes those that are wanted.

@@ -310,9 +310,13 @@ type Damage struct {
 	Volume   int    // from 1
 	Path     string // of the volume
 	From, To int64  // bytes of the volume; To is the first that is fine again
+	TooLong  bool   // these bytes follow the end of the volume, and are not looked at; the others are fine
 }
 
 // String describes the damage for a person.
 func (d Damage) String() string {
+	if d.TooLong {
+		return fmt.Sprintf("%s is too long: it has %d bytes, and should have %d", d.Path, d.To, d.From)
+	}
 	return fmt.Sprintf("%s: bytes %d to %d are damaged", d.Path, d.From, d.To-1)
 }

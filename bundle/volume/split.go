@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -29,156 +28,176 @@ func digestOf(r io.Reader, size int64) (bundle.Digest, error) {
 }
 
 // Split cuts the bundle of the given size, whose signed object is index, into volumes PATH.tar.0001 and so on, with a table
-// beside each. No file of these names may be there. The volumes are written one after the other, and then the tables; what
-// fails leaves nothing.
-func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, path string, volumeSize int64, parity int, o bundle.Observer) (t *Table, err error) {
-	if t, err = newTable(index, size, volumeSize, parity); err != nil {
-		return nil, err
+// beside each. No file of these names may be there, but what an earlier run was killed over. The volumes are written one after
+// the other, and get their names at the end, all together; what fails leaves nothing.
+func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, path string, volumeSize int64, parity int, o bundle.Observer) (*Table, error) {
+	if t, err := finishNames(path); err != nil || t.isOf(index, volumeSize, parity) {
+		return t, err
 	}
-	if err := checkFree(path); err != nil {
-		return nil, err
-	}
-	if err := bundle.CheckFree(filepath.Dir(path), size+int64(t.Parity)*t.volumeSize(0)); err != nil {
+	f, err := Create(path, volumeSize, func(int) int { return parity })
+	if err != nil {
 		return nil, err
 	}
 	observer := bundle.Observe(o)
-	observer.Phase("split", size)
-	var made []string
-	defer func() {
-		if err != nil {
-			for _, name := range made {
-				err = errors.Join(err, os.Remove(name))
-			}
-		}
-	}()
-	for i := range t.Volumes() {
-		observer.Item(volumeName(path, i))
-		if err := t.cut(ctx, r, i, volumeName(path, i), &made, observer); err != nil {
-			return nil, err
-		}
+	err = f.Reserve(size)
+	if err == nil {
+		err = f.fill(ctx, r, observer)
 	}
-	if err := t.writeParity(ctx, r, func(i int) string { return parityName(path, i) }, &made, observer); err != nil {
-		return nil, err
+	if err == nil {
+		f.table.ManifestIndex = index
+		err = f.Complete(ctx, observer)
 	}
-	content := t.encode()
-	for i := range t.members() {
-		if err := writeNew(tableName(path, i), &made, func(w io.Writer) error {
-			_, err := w.Write(content)
-			return err
-		}); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, errors.Join(err, f.Remove())
 	}
-	return t, bundle.SyncDir(filepath.Dir(path))
+	return f.table, nil
 }
 
-// cut writes volume i, hashing its chunks on the way.
-func (t *Table) cut(ctx context.Context, r io.ReaderAt, i int, name string, made *[]string, o bundle.Observer) error {
-	return writeNew(name, made, func(w io.Writer) error {
-		start, left := int64(i)*t.VolumeSize, t.volumeSize(i)
-		for at := int64(0); at < left; at += t.ChunkSize {
+// isOf tells whether a table, which may be nil, is of a bundle that was cut in this way.
+func (t *Table) isOf(index bundle.Digest, volumeSize int64, parity int) bool {
+	return t != nil && t.ManifestIndex == index && t.VolumeSize == volumeSize && t.Parity == parity
+}
+
+// fill writes the volumes, and hashes their chunks on the way.
+func (f *File) fill(ctx context.Context, r io.ReaderAt, o bundle.Observer) error {
+	t := f.table
+	o.Phase("split", t.Size)
+	buffer := make([]byte, copyBuffer)
+	for i, file := range f.files {
+		o.Item(volumeName(f.path, i))
+		for j := range t.chunks(i) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			size := min(t.ChunkSize, left-at)
+			at, size := t.chunk(i, j)
 			h := sha256.New()
-			n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, h)}, struct{ io.Reader }{io.NewSectionReader(r, start+at, size)}, make([]byte, copyBuffer))
+			out := io.MultiWriter(io.NewOffsetWriter(file, at), h)
+			n, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{io.NewSectionReader(r, int64(i)*t.VolumeSize+at, size)}, buffer)
 			if err == nil && n != size {
-				err = fmt.Errorf("%w: it ended after %d bytes", bundle.ErrFormat, start+at+n)
+				err = fmt.Errorf("%w: it ended after %d bytes", bundle.ErrFormat, int64(i)*t.VolumeSize+at+n)
 			}
 			if err != nil {
 				return err
 			}
-			t.Chunks = append(t.Chunks, bundle.Digest(h.Sum(nil)))
+			bundle.StartWriteback(file, at, size)
+			t.Chunks[t.firstChunk(i)+j] = bundle.Digest(h.Sum(nil))
 			o.Add(size)
 		}
-		return nil
-	})
+	}
+	return f.Sync()
 }
 
-// createNew makes a file that must not be there yet.
-func createNew(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		err = fmt.Errorf("%w: write elsewhere, or remove it where it is left from a run that was interrupted", err)
+// newFiles are files that are written with bundle.PartialSuffix behind their names, and get their names all together.
+type newFiles struct {
+	names []string
+	given int // how many have got their names
+}
+
+func (n *newFiles) create(name string) (*os.File, error) {
+	f, err := bundle.CreatePartial(name + bundle.PartialSuffix)
+	if err == nil {
+		n.names = append(n.names, name)
 	}
 	return f, err
 }
 
-// writeNew writes a file that must not be there yet, and syncs it.
-func writeNew(name string, made *[]string, write func(io.Writer) error) error {
-	f, err := createNew(name)
+// write writes a whole file, and syncs it.
+func (n *newFiles) write(name string, content []byte) error {
+	f, err := n.create(name)
 	if err != nil {
 		return err
 	}
-	*made = append(*made, name)
-	out := bufio.NewWriterSize(f, copyBuffer)
-	err = write(out)
-	if err == nil {
-		err = out.Flush()
-	}
-	if err == nil {
+	if _, err = f.Write(content); err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }
 
-// Join writes the whole bundle to a new file, and checks every chunk on the way.
-func Join(ctx context.Context, s *Set, path string, o bundle.Observer) (err error) {
-	observer := bundle.Observe(o)
-	observer.Phase("join", s.Size())
-	var made []string
-	defer func() {
-		if err != nil {
-			for _, name := range made {
-				err = errors.Join(err, os.Remove(name))
-			}
+func (n *newFiles) giveNames() error {
+	for ; n.given < len(n.names); n.given++ {
+		if err := os.Rename(n.names[n.given]+bundle.PartialSuffix, n.names[n.given]); err != nil {
+			return err
 		}
-	}()
-	partial := path + bundle.PartialSuffix
+	}
+	return nil
+}
+
+// remove removes them, under whatever names.
+func (n *newFiles) remove() error {
+	var errs []error
+	for i, name := range n.names {
+		if i >= n.given {
+			name += bundle.PartialSuffix
+		}
+		errs = append(errs, os.Remove(name))
+	}
+	*n = newFiles{}
+	return errors.Join(errs...)
+}
+
+// Join writes the whole bundle to a new file, and checks every chunk on the way.
+func Join(ctx context.Context, s *Set, path string, o bundle.Observer) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: %w", path, os.ErrExist)
 	}
 	if err := bundle.CheckFree(filepath.Dir(path), s.Size()); err != nil {
 		return err
 	}
-	err = writeNew(partial, &made, func(w io.Writer) error {
-		for i, file := range s.files[:s.table.Volumes()] {
-			for j := range s.table.chunks(i) {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				at, size := s.table.chunk(i, j)
-				got, err := digestOf(io.TeeReader(io.NewSectionReader(file, at, size), w), size)
-				if err != nil {
-					return fmt.Errorf("%s: %w", file.path, err)
-				}
-				if got != s.table.chunkDigest(i, j) {
-					return fmt.Errorf("%w: %s", bundle.ErrDigest, Damage{i + 1, file.path, at, at + size})
-				}
-				observer.Add(size)
-			}
-		}
-		return nil
-	})
+	var made newFiles
+	f, err := made.create(path)
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(partial, path); err != nil {
-		return err
+	err = s.copyTo(ctx, f, bundle.Observe(o))
+	if err == nil {
+		err = f.Sync()
 	}
-	made = nil
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = made.giveNames()
+	}
+	if err != nil {
+		return errors.Join(err, made.remove())
+	}
 	return bundle.SyncDir(filepath.Dir(path))
+}
+
+// copyTo writes the whole bundle to w, chunk by chunk; bundle.ErrDigest where one of them is damaged.
+func (s *Set) copyTo(ctx context.Context, w io.Writer, o bundle.Observer) error {
+	o.Phase("join", s.Size())
+	for i, file := range s.files[:s.table.Volumes()] {
+		for j := range s.table.chunks(i) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			at, size := s.table.chunk(i, j)
+			got, err := digestOf(io.TeeReader(io.NewSectionReader(file, at, size), w), size)
+			if err != nil {
+				return fmt.Errorf("%s: %w", file.path, err)
+			}
+			if got != s.table.chunkDigest(i, j) {
+				return fmt.Errorf("%w: %s", bundle.ErrDigest, Damage{Volume: i + 1, Path: file.path, From: at, To: at + size})
+			}
+			o.Add(size)
+		}
+	}
+	return nil
+}
+
+// tooLong tells whether something follows the end of a volume.
+func (s *Set) tooLong(i int) bool {
+	return s.files[i] != nil && s.files[i].size > s.table.volumeSize(i)
 }
 
 // isFine tells whether a chunk is there and what the table says. A sector that cannot be read is damage like any other.
 func (s *Set) isFine(i int, chunk int64) bool {
-	if s.files[i] == nil {
-		return false
-	}
-	at, size := s.table.chunk(i, chunk)
-	got, err := digestOf(io.NewSectionReader(s.files[i], at, size), size)
-	return err == nil && got == s.table.chunkDigest(i, chunk)
+	return s.files[i] != nil && s.table.isChunk(s.files[i], i, chunk)
+}
+
+// isChunk tells whether a file has what chunk j of volume i should be.
+func (t *Table) isChunk(r io.ReaderAt, i int, j int64) bool {
+	at, size := t.chunk(i, j)
+	got, err := digestOf(io.NewSectionReader(r, at, size), size)
+	return err == nil && got == t.chunkDigest(i, j)
 }
 
 // Check compares every chunk with the table, on all processors, and returns what is damaged or missing, in order.
@@ -207,16 +226,19 @@ func (s *Set) Parity() int { return s.table.Parity }
 func (s *Set) ranges(damaged [][]bool) []Damage {
 	var all []Damage
 	for i, chunks := range damaged {
+		if chunks != nil && s.tooLong(i) {
+			all = append(all, Damage{Volume: i + 1, Path: s.fileName(i), From: s.table.volumeSize(i), To: s.files[i].size, TooLong: true})
+		}
 		for j, is := range chunks {
 			if !is {
 				continue
 			}
 			at, size := s.table.chunk(i, int64(j))
 			to := at + size
-			if last := len(all) - 1; last >= 0 && all[last].Volume == i+1 && all[last].To == at {
+			if last := len(all) - 1; last >= 0 && all[last].Volume == i+1 && all[last].To == at && !all[last].TooLong {
 				all[last].To = to
 			} else {
-				all = append(all, Damage{i + 1, s.fileName(i), at, to})
+				all = append(all, Damage{Volume: i + 1, Path: s.fileName(i), From: at, To: to})
 			}
 		}
 	}

@@ -211,7 +211,7 @@ func TestDamageIsLocated(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := int64(len(c.content) - 3*volumeSize)
-	want := []volume.Damage{{2, c.path("monday.tar.0002"), 2 << 20, volumeSize}, {4, c.path("monday.tar.0004"), 1 << 20, last}}
+	want := []volume.Damage{{Volume: 2, Path: c.path("monday.tar.0002"), From: 2 << 20, To: volumeSize}, {Volume: 4, Path: c.path("monday.tar.0004"), From: 1 << 20, To: last}}
 	if len(damage) != len(want) || damage[0] != want[0] || damage[1] != want[1] {
 		t.Errorf("damage: %v, want %v", damage, want)
 	}

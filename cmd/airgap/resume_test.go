@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -200,17 +201,48 @@ func TestExportKilledAtItsEnd(t *testing.T) {
 	if !k.start(t, 4, volumes...) {
 		t.Fatal("not killed")
 	}
-	for _, name := range []string{"bundle.parity.0001.partial", "bundle.tar.0002.partial.old", "bundle.volumes.0002.partial", "bundle.volumes.0001"} {
+	for _, name := range []string{"bundle.parity.0001.partial", "bundle.tar.0002.partial.old", "bundle.volumes.0002.partial"} {
 		if err := os.WriteFile(filepath.Join(k.home, name), []byte("begun"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Rename(k.file+".0001.partial", k.file+".0001"); err != nil {
+	note := k.file + ".partial.json"
+	noted, err := os.ReadFile(note)
+	if err != nil {
 		t.Fatal(err)
 	}
-	k.expect(t, exitOK, "continuing", append([]string{"export", k.server.Host() + "/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file}, volumes...)...)
+	again := append([]string{"export", k.server.Host() + "/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file}, volumes...)
+	k.expect(t, exitOK, "continuing", again...)
 	if left := k.matches(t, "*.partial*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+	// Killed when so many of the files had got their names.
+	names := slices.Concat(k.matches(t, "bundle.volumes.*"), k.matches(t, "bundle.parity.*"), k.matches(t, "bundle.tar.*"))
+	if len(names) < 10 {
+		t.Fatalf("only %v", names)
+	}
+	k.server.Forget()
+	for given := range len(names) + 1 {
+		if err := os.WriteFile(note, noted, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names[given:] {
+			if err := os.Rename(name, name+".partial"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.expect(t, exitOK, "1 image", again...)
+		if left := k.matches(t, "*.partial*"); len(left) > 0 {
+			t.Errorf("killed after %d names: left behind: %v", given, left)
+		}
+		for _, name := range names {
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("killed after %d names: %v", given, err)
+			}
+		}
+	}
+	if fetched := k.server.Count("GET", "/blobs/"); fetched > 0 {
+		t.Errorf("%d blobs were fetched, though all were there", fetched)
 	}
 	k.expect(t, exitOK, "all digests are right", "verify", k.home, "--key", k.public)
 	if err := os.Remove(k.file + ".0002"); err != nil {
