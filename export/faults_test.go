@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -281,6 +282,70 @@ func TestCancellingLeavesNothingThatLooksFinished(t *testing.T) {
 	f.Inject()
 	if result, err := e.run(t.Context()); err != nil || !result.Continued || len(e.left(t)) != 1 {
 		t.Errorf("run again: %v, %v", e.left(t), err)
+	}
+}
+
+// cancelling cancels when a phase begins.
+type cancelling struct {
+	phase  string
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	phases map[string][2]int64 // bytes in all, and done, by phase
+	now    string
+}
+
+func (c *cancelling) Phase(name string, total int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phases == nil {
+		c.phases = map[string][2]int64{}
+	}
+	c.now, c.phases[name] = name, [2]int64{total, 0}
+	if name == c.phase {
+		c.cancel()
+	}
+}
+
+func (c *cancelling) Add(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.phases[c.now]
+	c.phases[c.now] = [2]int64{p[0], p[1] + n}
+}
+
+func (c *cancelling) Item(string) {}
+func (c *cancelling) Warn(string) {}
+
+// Hashing volumes and making parity, at the end of an export, is seen and can be cancelled; the next run goes on there.
+func TestCancellingTheEndOfAnExportInVolumes(t *testing.T) {
+	for _, phase := range []string{"hash volumes", "parity"} {
+		t.Run(phase, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			f := newFaulty(t)
+			e := f.exporting(t, export.WalkOptions{}, "acme/app:1")
+			watch := &cancelling{phase: phase, cancel: cancel}
+			e.options.Observer = watch
+			output := export.ToFile(e.file).InVolumes(100<<10, func(int) int { return 1 })
+			if _, err := export.Run(ctx, patient(), e.requests, e.signer, output, e.options); !errors.Is(err, context.Canceled) {
+				t.Fatalf("cancelled: %v", err)
+			}
+			for _, name := range e.left(t) {
+				if !strings.Contains(name, ".partial") {
+					t.Errorf("%s looks finished", name)
+				}
+			}
+			f.Forget()
+			watch.phase = ""
+			result, err := export.Run(t.Context(), patient(), e.requests, e.signer, output, e.options)
+			if err != nil || !result.Continued || f.Count("GET", "/blobs/") > 0 {
+				t.Errorf("run again: %v, %d blobs fetched", err, f.Count("GET", "/blobs/"))
+			}
+			if p := watch.phases[phase]; p[0] < result.Size || p[1] != p[0] {
+				t.Errorf("%d of %d bytes were said to be done", p[1], p[0])
+			}
+		})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"airgap/bundle"
 	"airgap/cmd/airgap/terminal"
@@ -136,11 +137,7 @@ func isTerminal(w io.Writer) bool {
 		w = checked.w
 	}
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (f *exportFlags) destination(a *app) export.Output {

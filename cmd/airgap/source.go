@@ -68,6 +68,10 @@ func (s *source) warnOfDamage(a *app) {
 		became = ", on too many volumes at the same place for all of it to be rebuilt"
 	}
 	for _, d := range damage {
+		if d.TooLong {
+			a.warn("%s; what follows its end was not read", d)
+			continue
+		}
 		a.warn("%s%s", d, became)
 	}
 }
