@@ -314,8 +314,9 @@ func (c *cancelling) Add(n int64) {
 	c.phases[c.now] = [2]int64{p[0], p[1] + n}
 }
 
-func (c *cancelling) Item(string) {}
-func (c *cancelling) Warn(string) {}
+func (c *cancelling) Item(string)                       {}
+func (c *cancelling) Count(name, _ string, total int64) { c.Phase(name, total) }
+func (c *cancelling) Warn(string)                       {}
 
 // Hashing volumes and making parity, at the end of an export, is seen and can be cancelled; the next run goes on there.
 func TestCancellingTheEndOfAnExportInVolumes(t *testing.T) {

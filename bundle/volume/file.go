@@ -100,7 +100,10 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 // has completed; nil for nothing. Tables get their names first, when everything that they name is whole.
 func finishNames(path string) (*Table, error) {
 	left, err := unfinished(path, bundle.PartialSuffix)
-	if err != nil || len(left) == 0 {
+	switch {
+	case errors.Is(err, os.ErrNotExist): // nor is there a directory
+		return nil, nil
+	case err != nil || len(left) == 0:
 		return nil, err
 	}
 	t := tableOf(path)
@@ -166,17 +169,6 @@ func unfinished(path, suffix string) (left []part, err error) {
 		}
 	}
 	return left, err
-}
-
-// reopenVolume opens volume i as an earlier run has left it. Where that was interrupted while it gave the volumes their names,
-// some have them.
-func reopenVolume(path string, i int) (file *os.File, name string, err error) {
-	for _, name = range []string{volumeName(path, i) + bundle.PartialSuffix, volumeName(path, i)} {
-		if file, err = bundle.ReopenPartial(name); !errors.Is(err, bundle.ErrNoPartial) {
-			break
-		}
-	}
-	return file, name, err
 }
 
 // Reserve implements bundle.Target.
