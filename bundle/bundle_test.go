@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -425,6 +426,20 @@ func TestCreateFollowsNoLinksAndLocks(t *testing.T) {
 	if err := writer.Abort(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestWhatDoesNotBeginLikeABundle(t *testing.T) {
+	good := newWorld().stream(t)
+	expect := func(change, message string, at int) {
+		t.Helper()
+		b := bytes.Clone(good)
+		copy(b[at:], change)
+		if err := checkFile(b); !errors.Is(err, bundle.ErrFormat) || !strings.Contains(err.Error(), message) {
+			t.Errorf("%v, want %q", err, message)
+		}
+	}
+	expect(string(bundle.TarHeader("oci-layers", 30, 0)), `the first entry is "oci-layers", not oci-layout`, 0)
+	expect(`{"imageLayoutVersion":"1.0.1"}`, `oci-layout says "{\"imageLayoutVersion\":\"1.0.1\"}"`, 512)
 }
 
 func TestPlanFindsCollisionsAndTwoSizes(t *testing.T) {

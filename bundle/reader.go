@@ -78,8 +78,12 @@ func (s *Sealed) spoolHead() (err error) {
 func (s *Sealed) readHead() error {
 	h := headReader{source: s.source}
 	name, content := h.entry(int64(len(layoutContent)))
-	if h.err == nil && (name != layoutName || string(content) != layoutContent) {
+	switch {
+	case h.err != nil:
+	case name != layoutName:
 		h.err = fmt.Errorf("%w: the first entry is %.100q, not %s", ErrFormat, name, layoutName)
+	case string(content) != layoutContent:
+		h.err = fmt.Errorf("%w: %s says %.100q, and not %q", ErrFormat, layoutName, content, layoutContent)
 	}
 	if h.err != nil {
 		return fmt.Errorf("this does not begin like an airgap bundle: %w", h.err)

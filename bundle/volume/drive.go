@@ -13,7 +13,7 @@ import (
 
 // Wanted is a volume that has to be inserted.
 type Wanted struct {
-	Number, Of int      // from 1; Of is 0 while no table has been found that says how many there are
+	Number, Of int      // from 1; 0 for any other than those that are there. Of is 0 while no table says how many there are
 	Name       string   // of its file; "" while that is not known either
 	Places     []string // where it is looked for
 	Problem    error    // what is wrong with what is there; nil where it is merely not there
@@ -49,12 +49,16 @@ func OpenDrive(paths []string, ask func(Wanted) error) (*Drive, error) {
 		d.places = append(d.places, path)
 	}
 	for range maxAsks {
-		err := d.begin(paths)
-		if err == nil {
+		problem := d.begin(paths)
+		if problem == nil {
 			return d, nil
 		}
-		if err := ask(Wanted{Number: 1, Places: d.places, Problem: err}); err != nil {
-			return nil, err
+		wanted := Wanted{Number: 1, Places: d.places, Problem: problem}
+		if errors.Is(problem, ErrTable) { // of which every volume has a copy
+			wanted.Number = 0
+		}
+		if err := ask(wanted); err != nil {
+			return nil, fmt.Errorf("%w: %w", problem, err)
 		}
 	}
 	return nil, errAsked

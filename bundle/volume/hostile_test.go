@@ -56,6 +56,44 @@ func TestPipesAndDirectoriesAreNoVolumes(t *testing.T) {
 	})
 }
 
+// Every volume has a copy of the table: where that is broken, any other volume will do, and the first is not asked for.
+func TestBrokenTableOneAtATime(t *testing.T) {
+	c := newCut(t)
+	c.change(t, "monday.volumes.0001", 100)
+	dir := t.TempDir()
+	insert := func(number string) error {
+		for _, name := range []string{"monday.tar.", "monday.volumes."} {
+			if err := os.Link(c.path(name+number), filepath.Join(dir, name+number)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := insert("0001"); err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("enough")
+	if _, err := volume.OpenDrive([]string{dir}, func(volume.Wanted) error { return enough }); !errors.Is(err, volume.ErrTable) || !errors.Is(err, enough) {
+		t.Errorf("nobody has another one: %v", err)
+	}
+	drive, err := volume.OpenDrive([]string{dir}, func(w volume.Wanted) error {
+		if w.Number != 0 || !errors.Is(w.Problem, volume.ErrTable) {
+			t.Errorf("volume %d was asked for: %v", w.Number, w.Problem)
+		}
+		return insert("0003")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 10)
+	if _, err := drive.ReadAt(got, 0); err != nil || string(got) != string(c.content[:10]) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := drive.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // soon fails the test where do waits for something that never comes.
 func soon(t *testing.T, do func()) {
 	t.Helper()

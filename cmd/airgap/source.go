@@ -193,7 +193,10 @@ func openDrive(a *app, files []string) (*volume.Drive, error) {
 // a script can change disks as well.
 func askForVolume(a *app, answers *bufio.Reader, w volume.Wanted) error {
 	which := fmt.Sprintf("volume %d", w.Number)
-	if w.Of > 0 {
+	switch {
+	case w.Number == 0:
+		which = "another volume"
+	case w.Of > 0:
 		which = fmt.Sprintf("volume %d of %d (%s)", w.Number, w.Of, w.Name)
 	}
 	if w.Problem != nil {
