@@ -485,3 +485,131 @@ func TestCreateNeedsRoomForAllOfIt(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// gate lets so many bytes of a pipe through, and counts who asks for more before it is opened.
+type gate struct {
+	in     io.Reader
+	left   int64
+	closed bool
+	asked  int
+}
+
+func (g *gate) Read(p []byte) (int, error) {
+	if g.closed && g.left == 0 {
+		g.asked++
+		return 0, errors.New("the layers have not arrived")
+	}
+	if g.closed {
+		p = p[:min(int64(len(p)), g.left)]
+	}
+	n, err := g.in.Read(p)
+	g.left -= int64(n)
+	return n, err
+}
+
+// What proves what an image is can be read from a pipe before its layers have arrived, and again afterwards.
+func TestProofsOfAStreamPrecedeItsLayers(t *testing.T) {
+	w := newWorld()
+	content, layout := w.stream(t), w.plan(t)
+	proofs := slices.IndexFunc(layout.Contents().Blobs, func(b bundle.Blob) bool { return b.Role == bundle.RoleLayer })
+	g := &gate{in: bytes.NewReader(content), left: layout.EntryStart(proofs), closed: true}
+	sealed, err := bundle.Open(bundle.FromReader(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sealed.Close()
+	r, err := sealed.Reader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Walk(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	openProofs := func() {
+		t.Helper()
+		for row, b := range r.Contents().Blobs[:proofs] {
+			blob, err := r.Open(row)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(blob); err != nil || !bytes.Equal(got, w.blobs[b.Digest]) {
+				t.Errorf("%s %s: %q, %v", b.Role, b.Digest, got, err)
+			}
+			if !r.CanOpen(row) {
+				t.Errorf("%s %s cannot be opened", b.Role, b.Digest)
+			}
+		}
+	}
+	openProofs()
+	openProofs()
+	if _, err := r.Open(proofs); !errors.Is(err, bundle.ErrPassedBy) || r.CanOpen(proofs) {
+		t.Errorf("a layer: got %v", err)
+	}
+	if g.asked > 0 {
+		t.Error("layers were asked for")
+	}
+	g.closed = false
+	expectNext(t, w, r)
+	openProofs()
+}
+
+// expectNext expects of Next all blobs that are no manifests, in file order, and then the end.
+func expectNext(t *testing.T, w *world, r *bundle.Reader) {
+	t.Helper()
+	for row, b := range r.Contents().Blobs {
+		if b.Role == bundle.RoleManifest || !r.Layout().HasEntry(row) {
+			continue
+		}
+		got, blob, err := r.Next()
+		if err != nil || got != row {
+			t.Fatalf("row %d: got %d, %v", row, got, err)
+		}
+		if row%2 == 0 { // what is not read is read by the next one
+			continue
+		}
+		if content, err := io.ReadAll(blob); err != nil || !bytes.Equal(content, w.blobs[b.Digest]) {
+			t.Errorf("%s: %q, %v", b.Digest, content, err)
+		}
+	}
+	if _, _, err := r.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want the end", err)
+	}
+}
+
+// What is kept of a stream is bounded: what comes behind the bound can be read once and in order, like layers.
+func TestKeptOfAStreamIsBounded(t *testing.T) {
+	w := newWorld()
+	content := w.stream(t)
+	most := 0
+	for limit := int64(0); limit < 8<<10; limit += 512 {
+		sealed, err := bundle.Open(bundle.FromReader(bytes.NewReader(content)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := sealed.Reader(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.KeepOnly(limit)
+		kept := 0
+		for row, b := range r.Contents().Blobs {
+			if b.Role != bundle.RoleManifest && r.Layout().HasEntry(row) && r.CanOpen(row) {
+				kept++
+			}
+		}
+		if kept < most || int64(kept) > limit/1024 { // each takes a header and a block
+			t.Errorf("%d are kept in %d bytes, and %d in fewer", kept, limit, most)
+		}
+		most = kept
+		if _, err := r.Walk(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		expectNext(t, w, r)
+		if err := sealed.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if most != 5 {
+		t.Errorf("at most %d are kept, want all configs and attestations", most)
+	}
+}

@@ -13,6 +13,8 @@ var (
 	ErrUnsupported = errors.New("not supported")
 	// ErrLimit: larger than the limits in FORMAT.md.
 	ErrLimit = errors.New("over the limit")
+	// ErrPassedBy: of a bundle from a pipe, a blob that is not kept.
+	ErrPassedBy = errors.New("can be read only when the pipe gets there")
 	// ErrNotFound: no such blob in this bundle.
 	ErrNotFound = errors.New("not in the bundle")
 )

@@ -230,6 +230,26 @@ func (l *Layout) entry(row int) (start, end int64) {
 	return start, start + entrySize(size)
 }
 
+// proofs returns the row before which there is everything but layers, or as much of it as takes no more than limit bytes after
+// the manifests, and where its entries end.
+func (l *Layout) proofs(limit int64) (before int, end int64) {
+	end, manifestsEnd := l.headSize, l.headSize
+	for row := range l.contents.Blobs {
+		next := end
+		if l.HasEntry(row) {
+			_, next = l.entry(row)
+		}
+		switch role := l.contents.Blobs[row].Role; {
+		case role == RoleManifest:
+			manifestsEnd = next
+		case role == RoleLayer, next > manifestsEnd+limit:
+			return row, end
+		}
+		end = next
+	}
+	return len(l.contents.Blobs), end
+}
+
 // writeHead writes everything before the blobs.
 func (l *Layout) writeHead(w io.Writer) error {
 	for _, e := range l.head {

@@ -176,8 +176,11 @@ func readError(err error, at, n int64) error {
 type Reader struct {
 	*Sealed
 	layout *Layout
-	next   int         // stream: row that Next looks at
-	last   *blobReader // stream: what Next gave out last
+	// Of a stream:
+	kept    int         // the row before which everything is kept
+	keptEnd int64       // where that ends
+	next    int         // row that Next looks at
+	last    *blobReader // what Next gave out last
 }
 
 // Reader reads header and tables, derives from them what the file must be, and compares: size, head and end.
@@ -220,6 +223,9 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{Sealed: s, layout: layout}
+	if s.access.Sequential != nil {
+		r.kept, r.keptEnd = layout.proofs(maxKept)
+	}
 	return r, r.compare(ctx)
 }
 
@@ -313,14 +319,22 @@ func (r *Reader) Contents() *Contents { return r.layout.contents }
 // Layout returns where everything lies.
 func (r *Reader) Layout() *Layout { return r.layout }
 
-// Sequential tells whether the bundle comes through a pipe, where blobs can be had only once and in order (Next).
+// Sequential tells whether the bundle comes through a pipe, where most blobs can be had only once and in order (Next).
 func (r *Reader) Sequential() bool { return r.access.Sequential != nil }
 
 // Removable tells whether the bundle lies on parts that have to be changed, so that its blobs should be read as Batches says.
 func (r *Reader) Removable() bool { return r.access.Removable != nil }
 
-// ReadManifest returns a stored blob of at most MaxManifestSize bytes whose digest has been checked. In a stream
-// this must not be called for other blobs than manifests, which are kept.
+// maxKept bounds what is kept of a stream besides head and manifests, in bytes.
+const maxKept = 1 << 30
+
+// CanOpen tells whether a stored row can be given to Open, any number of times. In a stream layers cannot, nor what comes
+// after the first GiB of configs and attestations; the others can, so that what an image is can be judged before its layers.
+func (r *Reader) CanOpen(row int) bool {
+	return !r.Sequential() || row < r.kept || !r.layout.HasEntry(row)
+}
+
+// ReadManifest returns a stored blob of at most MaxManifestSize bytes whose digest has been checked.
 func (r *Reader) ReadManifest(d Digest) ([]byte, error) {
 	row, ok := r.Contents().Find(d)
 	if !ok {
@@ -339,7 +353,7 @@ func (r *Reader) ReadManifest(d Digest) ([]byte, error) {
 
 // Open begins to read the blob in the given row. The reader is the one door through which blobs leave a bundle: it
 // gives io.EOF only after tar header, length, digest and padding have proved right (ErrFormat, ErrDigest). Several
-// may be open at once. In a stream only what has been kept can be opened: head and manifests.
+// may be open at once. In a stream Open reads on as far as it needs, and ErrPassedBy is for rows that CanOpen rules out.
 func (r *Reader) Open(row int) (io.ReadCloser, error) {
 	b := &r.Contents().Blobs[row]
 	if !b.IsStored() {
@@ -347,6 +361,9 @@ func (r *Reader) Open(row int) (io.ReadCloser, error) {
 	}
 	if !r.layout.HasEntry(row) { // in the head, whose frame has been compared already
 		return newBlobReader(b, nil, io.NewSectionReader(r.source, r.layout.offsets[row], b.StoredSize()), 0), nil
+	}
+	if !r.CanOpen(row) {
+		return nil, fmt.Errorf("%s: %w", b.Digest, ErrPassedBy)
 	}
 	source := r.source
 	if r.isRemovable(row) {
@@ -360,8 +377,8 @@ func (r *Reader) Open(row int) (io.ReadCloser, error) {
 	return blob, nil
 }
 
-// Next returns the next blob of a stream, after the manifests and in file order. What was not read of the one before
-// is read and checked first. After the last blob the end of the archive is checked, and the error is io.EOF.
+// Next returns the next blob of a stream, after the manifests and in file order, whether or not it has been opened. What was
+// not read of the one before is read and checked first. After the last blob the end of the archive is checked, and the error is io.EOF.
 func (r *Reader) Next() (row int, blob io.Reader, err error) {
 	if r.last != nil {
 		if _, err := io.Copy(io.Discard, r.last); err != nil {
@@ -369,19 +386,21 @@ func (r *Reader) Next() (row int, blob io.Reader, err error) {
 		}
 		r.last = nil
 	}
-	if r.next == 0 {
-		if err := r.keepManifests(); err != nil {
-			return 0, nil, err
-		}
-	}
 	for ; r.next < len(r.Contents().Blobs); r.next++ {
 		b := &r.Contents().Blobs[r.next]
 		if b.Role == RoleManifest || !r.layout.HasEntry(r.next) {
 			continue
 		}
-		r.last = newBlobReader(b, r.layout.rowHeader(r.next), r.spool.in, padding(b.StoredSize()))
+		entry, err := r.nextEntry()
+		if err != nil {
+			return 0, nil, err
+		}
+		r.last = newBlobReader(b, r.layout.rowHeader(r.next), entry, padding(b.StoredSize()))
 		r.next++
 		return r.next - 1, r.last, nil
+	}
+	if err := r.keep(); err != nil {
+		return 0, nil, err
 	}
 	if err := r.checkEnd(r.spool.in); err != nil {
 		return 0, nil, err
@@ -392,16 +411,19 @@ func (r *Reader) Next() (row int, blob io.Reader, err error) {
 	return 0, nil, io.EOF
 }
 
-// keepManifests spools the stream up to the end of the manifests.
-func (r *Reader) keepManifests() error {
-	end := r.layout.headSize
-	for row, b := range r.Contents().Blobs {
-		if b.Role == RoleManifest && r.layout.HasEntry(row) {
-			_, end = r.layout.entry(row)
-		}
+// nextEntry returns what has the entry of the row that Next looks at.
+func (r *Reader) nextEntry() (io.Reader, error) {
+	if r.next < r.kept {
+		start, end := r.layout.entry(r.next)
+		return io.NewSectionReader(r.source, start, end-start), nil
 	}
-	if err := r.spool.extend(end); err != nil {
-		return readError(err, 0, end)
+	return r.spool.in, r.keep()
+}
+
+// keep spools the stream up to the end of what is kept.
+func (r *Reader) keep() error {
+	if err := r.spool.extend(r.keptEnd); err != nil {
+		return readError(err, 0, r.keptEnd)
 	}
 	return nil
 }

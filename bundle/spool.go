@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 )
 
 // Temporary is a private file of which nothing is left once it is closed, nor, but on Windows, where the process is killed.
@@ -36,11 +37,13 @@ func (t *Temporary) Close() error {
 	return err
 }
 
-// spool gives the beginning of a stream a ReaderAt: what is asked for is first copied to a temporary file.
-// Callers ask only for what they have bounded.
+// spool gives the beginning of a stream a ReaderAt: what is asked for is first copied to a temporary file. Callers ask only
+// for what they have bounded. Several may read at once; in is for who reads on behind what they ask for.
 type spool struct {
 	in   *bufio.Reader
 	file *Temporary
+
+	mu   sync.Mutex
 	size int64 // bytes of the stream that are in file
 }
 
@@ -61,6 +64,8 @@ func (s *spool) ReadAt(p []byte, offset int64) (int, error) {
 
 // extend copies the stream up to the given position; io.EOF where it ends before.
 func (s *spool) extend(to int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if to <= s.size {
 		return nil
 	}

@@ -60,9 +60,13 @@ func (f *pipeFeeder) take(ctx context.Context, row int32, blob io.Reader) error 
 		}
 		return fmt.Errorf("%s: %w", f.plan.graph.Path(int(row)), err)
 	}
-	if !f.plan.usesOf(row).lacking() {
-		_, err := io.Copy(io.Discard, &s)
-		return wrong(err)
+	lacking, kept := f.plan.usesOf(row).lacking(), f.plan.bundle.CanOpen(int(row))
+	if !lacking || kept {
+		if _, err := io.Copy(io.Discard, &s); err != nil || !lacking {
+			return wrong(err)
+		}
+		f.queue.add(task{row: row})
+		return nil
 	}
 	content, err := f.spooler.take(ctx, &s, size)
 	if err != nil {

@@ -193,3 +193,21 @@ func TestMountsFail(t *testing.T) {
 		expectAcme(t, a, s, false)
 	}
 }
+
+// TestProofsAreKeptOnce: what the bundle keeps of a pipe is uploaded from there, and takes no place in the spool of layers.
+func TestProofsAreKeptOnce(t *testing.T) {
+	w := newWorld(t)
+	image := w.image("proved", w.layer(100))
+	w.referrer(image, "application/vnd.example.sbom", strings.Repeat("s", 1<<20+1)) // more than is held in memory
+	w.root("docker.io/acme/proved:1", "acme/proved", "1", image)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	o := options(t, s)
+	o.TempDir = filepath.Join(o.TempDir, "is not there")
+	report, err := importer.Run(t.Context(), openPipe(t, w.file()), client(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Done.BlobsPushed != 4 {
+		t.Errorf("%d blobs pushed, want config, layer, SBOM and its empty config", report.Done.BlobsPushed)
+	}
+}

@@ -16,8 +16,11 @@ import (
 )
 
 // Open begins to read a blob, through a reader that gives io.EOF only when length and digest have proved right.
-// Bundles that come through a pipe have only their manifests here; see Next.
 func (b *Bundle) Open(row int) (io.ReadCloser, error) { return b.reader.Open(row) }
+
+// CanOpen tells whether a stored blob can be given to Open, any number of times. From a pipe layers cannot (see Next), and what
+// proves what an image is can, before any of its layers has arrived.
+func (b *Bundle) CanOpen(row int) bool { return b.reader.CanOpen(row) }
 
 // Batches yields the blobs that are wanted, manifests never, in an order in which no part of a medium is needed twice; see
 // bundle.Reader.

@@ -67,7 +67,7 @@ func (b *Bundle) Graph() *bundle.Graph { return b.graph }
 // Manifest returns the bytes of a manifest, as they were at the source.
 func (b *Bundle) Manifest(d bundle.Digest) ([]byte, error) { return b.reader.ReadManifest(d) }
 
-// Sequential tells whether blobs can be had only once and in file order, with Blobs.
+// Sequential tells whether layers can be had only once and in file order, with Next.
 func (b *Bundle) Sequential() bool { return b.reader.Sequential() }
 
 // Removable tells whether blobs should be read in the order of Batches, since they lie on media that have to be changed.
