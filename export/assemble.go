@@ -83,7 +83,7 @@ func (a *assembly) follow(n *node) ([]*node, error) {
 // connect adds the edges of n, and returns where they lead.
 func (a *assembly) connect(n *node) (below []*node) {
 	for _, e := range n.edges {
-		if e.via.IsReferrer() && e.to.err == nil && e.to.subject != n.digest {
+		if e.via.IsReferrer() && e.to.err == nil && e.to.explore == nil && e.to.subject != n.digest {
 			// Harbor lists cosign's .sig manifests, which have no subject, among the referrers; they are found by tag.
 			if e.to.subject.IsZero() && slices.ContainsFunc(n.edges, func(o edge) bool { return o.to == e.to && o.via == bundle.ViaCosignTag }) {
 				continue

@@ -464,3 +464,12 @@ type adaKeychain struct{}
 func (adaKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: "ada", Password: "s3cret-pa55"}), nil
 }
+
+func (f *faulty) index(t *testing.T, tag string, children ...bundle.Descriptor) bundle.Descriptor {
+	t.Helper()
+	content, err := json.Marshal(bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex, Manifests: children})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.AddManifest("acme/app", tag, bundle.MediaTypeOCIIndex, content)
+}

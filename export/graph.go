@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 
@@ -52,6 +53,9 @@ type node struct {
 	original     *node             // of a rewritten index: the source's
 	believed     bool              // the list of tags was, that there is nothing more
 	err          error
+
+	depth   int    // steps from the nearest root, as far as is known
+	explore func() // finds what hangs from it; nil once that has begun
 }
 
 // edge leads to a manifest that hangs from a node.
@@ -77,11 +81,39 @@ func (g *graph) oneLocked(s string) string {
 	return s
 }
 
-// visit returns the node for a manifest, and has it explored where nobody has yet. content is nil where it has still
-// to be fetched. All descriptors of a manifest must agree.
+// unreached is the depth of a node before anything leads to it.
+const unreached = math.MaxInt
+
+// visit returns the node for a root. content is nil where it has still to be fetched.
 func (g *graph) visit(ctx context.Context, v *view, desc bundle.Descriptor, from name.Repository, content []byte) (*node, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	n, err := g.nodeOf(ctx, v, desc, from, content)
+	if err != nil {
+		return nil, err
+	}
+	g.reach(n, 0)
+	return n, nil
+}
+
+// reach notes that a node is depth steps away from a root, and has it explored the first time that this is within the limit
+// of a bundle: registries could make up referrers of referrers for ever. g.mu is held.
+func (g *graph) reach(n *node, depth int) {
+	if depth >= n.depth || depth > bundle.MaxDepth {
+		return
+	}
+	n.depth = depth
+	if n.explore != nil {
+		g.work.add(n.explore)
+		n.explore = nil
+	}
+	for _, e := range n.edges {
+		g.reach(e.to, depth+1)
+	}
+}
+
+// nodeOf returns the node for a manifest. All descriptors of a manifest must agree. g.mu is held.
+func (g *graph) nodeOf(ctx context.Context, v *view, desc bundle.Descriptor, from name.Repository, content []byte) (*node, error) {
 	key := nodeKey{view: v, digest: desc.Digest}
 	if n, ok := g.nodes[key]; ok {
 		if n.size != desc.Size || n.mediaType != desc.MediaType {
@@ -90,12 +122,12 @@ func (g *graph) visit(ctx context.Context, v *view, desc bundle.Descriptor, from
 		}
 		return n, nil
 	}
-	n := &node{digest: desc.Digest, mediaType: g.oneLocked(desc.MediaType), size: desc.Size, from: from}
+	n := &node{digest: desc.Digest, mediaType: g.oneLocked(desc.MediaType), size: desc.Size, from: from, depth: unreached}
 	g.nodes[key] = n
-	g.work.add(func() {
+	n.explore = func() {
 		n.err = g.explore(ctx, v, n, content)
 		g.settle(ctx, unasked{v, n, n})
-	})
+	}
 	return n, nil
 }
 
@@ -107,13 +139,12 @@ func (g *graph) visitSelection(ctx context.Context, v *view, desc bundle.Descrip
 	if n, ok := g.nodes[key]; ok {
 		return n, nil
 	}
-	n := &node{digest: desc.Digest, mediaType: g.oneLocked(desc.MediaType), size: desc.Size, from: from}
+	n := &node{digest: desc.Digest, mediaType: g.oneLocked(desc.MediaType), size: desc.Size, from: from, depth: unreached}
 	for _, p := range s.Platforms {
 		n.platforms = append(n.platforms, cmp.Or(p.String(), bundle.NoPlatform))
 	}
 	if s.Mode != PlatformsSparse {
-		original := *n
-		n.original = &original
+		n.original = &node{digest: n.digest, mediaType: n.mediaType, size: n.size, from: from}
 		var err error
 		if content, err = rewriteIndex(content, chosen.kept); err != nil {
 			return nil, err
@@ -121,7 +152,7 @@ func (g *graph) visitSelection(ctx context.Context, v *view, desc bundle.Descrip
 		n.digest, n.size = bundle.DigestOf(content), int64(len(content))
 	}
 	g.nodes[key] = n
-	g.work.add(func() {
+	n.explore = func() {
 		n.err = g.exploreSelection(ctx, v, n, content, chosen, s.OriginalReferrers)
 		subject := n
 		if n.original != nil {
@@ -130,7 +161,8 @@ func (g *graph) visitSelection(ctx context.Context, v *view, desc bundle.Descrip
 		if subject == n || s.OriginalReferrers {
 			g.settle(ctx, unasked{v, subject, n})
 		}
-	})
+	}
+	g.reach(n, 0)
 	return n, nil
 }
 
@@ -196,9 +228,14 @@ func keep[T any](all []T, kept []bool) []T {
 
 // connect adds an edge from n to the manifest that desc describes.
 func (g *graph) connect(ctx context.Context, v *view, n *node, desc bundle.Descriptor, e edge, content []byte) (err error) {
-	e.to, err = g.visit(ctx, v, desc, e.from, content)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e.to, err = g.nodeOf(ctx, v, desc, e.from, content); err != nil {
+		return err
+	}
 	n.edges = append(n.edges, e)
-	return err
+	g.reach(e.to, n.depth+1)
+	return nil
 }
 
 // fetch completes n from the manifest itself, which must be what the descriptor that led here says.
