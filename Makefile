@@ -77,7 +77,7 @@ bench-go: ## run the benchmarks of single packages
 
 .PHONY: bench-memory
 bench-memory: ## measure the peak memory of export, verify and import
-	go test -run '^$$' -bench '^BenchmarkPeakMemory$$' -benchtime 1x -timeout 30m ./cmd/airgap
+	go test -run '^$$' -bench '^BenchmarkPeakMemory' -benchtime 1x -timeout 30m ./cmd/airgap
 
 # What airgap itself does not reach, and tests do: the packages that help them, and what keeps a key out of messages.
 FOR_TESTS := -e 'test/[a-z_]*\.go:' -e 'func: PrivateKey.Format$$'

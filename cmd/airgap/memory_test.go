@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/verify/signature"
 )
 
 // The corpus of the memory benchmark: one large layer and many small blobs.
@@ -31,56 +33,160 @@ const (
 	maxPeakRSS     = 64 << 20
 )
 
-// BenchmarkPeakMemory is "make bench-memory": it reports the peak resident size of export, verify and import in MiB, and
-// fails where one is over the limit that the project has set itself. It takes 2 GiB of disk.
-func BenchmarkPeakMemory(b *testing.B) {
-	dir := b.TempDir()
-	binary := filepath.Join(dir, "airgap")
-	build := exec.Command("go", "build", "-o", binary, ".")
+// measured is the binary, run in a directory of its own.
+type measured struct {
+	b           *testing.B
+	binary, dir string
+}
+
+func newMeasured(b *testing.B) *measured {
+	m := &measured{b: b, dir: b.TempDir()}
+	m.binary = filepath.Join(m.dir, "airgap")
+	build := exec.Command("go", "build", "-o", m.binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
+	return m
+}
+
+// run reports the time and the peak resident size of a command in MiB, and fails where that is over limit bytes.
+func (m *measured) run(limit int64, args ...string) {
+	m.b.Helper()
+	cmd := exec.Command(m.binary, append(args, "--quiet")...)
+	cmd.Dir, cmd.Env = m.dir, append(os.Environ(), "AIRGAP_PASSWORD=x")
+	began := time.Now()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.Discard, &out
+	if err := cmd.Start(); err != nil {
+		m.b.Fatal(err)
+	}
+	peaks := watchPeak(cmd.Process.Pid)
+	if err := cmd.Wait(); err != nil {
+		m.b.Fatalf("airgap %s: %v\n%s", args[0], err, out.String())
+	}
+	peak := <-peaks
+	if peak == 0 {
+		m.b.Fatalf("airgap %s ended before anybody looked at it", args[0])
+	}
+	m.b.ReportMetric(float64(peak)/(1<<20), args[0]+"-MiB")
+	m.b.ReportMetric(time.Since(began).Seconds(), args[0]+"-s")
+	if peak > limit {
+		m.b.Errorf("airgap %s took %d bytes of memory, more than %d", args[0], peak, limit)
+	}
+}
+
+// BenchmarkPeakMemory is "make bench-memory": it reports the peak resident size of export, verify and import in MiB, and
+// fails where one is over the limit that the project has set itself. It takes 2 GiB of disk.
+func BenchmarkPeakMemory(b *testing.B) {
+	m := newMeasured(b)
 	source, target := newGenerated(), &sink{blobs: map[string]bool{}, manifests: map[string][]byte{}}
 	from, to := httptest.NewServer(source), httptest.NewServer(target)
 	defer from.Close()
 	defer to.Close()
-	list := filepath.Join(dir, "images.txt")
-	if err := os.WriteFile(list, source.list(host(from)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(m.dir, "images.txt"), source.list(host(from)), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	run := func(args ...string) {
-		b.Helper()
-		cmd := exec.Command(binary, append(args, "--quiet")...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), "AIRGAP_PASSWORD=x")
-		began := time.Now()
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
-		peaks := watchPeak(cmd.Process.Pid)
-		if err := cmd.Wait(); err != nil {
-			b.Fatalf("airgap %s: %v\n%s", args[0], err, out.String())
-		}
-		peak := <-peaks
-		if peak == 0 {
-			b.Fatalf("airgap %s ended before anybody looked at it", args[0])
-		}
-		b.ReportMetric(float64(peak)/(1<<20), args[0]+"-MiB")
-		b.ReportMetric(time.Since(began).Seconds(), args[0]+"-s")
-		if peak > maxPeakRSS {
-			b.Errorf("airgap %s took %d bytes of memory, more than %d", args[0], peak, maxPeakRSS)
-		}
-	}
-	run("keygen")
+	m.run(maxPeakRSS, "keygen")
 	for b.Loop() {
-		run("export", "-f", list, "--key", "airgap.key", "-o", "bundle.tar")
-		run("verify", "bundle.tar", "--key", "airgap.pub")
-		run("import", "bundle.tar", host(to)+"/mirror", "--key", "airgap.pub")
+		m.run(maxPeakRSS, "export", "-f", "images.txt", "--key", "airgap.key", "-o", "bundle.tar")
+		m.run(maxPeakRSS, "verify", "bundle.tar", "--key", "airgap.pub")
+		m.run(maxPeakRSS, "import", "bundle.tar", host(to)+"/mirror", "--key", "airgap.pub")
 	}
 	if got, want := len(target.blobs), len(source.blobs); got != want {
 		b.Errorf("the target has %d blobs, want %d", got, want)
+	}
+}
+
+// The catalogue of the second memory benchmark: names for few images.
+const (
+	manyRoots     = 1_000_000
+	rootsPerImage = 100
+	maxTablesRSS  = 300 << 20
+)
+
+// BenchmarkPeakMemoryOfTables has a bundle of a million roots verified and inspected.
+func BenchmarkPeakMemoryOfTables(b *testing.B) {
+	m := newMeasured(b)
+	m.run(maxPeakRSS, "keygen")
+	private, err := os.ReadFile(filepath.Join(m.dir, "airgap.key"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	key, err := signature.ParsePrivateKey(private, func() ([]byte, error) { return []byte("x"), nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+	writeRoots(b, filepath.Join(m.dir, "bundle.tar"), key)
+	runtime.GC()
+	for b.Loop() {
+		m.run(maxTablesRSS, "verify", "bundle.tar", "--key", "airgap.pub")
+		m.run(maxTablesRSS, "inspect", "bundle.tar", "--key", "airgap.pub")
+	}
+}
+
+// writeRoots writes a bundle of manyRoots names.
+func writeRoots(b *testing.B, file string, key *signature.PrivateKey) {
+	b.Helper()
+	blobs := map[bundle.Digest][]byte{}
+	add := func(mediaType string, content []byte) bundle.Descriptor {
+		d := bundle.DigestOf(content)
+		blobs[d] = content
+		return bundle.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(content))}
+	}
+	var images []bundle.Image
+	var image bundle.Descriptor
+	for i := range manyRoots {
+		if i%rootsPerImage == 0 {
+			config := add("application/vnd.oci.image.config.v1+json", fmt.Appendf(nil, `{"n":%d}`, i))
+			manifest, err := json.Marshal(bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config})
+			if err != nil {
+				b.Fatal(err)
+			}
+			image = add(bundle.MediaTypeOCIManifest, manifest)
+		}
+		path, tag := fmt.Sprintf("team%03d/app%03d", i/100_000, i/rootsPerImage%1000), fmt.Sprintf("1.%d", i)
+		images = append(images, bundle.Image{
+			Root:      bundle.Root{Source: "docker.io/" + path + ":" + tag, Path: path, Tag: tag, MediaType: image.MediaType, Digest: image.Digest, Size: image.Size},
+			Manifests: []bundle.ManifestRow{{Digest: image.Digest, MediaType: image.MediaType, Size: image.Size, Via: bundle.ViaRoot, From: "docker.io/" + path}},
+		})
+	}
+	contents, err := bundle.Plan(images, func(d bundle.Digest) (*bundle.Manifest, error) {
+		return bundle.ParseManifest(bundle.MediaTypeOCIManifest, blobs[d])
+	}, bundle.PlanOptions{Created: time.Unix(1, 0)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	layout, err := bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) })
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := os.Create(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	writer, err := bundle.Create(bundle.NewStream(out), layout)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for row := range contents.Blobs {
+		if !layout.HasEntry(row) {
+			continue
+		}
+		w, err := writer.Blob(row)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := w.Write(blobs[contents.Blobs[row].Digest]); err != nil {
+			b.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := writer.Commit(b.Context(), bundle.Observe(nil)); err != nil {
+		b.Fatal(err)
 	}
 }
 
