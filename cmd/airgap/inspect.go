@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -60,10 +62,12 @@ Without --key the signature of a bundle is not checked, and the output says so.
 // inspection is what inspect shows, for --json.
 type inspection struct {
 	Bundle *bundleFacts  `json:"bundle,omitempty"`
-	Images []imageFacts  `json:"images"`
+	Images []imageFacts  `json:"images"` // empty: see images
 	Totals bundle.Counts `json:"totals"`
 	// Missing are images that were asked for at export and could not be had.
 	Missing []bundle.Missing `json:"missing,omitempty"`
+
+	images iter.Seq[imageFacts] // a bundle may have a million, whose trees are not held all at once
 }
 
 type bundleFacts struct {
@@ -114,12 +118,12 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 	}
 	switch {
 	case flags.digest:
-		for _, image := range found.Images {
+		for image := range found.images {
 			a.print("%s", image.Tree.Digest)
 		}
 		return nil
 	case flags.json:
-		return a.printJSON(found)
+		return terminal.WriteJSONWith(a.stdout, found, "images", found.images)
 	}
 	found.show(a)
 	return nil
@@ -158,14 +162,17 @@ func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []str
 	}
 	contents := reader.Contents()
 	facts.Created = contents.Header.Created
-	found = &inspection{Bundle: facts, Totals: contents.Header.Counts, Missing: contents.Missing}
-	for i, root := range contents.Roots() {
-		found.Images = append(found.Images, imageFacts{
-			Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: graph.Tree(i),
-			Platforms: root.Platforms, Original: root.Original, ReferrerPath: root.ReferrerPath, UsedBy: root.UsedBy,
-		})
+	images := func(yield func(imageFacts) bool) {
+		for i, root := range contents.Roots() {
+			if !yield(imageFacts{
+				Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: graph.Tree(i),
+				Platforms: root.Platforms, Original: root.Original, ReferrerPath: root.ReferrerPath, UsedBy: root.UsedBy,
+			}) {
+				return
+			}
+		}
 	}
-	return found, nil
+	return &inspection{Bundle: facts, images: images, Images: []imageFacts{}, Totals: contents.Header.Counts, Missing: contents.Missing}, nil
 }
 
 func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref string) (found *inspection, err error) {
@@ -206,26 +213,24 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 	if err != nil {
 		return nil, err
 	}
-	return &inspection{
-		Images: []imageFacts{{Source: request.Source, Private: plan.Contents.Root(0).Private, Tree: graph.Tree(0)}},
-		Totals: plan.Contents.Header.Counts,
-	}, nil
+	image := imageFacts{Source: request.Source, Private: plan.Contents.Root(0).Private, Tree: graph.Tree(0)}
+	return &inspection{images: slices.Values([]imageFacts{image}), Images: []imageFacts{}, Totals: plan.Contents.Header.Counts}, nil
 }
 
 // choose keeps of each image only what belongs to one platform.
 func (i *inspection) choose(platform bundle.PlatformMatcher) error {
-	var chosen []imageFacts
-	for _, image := range i.Images {
-		if tree := image.Tree.FindPlatform(platform); tree != nil {
-			image.Tree = tree
-			chosen = append(chosen, image)
+	images := i.images
+	i.images = func(yield func(imageFacts) bool) {
+		for image := range images {
+			if image.Tree = image.Tree.FindPlatform(platform); image.Tree != nil && !yield(image) {
+				return
+			}
 		}
 	}
-	if len(chosen) == 0 {
-		return usagef("no image here has the platform %s", platform)
+	for range i.images {
+		return nil
 	}
-	i.Images = chosen
-	return nil
+	return usagef("no image here has the platform %s", platform)
 }
 
 func (i *inspection) show(a *app) {
@@ -237,7 +242,7 @@ func (i *inspection) show(a *app) {
 			a.print("THE SIGNATURE WAS NOT CHECKED: give the public key with --key")
 		}
 	}
-	for _, image := range i.Images {
+	for image := range i.images {
 		a.print("")
 		a.print("%s", image.heading())
 		showTree(a, image.Tree, "", "")

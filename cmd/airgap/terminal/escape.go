@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"unicode"
@@ -101,10 +102,40 @@ func isPrintable(s string) bool {
 
 // WriteJSON writes v as indented JSON with a newline. encoding/json escapes control characters below U+0020 only;
 // here the others that a terminal would obey are escaped too, which changes nothing for a program that reads it.
-func WriteJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(jsonEscaper{w})
+func WriteJSON(w io.Writer, v any) error { return encodeJSON(jsonEscaper{w}, v, "") }
+
+// WriteJSONWith is WriteJSON of an object whose field of the given name, an empty list, has the items: one after the other,
+// so that they are not all in memory.
+func WriteJSONWith[Item any](w io.Writer, v any, field string, items iter.Seq[Item]) error {
+	var object strings.Builder
+	if err := encodeJSON(&object, v, ""); err != nil {
+		return err
+	}
+	before, after, _ := strings.Cut(object.String(), "\n  \""+field+"\": []") // with this indent nothing else
+	out := jsonEscaper{w}
+	if _, err := io.WriteString(out, before+"\n  \""+field+"\": ["); err != nil {
+		return err
+	}
+	comma := ""
+	for item := range items {
+		var text strings.Builder
+		if err := encodeJSON(&text, item, "    "); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(out, comma+"\n    "+strings.TrimSpace(text.String())); err != nil {
+			return err
+		}
+		comma = ","
+	}
+	_, err := io.WriteString(out, "\n  ]"+after)
+	return err
+}
+
+// encodeJSON puts prefix before each line but the first.
+func encodeJSON(w io.Writer, v any, prefix string) error {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
+	e.SetIndent(prefix, "  ")
 	return e.Encode(v)
 }
 

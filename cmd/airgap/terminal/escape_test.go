@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -149,5 +150,33 @@ func TestWriteJSONChangesNothing(t *testing.T) {
 		if got != test.in {
 			t.Errorf("%s: %q became %q", test.name, test.in, got)
 		}
+	}
+}
+
+// A list that is written item by item reads as one that was written at once.
+func TestWriteJSONWith(t *testing.T) {
+	type object struct {
+		Before string   `json:"before"`
+		List   []string `json:"list"`
+		After  []string `json:"after"`
+	}
+	list := []string{"one\u202e", "\n  \"list\": []", "<&>"}
+	var got, want bytes.Buffer
+	if err := WriteJSONWith(&got, object{"\n  \"list\": []", []string{}, []string{"a"}}, "list", slices.Values(list)); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteJSON(&want, object{"\n  \"list\": []", list, []string{"a"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != want.String() {
+		t.Errorf("%s, want %s", got.String(), want.String())
+	}
+	got.Reset()
+	var read object
+	if err := WriteJSONWith(&got, object{List: []string{}}, "list", slices.Values([]string{})); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(got.Bytes(), &read); err != nil || len(read.List) != 0 {
+		t.Errorf("an empty list: %v\n%s", err, got.String())
 	}
 }
