@@ -29,6 +29,11 @@ type common struct {
 	referrerSourceAt, referrerTargetAt, modeAt Position
 }
 
+// at keeps where a value stands, too.
+func at(p *Position, read func(*yaml.Value)) func(*yaml.Value) {
+	return func(v *yaml.Value) { *p = v.Position; read(v) }
+}
+
 // idle says why keys do nothing here.
 const (
 	idleSchedule = "an export runs when it is called; cron or a pipeline calls it again"
@@ -36,9 +41,6 @@ const (
 )
 
 func (d *decoder) common(c *common) keys {
-	at := func(p *Position, read func(*yaml.Value)) func(*yaml.Value) {
-		return func(v *yaml.Value) { *p = v.Position; read(v) }
-	}
 	return keys{
 		"backup":          d.nothing("backup", "the import says which tags moved, and from where"),
 		"interval":        d.nothing("interval", idleSchedule),
@@ -160,9 +162,6 @@ type rawEntry struct {
 func (d *decoder) entry(v *yaml.Value, defaults *common) {
 	raw := rawEntry{sourceAt: v.Position, targetAt: v.Position}
 	known := d.common(&raw.common)
-	at := func(p *Position, read func(*yaml.Value)) func(*yaml.Value) {
-		return func(v *yaml.Value) { *p = v.Position; read(v) }
-	}
 	for key, read := range (keys{
 		"source": at(&raw.sourceAt, d.text(&raw.Source)), "target": at(&raw.targetAt, d.text(&raw.Target)), "type": d.text(&raw.Type),
 		"tags": func(v *yaml.Value) { raw.tags = d.tagSet(v, "tags") },
