@@ -65,8 +65,6 @@ type Target interface {
 	AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error)
 	// Clock returns the time at the registry; zero where it does not say.
 	Clock(ctx context.Context, reg name.Registry) (time.Time, error)
-	// Repositories lists the repositories below a path.
-	Repositories(ctx context.Context, reg name.Registry, namespace string) (registry.Listing, error)
 	// Path returns the path of repo at its host, where there may be a prefix before it.
 	Path(repo name.Repository) string
 }

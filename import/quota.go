@@ -164,12 +164,12 @@ func (c *preflight) otherRepositories(ctx context.Context, p *project) ([]name.R
 	if c.path(p.first) != first.RepositoryStr() {
 		return nil, errElsewhere // the listing knows nothing outside of the prefix
 	}
-	listing, err := c.target.Repositories(ctx, first.Registry, p.name)
+	paths, err := c.harbor.Repositories(ctx, p.name)
 	if err != nil {
 		return nil, err
 	}
 	var others []name.Repository
-	for _, path := range listing.Repositories {
+	for _, path := range paths {
 		_, ours := slices.BinarySearchFunc(c.plan.Repos, path, func(r name.Repository, path string) int { return strings.Compare(r.RepositoryStr(), path) })
 		if !ours && strings.HasPrefix(path, p.name+"/") {
 			others = append(others, first.Registry.Repo(path))

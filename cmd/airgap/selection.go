@@ -19,6 +19,7 @@ import (
 	"airgap/export/chart"
 	"airgap/export/config"
 	"airgap/export/registry"
+	"airgap/export/registry/repositories"
 )
 
 // selectionFlags say which images, and what of them: the flags that export and plan share.
@@ -198,7 +199,7 @@ func (s *selectionFlags) connect(ctx context.Context, a *app, c *asked) error {
 	}
 	c.client = registry.New(a.clientConfig(reached))
 	c.inOrder = reached.MaxConcurrent(c.registries, c.options.Jobs)
-	c.source, c.choice.Source, c.choice.Lister = c.client, c.client, c.client
+	c.source, c.choice.Source, c.choice.Lister = c.client, c.client, repositories.Lister{Client: c.client}
 	dir := s.cacheDirectory(a)
 	if dir == "" {
 		return nil

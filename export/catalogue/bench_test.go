@@ -14,6 +14,7 @@ import (
 	"airgap/export/config"
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
+	"airgap/export/registry/repositories"
 )
 
 // The catalogue of the benchmark: every tag is an index of two platforms with a layer of its own and one that all share,
@@ -101,7 +102,7 @@ func (c *benchCatalogue) plan(b *testing.B, file *config.File, dir string) {
 		b.Fatal(err)
 	}
 	before := heap()
-	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: client, Source: source.WithBlobs(), Now: nowFunc}
+	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: repositories.Lister{Client: client}, Source: source.WithBlobs(), Now: nowFunc}
 	plan, err := export.MakePlan(b.Context(), source, choice, export.Options{Created: now})
 	if err != nil {
 		b.Fatal(err)

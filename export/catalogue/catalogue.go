@@ -18,17 +18,18 @@ import (
 	"airgap/export"
 	"airgap/export/config"
 	"airgap/export/registry"
+	"airgap/export/registry/repositories"
 )
 
-// Lister is what choosing needs of registries besides reading manifests. *registry.Client is the real one.
+// Lister is what choosing needs of registries besides reading manifests. repositories.Lister is the real one.
 type Lister interface {
 	// Tags lists the tags of a repository, all of them.
 	Tags(ctx context.Context, repo name.Repository) ([]string, error)
 	// Repositories lists the repositories of a registry or, with a namespace, below that.
-	Repositories(ctx context.Context, reg name.Registry, namespace string) (registry.Listing, error)
+	Repositories(ctx context.Context, reg name.Registry, namespace string) (repositories.Listing, error)
 }
 
-var _ Lister = (*registry.Client)(nil)
+var _ Lister = repositories.Lister{}
 
 // selectEntries chooses the images of entries. What fails for one entry is among the failures.
 func (c *Choice) selectEntries(ctx context.Context, entries []config.Entry, o bundle.Observer) (*export.Selection, error) {

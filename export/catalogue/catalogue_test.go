@@ -16,6 +16,7 @@ import (
 	"airgap/export/config"
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
+	"airgap/export/registry/repositories"
 )
 
 var now = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
@@ -58,7 +59,7 @@ func choose(t *testing.T, text string) *export.Selection {
 		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
 		Retry: registry.RetryPolicy{Attempts: 1},
 	})
-	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: client, Source: client, Now: nowFunc}
+	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: repositories.Lister{Client: client}, Source: client, Now: nowFunc}
 	s, err := choice.Choose(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -18,8 +19,14 @@ type APICall struct {
 	Body   []byte      // nil for none
 	Limit  int64       // bytes that the answer's body may have; more wrap bundle.ErrLimit. 0 allows none
 	Accept []int       // statuses that are no failure; empty means 200 alone
-	// Anonymous sends no credentials, and does not ask for any: for what needs none.
+	// Anonymous sends no credentials, and does not ask for any: for what needs none, or brings them in its body.
 	Anonymous bool
+	// Token is sent as a Bearer token, instead of the account's password.
+	Token string
+	// Account is the registry whose account Token and Secrets are of, where it is not this one: for errors.
+	Account string
+	// Secrets are what is in Body that is never to be shown.
+	Secrets []string
 }
 
 // APIAnswer is the answer to an APICall, with a status that it accepts.
@@ -39,7 +46,7 @@ func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*API
 	u.Path, u.RawQuery = call.Path, call.Query.Encode()
 	r := &request{
 		op: call.Op, ref: DisplayName(home.name), home: home, method: call.Method, url: &u, header: call.Header, body: call.Body,
-		accept: call.Accept,
+		accept: call.Accept, login: call.Account, secrets: call.Secrets, account: len(call.Secrets) > 0 && call.Secrets[0] != "",
 	}
 	if r.method == "" {
 		r.method = http.MethodGet
@@ -51,7 +58,11 @@ func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*API
 		// They would go wherever the answer leads.
 		return nil, r.failf("credentials are not to be given as headers")
 	}
-	if !call.Anonymous {
+	switch {
+	case call.Token != "":
+		secrets := append(slices.Clone(call.Secrets), call.Token)
+		r.session = &session{client: c, home: home, cred: &credential{header: "Bearer " + call.Token, secrets: secrets, account: true}, fixed: true}
+	case !call.Anonymous:
 		r.session = c.sessionFor(reg, sessionKey{registry: reg.RegistryStr(), basic: true})
 	}
 	resp, body, err := c.fetch(ctx, r, call.Limit)

@@ -210,6 +210,15 @@ func (s *session) obtain(ctx context.Context) (credential, error) {
 	return basicCredential(account), nil
 }
 
+// Credentials returns what the keychain has for a registry, which may be nothing.
+func (c *Client) Credentials(ctx context.Context, reg name.Registry) (*authn.AuthConfig, error) {
+	account, err := c.sessionFor(reg, sessionKey{registry: reg.RegistryStr()}).account(ctx)
+	if err != nil {
+		return nil, &Error{Op: "read the credentials for", Ref: DisplayName(reg.RegistryStr()), At: "credentials", Err: err}
+	}
+	return account, nil
+}
+
 // account asks the keychain. Not for longer than it takes: passwords of some credential helpers expire.
 func (s *session) account(ctx context.Context) (*authn.AuthConfig, error) {
 	if s.key.anonymous {

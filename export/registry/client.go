@@ -56,9 +56,6 @@ type Config struct {
 	// means one minute. There is no limit on how long a transfer takes as a whole.
 	StallTimeout time.Duration
 
-	// Hub is the host of Docker Hub's API, which lists the repositories of a namespace; empty means hub.docker.com.
-	Hub string
-
 	// NotFoundIsEnough makes a manifest that HEAD does not find ErrNotFound, without a GET to learn whether it is the
 	// repository that is unknown (which is not done either where manifests have been seen in the repository before). That is
 	// for who is about to write there, to whom it makes no difference.
@@ -125,9 +122,6 @@ func New(cfg Config) *Client {
 	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "airgap"
-	}
-	if cfg.Hub == "" {
-		cfg.Hub = defaultHub
 	}
 	if cfg.StallTimeout <= 0 {
 		cfg.StallTimeout = defaultStallTimeout

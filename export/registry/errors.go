@@ -33,8 +33,8 @@ var (
 	ErrThrottled = errors.New("the registry limits the rate of requests")
 	// ErrUnavailable: the registry cannot be reached, breaks off or answers 5xx, also after retries.
 	ErrUnavailable = errors.New("the registry is not available")
-	// ErrNoListing: there is no way to list the repositories of this registry.
-	ErrNoListing = errors.New("the registry does not list its repositories")
+	// ErrNoCatalog: the registry does not have the listing of all of its repositories.
+	ErrNoCatalog = errors.New("the registry has no catalog")
 )
 
 // Error codes of the specification that decide something here.
@@ -209,7 +209,7 @@ func (e *Error) readBody(contentType string, body []byte) {
 
 // hint says what a person may do about e.
 func (r *request) hint(e *Error, resp *http.Response) string {
-	if r.session == nil && r.realm == nil {
+	if r.session == nil && r.realm == nil && r.login == "" {
 		return "" // no credentials could have helped
 	}
 	registry := DisplayName(cmp.Or(r.login, r.home.name))

@@ -11,6 +11,9 @@ import (
 // HubName is what people call Docker Hub. go-containerregistry calls it index.docker.io (name.DefaultRegistry).
 const HubName = "docker.io"
 
+// HubAPI is the host of Docker Hub's own API. Its registry is at others.
+const HubAPI = "hub.docker.com"
+
 // hubHosts are other names of the same registry, at the beginning of references.
 var hubHosts = []string{name.DefaultRegistry, "registry-1.docker.io"}
 
@@ -37,7 +40,7 @@ func ParseName(s string) (name.Registry, error) {
 	switch s {
 	case "":
 		return name.Registry{}, errors.New("an empty name")
-	case name.DefaultRegistry + "/v1", defaultHub:
+	case name.DefaultRegistry + "/v1", HubAPI:
 		s = HubName
 	}
 	return name.NewRegistry(DisplayName(s))

@@ -105,7 +105,7 @@ func (c *Client) Accessories(ctx context.Context, project, repository, reference
 		return nil, err
 	}
 	k.method = http.MethodGet
-	return list(ctx, c, k, parseAccessories, func(a Accessory) bundle.Digest { return a.Digest })
+	return list(ctx, c, k, maxEntries, parseAccessories, func(a Accessory) bundle.Digest { return a.Digest })
 }
 
 // digest is one that has to be there.

@@ -139,3 +139,7 @@ func FuzzDoublestar(f *testing.F) {
 		}
 	})
 }
+
+func FuzzRepositories(f *testing.F) {
+	fuzz(f, []string{`[{"artifact_count":1,"id":12,"name":"mks/app"}]`, "[]"}, parseRepositories, func(*testing.T, []string) {})
+}

@@ -49,7 +49,7 @@ func (c *Client) ImmutableRules(ctx context.Context, project string) ([]Immutabl
 		return nil, err
 	}
 	k.method = http.MethodGet
-	return list(ctx, c, k, parseRules, func(r ImmutableRule) int64 { return r.ID })
+	return list(ctx, c, k, maxEntries, parseRules, func(r ImmutableRule) int64 { return r.ID })
 }
 
 func parseRules(body []byte) ([]ImmutableRule, error) {

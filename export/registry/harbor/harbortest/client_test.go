@@ -15,6 +15,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
+	"airgap/export/registry/repositories"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 )
@@ -157,7 +158,7 @@ func TestClientListsReferrersAndRepositories(t *testing.T) {
 	s.AddManifest("lab/app", "v1", bundle.MediaTypeOCIManifest, subject)
 	sbom := s.AddManifest("lab/app", "", bundle.MediaTypeOCIManifest, referrer(s, "lab/app", "application/vnd.example.sbom", subject).json())
 	robot := s.AddRobot("lab", "see", harbortest.Pull, harbortest.ListRepositories)
-	listing, err := newClient(t, robot).Repositories(t.Context(), s.Registry(), "lab")
+	listing, err := repositories.Lister{Client: newClient(t, robot)}.Repositories(t.Context(), s.Registry(), "lab")
 	if err != nil || !slices.Equal(listing.Repositories, []string{"lab/app"}) {
 		t.Errorf("%v, %v", listing, err)
 	}

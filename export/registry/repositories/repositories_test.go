@@ -1,12 +1,15 @@
-package registry_test
+package repositories_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -14,7 +17,64 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
+	"airgap/export/registry/repositories"
 )
+
+const (
+	user     = "ada"
+	password = "s3cret-pa55"
+)
+
+// keychain has one account for everything; the zero value has none.
+type keychain struct{ config authn.AuthConfig }
+
+func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return authn.FromConfig(k.config), nil
+}
+
+var (
+	ada    = keychain{authn.AuthConfig{Username: user, Password: password}}
+	nobody keychain
+)
+
+// lister lists with an account, and waits for nothing.
+func lister(t *testing.T, account keychain, change ...func(*registry.HostConfig)) repositories.Lister {
+	t.Helper()
+	config := registry.HostConfig{PlainHTTP: true}
+	for _, change := range change {
+		change(&config)
+	}
+	c := registry.New(registry.Config{
+		Keychain: account, Host: func(string) registry.HostConfig { return config },
+		Retry: registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+	})
+	t.Cleanup(c.CloseIdleConnections)
+	return repositories.Lister{Client: c}
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantError fails unless err is target, is the client's kind of error, says all parts and has no secret.
+func wantError(t testing.TB, err, target error, parts ...string) {
+	t.Helper()
+	var e *registry.Error
+	if !errors.As(err, &e) || target != nil && !errors.Is(err, target) {
+		t.Fatalf("error %q (%T) is not %q", err, err, target)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error %q lacks %q", err, part)
+		}
+	}
+	if text := fmt.Sprintf("%v %+v", err, *e); strings.Contains(text, password) || strings.Contains(text, "Bearer ") {
+		t.Errorf("there is a secret in %s", text)
+	}
+}
 
 // many are names in more than two pages of any of the listings here.
 func many() (names []string) {
@@ -29,9 +89,9 @@ func many() (names []string) {
 func newFull(t *testing.T, names []string, options ...Option) (*Server, name.Registry) {
 	t.Helper()
 	server := New(t, options...)
-	body := manifest(t, "x", nil)
+	const body = `{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`
 	for _, name := range names {
-		server.AddManifest(name, "1.0", bundle.MediaTypeOCIManifest, body)
+		server.AddManifest(name, "1.0", bundle.MediaTypeOCIIndex, []byte(body))
 	}
 	return server, server.Repo("x/y").Registry
 }
@@ -39,7 +99,7 @@ func newFull(t *testing.T, names []string, options ...Option) (*Server, name.Reg
 func TestCatalog(t *testing.T) {
 	server, reg := newFull(t, append(many(), "team1x/app", "team1"), Faults(Catalog(100)))
 	for namespace, want := range map[string]int{"": 252, "team1": 126, "team1/app001": 1, "team3": 0} {
-		got, err := newClient(t, nil).Repositories(t.Context(), reg, namespace)
+		got, err := lister(t, nobody).Repositories(t.Context(), reg, namespace)
 		ok(t, err)
 		if len(got.Repositories) != want || got.PublicOnly || !slices.IsSorted(got.Repositories) {
 			t.Errorf("%q: %d repositories, want %d; public only %t", namespace, len(got.Repositories), want, got.PublicOnly)
@@ -52,11 +112,11 @@ func TestCatalog(t *testing.T) {
 
 // What is listed is what can be asked for: without the prefix, and without what lies outside of it.
 func TestCatalogBelowAPathPrefix(t *testing.T) {
-	server, reg := newFull(t, []string{"proxy/acme/app", "proxy/acme/tool", "proxy/other/app", "proxyacme/app", "acme/app"}, Faults(Catalog(2)))
+	_, reg := newFull(t, []string{"proxy/acme/app", "proxy/acme/tool", "proxy/other/app", "proxyacme/app", "acme/app"}, Faults(Catalog(2)))
 	for namespace, want := range map[string][]string{
 		"": {"acme/app", "acme/tool", "other/app"}, "acme": {"acme/app", "acme/tool"},
 	} {
-		c := newClient(t, hosted(server.Host(), registry.HostConfig{PathPrefix: "/proxy/"}))
+		c := lister(t, nobody, func(c *registry.HostConfig) { c.PathPrefix = "/proxy/" })
 		got, err := c.Repositories(t.Context(), reg, namespace)
 		ok(t, err)
 		if !slices.Equal(got.Repositories, want) {
@@ -72,7 +132,7 @@ func TestCatalogBelowAPathPrefix(t *testing.T) {
 func TestCatalogAsksForItsOwnScope(t *testing.T) {
 	login := &Login{User: user, Password: password}
 	server, reg := newFull(t, many(), Wrap(login.Guard))
-	_, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	_, err := lister(t, ada).Repositories(t.Context(), reg, "")
 	ok(t, err)
 	if !slices.ContainsFunc(server.Requests(), func(r Request) bool {
 		return r.Path == "/token" && strings.Contains(r.Query, "registry%3Acatalog%3A%2A")
@@ -88,23 +148,23 @@ func TestHarborsOwnListing(t *testing.T) {
 			harbor := &Harbor{User: user, Password: password, Public: func(project string) bool { return project == "team1" }}
 			_, reg := newFull(t, many(), harbor.Before(guard))
 			for namespace, want := range map[string]int{"": 250, "team1": 125, "team1/app001": 1} {
-				got, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, namespace)
+				got, err := lister(t, ada).Repositories(t.Context(), reg, namespace)
 				ok(t, err)
 				if len(got.Repositories) != want || got.PublicOnly {
 					t.Errorf("%q: %d repositories, want %d; public only %t", namespace, len(got.Repositories), want, got.PublicOnly)
 				}
 			}
-			got, err := newClient(t, nil).Repositories(t.Context(), reg, "")
+			got, err := lister(t, nobody).Repositories(t.Context(), reg, "")
 			ok(t, err)
 			if len(got.Repositories) != 125 || !got.PublicOnly {
 				t.Errorf("without credentials: %d repositories, public only %t", len(got.Repositories), got.PublicOnly)
 			}
-			_, err = newClient(t, nil).Repositories(t.Context(), reg, "team0")
+			_, err = lister(t, nobody).Repositories(t.Context(), reg, "team0")
 			wantError(t, err, registry.ErrUnauthorized, "airgap login")
-			_, err = newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "team3")
+			_, err = lister(t, ada).Repositories(t.Context(), reg, "team3")
 			wantError(t, err, registry.ErrForbidden)
 			wrong := keychain{authn.AuthConfig{Username: user, Password: "wrong-" + password}}
-			_, err = newClient(t, withKeychain(wrong)).Repositories(t.Context(), reg, "")
+			_, err = lister(t, wrong).Repositories(t.Context(), reg, "")
 			wantError(t, err, registry.ErrUnauthorized)
 		})
 	}
@@ -114,7 +174,7 @@ func TestHarborsOwnListing(t *testing.T) {
 func TestEmptyCatalogAtHarbor(t *testing.T) {
 	harbor := &Harbor{User: user, Password: password}
 	_, reg := newFull(t, many(), Faults(On("GET", "/v2/_catalog", Answer(200, `{"repositories":null}`))), harbor.Before(nil))
-	got, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	got, err := lister(t, ada).Repositories(t.Context(), reg, "")
 	ok(t, err)
 	if len(got.Repositories) != 250 {
 		t.Errorf("%d repositories", len(got.Repositories))
@@ -125,11 +185,11 @@ func TestEmptyCatalogAtHarbor(t *testing.T) {
 func TestHarborsListingIsCounted(t *testing.T) {
 	harbor := &Harbor{User: user, Password: password, Total: func(_, total int) int { return total + 1 }}
 	_, reg := newFull(t, many(), harbor.Before(nil))
-	_, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	_, err := lister(t, ada).Repositories(t.Context(), reg, "")
 	wantError(t, err, bundle.ErrFormat, "250 of 251")
 
 	harbor.Total = func(page, total int) int { return total - page }
-	_, err = newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	_, err = lister(t, ada).Repositories(t.Context(), reg, "")
 	wantError(t, err, nil, "changed while it was read")
 
 	reads := 0
@@ -139,13 +199,13 @@ func TestHarborsListingIsCounted(t *testing.T) {
 		}
 		return total
 	}
-	got, err := newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	got, err := lister(t, ada).Repositories(t.Context(), reg, "")
 	ok(t, err)
 	if len(got.Repositories) != 250 || reads != 5 {
 		t.Errorf("%d repositories in %d pages", len(got.Repositories), reads)
 	}
 	harbor.Total = func(int, int) int { return 1 << 30 }
-	_, err = newClient(t, withKeychain(ada)).Repositories(t.Context(), reg, "")
+	_, err = lister(t, ada).Repositories(t.Context(), reg, "")
 	wantError(t, err, bundle.ErrLimit)
 }
 
@@ -157,8 +217,8 @@ func TestRegistriesWithoutAListing(t *testing.T) {
 	}{
 		"refused":           {On("GET", "/v2/_catalog", Code(401, "UNAUTHORIZED", "no")), registry.ErrUnauthorized, ""},
 		"forbidden":         {On("GET", "/v2/_catalog", Code(403, "DENIED", "no")), registry.ErrForbidden, ""},
-		"not there":         {On("GET", "", NotFoundText()), registry.ErrNoListing, ""},
-		"not allowed":       {On("GET", "/v2/_catalog", Answer(405, "")), registry.ErrNoListing, ""},
+		"not there":         {On("GET", "", NotFoundText()), repositories.ErrNoListing, ""},
+		"not allowed":       {On("GET", "/v2/_catalog", Answer(405, "")), repositories.ErrNoListing, ""},
 		"a site for people": {On("GET", "/", Answer(403, strings.Repeat("<html>", 1000))), registry.ErrForbidden, ""},
 		"out of order":      {On("GET", "/v2/_catalog", Answer(500, "")), registry.ErrUnavailable, ""},
 		"Harbor or not": {
@@ -171,12 +231,12 @@ func TestRegistriesWithoutAListing(t *testing.T) {
 	} {
 		t.Run(label, func(t *testing.T) {
 			server := New(t, Faults(test.fault))
-			_, err := newClient(t, nil).Repositories(t.Context(), server.Repo("x/y").Registry, "")
+			_, err := lister(t, nobody).Repositories(t.Context(), server.Repo("x/y").Registry, "")
 			wantError(t, err, test.want, test.message)
 		})
 	}
 	server := New(t)
-	_, err := newClient(t, nil).Repositories(t.Context(), server.Repo("x/y").Registry, "../x")
+	_, err := lister(t, nobody).Repositories(t.Context(), server.Repo("x/y").Registry, "../x")
 	wantError(t, err, bundle.ErrFormat)
 	if len(server.Requests()) != 0 {
 		t.Error("asked with a namespace that is none")
@@ -184,42 +244,44 @@ func TestRegistriesWithoutAListing(t *testing.T) {
 }
 
 // newDockerHub starts an API with 250 repositories of acme, all but one private.
-func newDockerHub(t *testing.T, password string) (hub *Hub, reg name.Registry, at func(authn.Keychain) func(*registry.Config)) {
+func newDockerHub(t *testing.T, password string) (hub *Hub, reg name.Registry, at func(keychain) repositories.Lister) {
 	t.Helper()
-	repositories := map[string]bool{"acme/public": false, "other/app": true}
+	private := map[string]bool{"acme/public": false, "other/app": true}
 	for i := range 249 {
-		repositories[fmt.Sprintf("acme/app%03d", i)] = true
+		private[fmt.Sprintf("acme/app%03d", i)] = true
 	}
-	hub = NewHub(t, user, password, repositories)
+	hub = NewHub(t, user, password, private)
 	reg, err := name.NewRegistry("docker.io")
 	ok(t, err)
-	return hub, reg, func(k authn.Keychain) func(*registry.Config) {
-		return func(c *registry.Config) { c.Hub, c.Keychain = hub.Host(), k }
+	return hub, reg, func(k keychain) repositories.Lister {
+		l := lister(t, k)
+		l.Hub = hub.Host()
+		return l
 	}
 }
 
 func TestDockerHubsListing(t *testing.T) {
 	_, reg, at := newDockerHub(t, password)
-	got, err := newClient(t, at(ada)).Repositories(t.Context(), reg, "acme")
+	got, err := at(ada).Repositories(t.Context(), reg, "acme")
 	ok(t, err)
 	if len(got.Repositories) != 250 || got.Repositories[0] != "acme/app000" || got.PublicOnly {
 		t.Errorf("%d repositories, public only %t", len(got.Repositories), got.PublicOnly)
 	}
-	got, err = newClient(t, at(ada)).Repositories(t.Context(), reg, "acme/app007")
+	got, err = at(ada).Repositories(t.Context(), reg, "acme/app007")
 	ok(t, err)
 	if !slices.Equal(got.Repositories, []string{"acme/app007"}) {
 		t.Errorf("one: %v", got.Repositories)
 	}
-	got, err = newClient(t, at(nil)).Repositories(t.Context(), reg, "acme")
+	got, err = at(nobody).Repositories(t.Context(), reg, "acme")
 	ok(t, err)
 	if !slices.Equal(got.Repositories, []string{"acme/public"}) || !got.PublicOnly {
 		t.Errorf("without credentials: %v, public only %t", got.Repositories, got.PublicOnly)
 	}
 	wrong := keychain{authn.AuthConfig{Username: user, Password: "wrong-" + password}}
-	_, err = newClient(t, at(wrong)).Repositories(t.Context(), reg, "acme")
+	_, err = at(wrong).Repositories(t.Context(), reg, "acme")
 	wantError(t, err, registry.ErrUnauthorized, `"airgap login docker.io"`)
-	_, err = newClient(t, at(nil)).Repositories(t.Context(), reg, "")
-	wantError(t, err, registry.ErrNoListing, "docker.io/acme")
+	_, err = at(nobody).Repositories(t.Context(), reg, "")
+	wantError(t, err, repositories.ErrNoListing, "docker.io/acme")
 }
 
 // An organization's token without the scope for it is shown the public repositories, without a word.
@@ -227,13 +289,13 @@ func TestDockerHubHidesWhatIsPrivate(t *testing.T) {
 	const token = "dckr_oat_" + password
 	hub, reg, at := newDockerHub(t, token)
 	organization := keychain{authn.AuthConfig{Username: user, Password: token}}
-	got, err := newClient(t, at(organization)).Repositories(t.Context(), reg, "acme")
+	got, err := at(organization).Repositories(t.Context(), reg, "acme")
 	ok(t, err)
 	if len(got.Repositories) != 250 || got.PublicOnly {
 		t.Errorf("with the scope: %d repositories, public only %t", len(got.Repositories), got.PublicOnly)
 	}
 	hub.HidePrivate()
-	got, err = newClient(t, at(organization)).Repositories(t.Context(), reg, "acme")
+	got, err = at(organization).Repositories(t.Context(), reg, "acme")
 	ok(t, err)
 	if len(got.Repositories) != 1 || !got.PublicOnly {
 		t.Errorf("without the scope: %v, public only %t", got.Repositories, got.PublicOnly)
@@ -261,7 +323,7 @@ func TestDockerHubsAccountStaysThere(t *testing.T) {
 			hub, reg, at := newDockerHub(t, password)
 			hub.Inject(fault)
 			got = nil
-			_, err := newClient(t, at(ada)).Repositories(t.Context(), reg, "acme")
+			_, err := at(ada).Repositories(t.Context(), reg, "acme")
 			wantError(t, err, nil)
 			for _, authorization := range got {
 				if authorization != "" {
