@@ -10,6 +10,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/target"
 )
 
 // expectNotes compares notes with the beginnings and other parts that they should have, in their order.
@@ -42,11 +43,11 @@ func TestAccessories(t *testing.T) {
 			c := harborClient(t, harbortest.Admin)
 			o := intoHarbor(t, s, c)
 			for _, changes := range []bool{true, false} { // the second time, all of it is there
-				report, err := importer.Run(t.Context(), open(t, path), c, o)
-				if err != nil || !report.Complete || report.Changed != changes {
-					t.Fatalf("%v, %+v", err, report)
+				done, err := importer.Run(t.Context(), open(t, path), c, o)
+				if err != nil || !done.Complete || done.Changed != changes {
+					t.Fatalf("%v, %+v", err, done)
 				}
-				expectNotes(t, report.Notes, want...)
+				expectNotes(t, done.Notes, want...)
 			}
 			expectInHarbor(t, a, s)
 		})
@@ -62,11 +63,11 @@ func TestAccessoriesThatAreMissing(t *testing.T) {
 	o := intoHarbor(t, s, c)
 	none := registrytest.Answer(http.StatusOK, "[]", "Content-Type", "application/json", "X-Total-Count", "0")
 	s.Inject(registrytest.On("GET", a.index.Digest.String()+"/accessories", none))
-	report, err := importer.Run(t.Context(), open(t, path), c, o)
-	if err != nil || !report.Complete {
+	done, err := importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}
-	expectNotes(t, report.Notes,
+	expectNotes(t, done.Notes,
 		[]string{"lists 10 referrers", "acme/app@" + a.index.Digest.String()},
 		[]string{"2 .sig tags", "acme/app@" + a.index.Digest.String()}, []string{"2 .att"})
 
@@ -74,8 +75,8 @@ func TestAccessoriesThatAreMissing(t *testing.T) {
 	s.Inject(registrytest.On("GET", a.index.Digest.String()+"/accessories", none),
 		registrytest.On("GET", "/other/app/referrers/"+a.index.Digest.String(), registrytest.Answer(http.StatusOK, `{"schemaVersion":2,"manifests":[]}`,
 			"Content-Type", "application/vnd.oci.image.index.v1+json")))
-	report, err = importer.Run(t.Context(), open(t, path), c, o)
-	if !errors.Is(err, importer.ErrDiffers) || report.Complete {
+	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	if !errors.Is(err, target.ErrDiffers) || done.Complete {
 		t.Error(err)
 	}
 }
@@ -86,20 +87,20 @@ func TestAccessoriesNotChecked(t *testing.T) {
 	path := a.file()
 	s := acmeHarbor(t)
 	c := harborClient(t, pushers(s))
-	report, err := importer.Run(t.Context(), open(t, path), c, intoHarbor(t, s, c))
-	if err != nil || !report.Complete {
+	done, err := importer.Run(t.Context(), open(t, path), c, intoHarbor(t, s, c))
+	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}
-	expectNotes(t, report.Notes, []string{"2 .att"}, []string{"not checked", "acme, other", "accessory:list"})
+	expectNotes(t, done.Notes, []string{"2 .att"}, []string{"not checked", "acme, other", "accessory:list"})
 
 	c = harborClient(t, pushers(s, harbortest.ListAccessories))
 	o := intoHarbor(t, s, c)
 	s.Inject(registrytest.On("GET", "/accessories", registrytest.Answer(http.StatusBadGateway, "<html>")))
-	report, err = importer.Run(t.Context(), open(t, path), c, o)
-	if err != nil || !report.Complete {
+	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}
-	if i := slices.IndexFunc(report.Notes, func(n string) bool { return strings.Contains(n, "not checked") }); i < 0 || !strings.Contains(report.Notes[i], "502") {
-		t.Errorf("%q", report.Notes)
+	if i := slices.IndexFunc(done.Notes, func(n string) bool { return strings.Contains(n, "not checked") }); i < 0 || !strings.Contains(done.Notes[i], "502") {
+		t.Errorf("%q", done.Notes)
 	}
 }

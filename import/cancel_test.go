@@ -58,9 +58,9 @@ func TestCancelWhereNobodyAnswers(t *testing.T) {
 					b = openPipe(t, h.path)
 				}
 				began := time.Now()
-				report, err := importer.Run(ctx, b, c, o)
-				if err != context.Canceled || report.Complete || time.Since(began) > 20*time.Second {
-					t.Errorf("%v, %+v, %s", err, report, time.Since(began))
+				done, err := importer.Run(ctx, b, c, o)
+				if err != context.Canceled || done.Complete || time.Since(began) > 20*time.Second {
+					t.Errorf("%v, %+v, %s", err, done, time.Since(began))
 				}
 				if _, tagged := h.s.Tags("new/acme/tool")["2"]; tagged != (phase == "read back") {
 					t.Errorf("a person's tag is there: %t", tagged)

@@ -16,6 +16,10 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/projects"
+	"airgap/import/report"
+	"airgap/import/rollback"
+	"airgap/import/target"
 )
 
 // unanswered carries the first such write out, and drops its answer.
@@ -31,10 +35,10 @@ func TestImmutableTagWhoseAnswerIsLost(t *testing.T) {
 	h := newAtHarbor(t)
 	h.s.AddProject(harbortest.Project{Name: "lab", Rules: []harbortest.Rule{{}}})
 	h.s.Inject(unanswered("/lab/acme/tool/manifests/2"))
-	report := h.works(harbortest.Admin, "lab")
-	i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "2" })
-	if report.Tags[i].Status != importer.StatusMoved || h.s.Tags("lab/acme/tool")["2"] != h.tool.Digest {
-		t.Errorf("%+v", report.Tags[i])
+	done := h.works(harbortest.Admin, "lab")
+	i := slices.IndexFunc(done.Tags, func(m report.TagMove) bool { return m.Tag == "2" })
+	if done.Tags[i].Status != report.StatusMoved || h.s.Tags("lab/acme/tool")["2"] != h.tool.Digest {
+		t.Errorf("%+v", done.Tags[i])
 	}
 }
 
@@ -52,25 +56,25 @@ func TestTagInDoubt(t *testing.T) {
 		}
 		return down.Load() && registrytest.Drop()(w, r, next)
 	})
-	report, err := h.run(harbortest.Admin, "lab")
-	i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "2" })
-	if m := report.Tags[i]; !errors.Is(err, registry.ErrUnavailable) || m.Status != importer.StatusInDoubt || m.Old != old {
+	done, err := h.run(harbortest.Admin, "lab")
+	i := slices.IndexFunc(done.Tags, func(m report.TagMove) bool { return m.Tag == "2" })
+	if m := done.Tags[i]; !errors.Is(err, registry.ErrUnavailable) || m.Status != report.StatusInDoubt || m.Old != old {
 		t.Fatalf("%v, %+v", err, m)
 	}
 	down.Store(false)
 	if h.s.Tags("lab/acme/tool")["2"] != h.tool.Digest {
 		t.Fatal("the tag was not moved, so that nothing is tested")
 	}
-	content, err := json.Marshal(report)
+	content, err := json.Marshal(done)
 	if err != nil {
 		t.Fatal(err)
 	}
-	imported, err := importer.ReadReport(bytes.NewReader(content))
+	imported, err := report.Read(bytes.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := harborClient(t, harbortest.Admin)
-	back, err := importer.Rollback(t.Context(), imported, c, importer.RollbackOptions{Harbor: harborOf(t, c, h.s)})
+	back, err := rollback.Run(t.Context(), imported, c, rollback.Options{Harbor: harborOf(t, c, h.s)})
 	if err != nil || !back.Complete || h.s.Tags("lab/acme/tool")["2"] != old {
 		t.Errorf("%v, %+v", err, back)
 	}
@@ -87,9 +91,9 @@ func TestProjectInDoubt(t *testing.T) {
 		}
 		return down.Load() && registrytest.Drop()(w, r, next)
 	})
-	report, err := h.run(harbortest.Admin, "new", createProjects)
-	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "new (perhaps)") || report.Projects[0].Status != importer.StatusInDoubt {
-		t.Errorf("%v, %+v", err, report.Projects)
+	done, err := h.run(harbortest.Admin, "new", createProjects)
+	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "new (perhaps)") || done.Projects[0].Status != projects.InDoubt {
+		t.Errorf("%v, %+v", err, done.Projects)
 	}
 	if !slices.Contains(h.s.Projects(), "new") {
 		t.Error("the project was not created, so that nothing is tested")
@@ -109,7 +113,7 @@ func TestNoOverwriteOfWhatIsHidden(t *testing.T) {
 		return false
 	})))
 	_, err := importer.Run(t.Context(), open(t, a.file()), c, o)
-	if !errors.Is(err, importer.ErrConflict) || s.Tags("acme/tool")["2"] != theirs {
+	if !errors.Is(err, target.ErrConflict) || s.Tags("acme/tool")["2"] != theirs {
 		t.Errorf("%v, %v", err, s.Tags("acme/tool"))
 	}
 }

@@ -24,11 +24,11 @@ func TestLayersThatAProjectHas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report := h.works(robot, name)
-		if dry.Planned != report.Planned || report.Planned.BytesPushed != report.Done.BytesPushed {
-			t.Errorf("%s: planned %+v and %+v, done %+v", name, dry.Planned, report.Planned, report.Done)
+		done := h.works(robot, name)
+		if dry.Planned != done.Planned || done.Planned.BytesPushed != done.Done.BytesPushed {
+			t.Errorf("%s: planned %+v and %+v, done %+v", name, dry.Planned, done.Planned, done.Done)
 		}
-		sent[name] = report.Done.BytesPushed
+		sent[name] = done.Done.BytesPushed
 	}
 	if sent["may-not-list"]-sent["may-list"] != h.large.Size {
 		t.Errorf("sent %v; want %d less where repositories may be listed", sent, h.large.Size)

@@ -11,6 +11,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/target"
 )
 
 // foreignList is a list of referrers by somebody else, with things in it that airgap does not know.
@@ -48,9 +49,9 @@ func TestFallbackTagIsMerged(t *testing.T) {
 	s.AddManifest("mirror/acme/app", "", a.tool.MediaType, a.blobs[a.tool.Digest]) // which go-containerregistry wants to see
 	s.AddManifest("mirror/acme/app", a.index.Digest.FallbackTag(), bundle.MediaTypeOCIIndex, list)
 	for _, changed := range []bool{true, false} {
-		report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
-		if err != nil || report.Changed != changed {
-			t.Fatal(err, report.Changed)
+		done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+		if err != nil || done.Changed != changed {
+			t.Fatal(err, done.Changed)
 		}
 		expectMerged(t, a, s)
 	}
@@ -87,7 +88,7 @@ func TestFallbackTagRaceLost(t *testing.T) {
 	s := registrytest.New(t, targets["fallback tags"]...)
 	s.Inject(overwrite(a, s, -1))
 	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), "other clients") || len(tagsOf(t, a, s)) > 0 {
+	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), "other clients") || len(tagsOf(t, a, s)) > 0 {
 		t.Error(err)
 	}
 }
@@ -101,7 +102,7 @@ func TestFallbackTagIsNoList(t *testing.T) {
 	}
 	s.AddManifest("mirror/acme/app", a.amd64.Digest.FallbackTag(), a.tool.MediaType, a.blobs[a.tool.Digest])
 	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, importer.ErrConflict) || !strings.Contains(err.Error(), a.amd64.Digest.String()) || len(writes(s)) > 0 {
+	if !errors.Is(err, target.ErrConflict) || !strings.Contains(err.Error(), a.amd64.Digest.String()) || len(writes(s)) > 0 {
 		t.Error(err, writes(s))
 	}
 }

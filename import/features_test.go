@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/transfer"
 )
 
 // What refers to an image goes to the repository that the bundle names for it, with all that refers to that; cosign's
@@ -29,7 +30,7 @@ func TestReferrersGoToTheirOwnRepository(t *testing.T) {
 	w.root("example.com/from:1", "app", "1", index)
 	w.images[0].Root.ReferrerPath = "proofs/app"
 	s := registrytest.New(t, targets["acknowledges"]...)
-	report, err := importer.Run(t.Context(), open(t, w.file()), client(), options(t, s))
+	done, err := importer.Run(t.Context(), open(t, w.file()), client(), options(t, s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestReferrersGoToTheirOwnRepository(t *testing.T) {
 	}
 	expectList(t, s, proofs, platform.Digest, map[string]bundle.Manifest{sbom.Digest.String(): {}}, false)
 	expectList(t, s, proofs, sbom.Digest, map[string]bundle.Manifest{signature.Digest.String(): {}}, false)
-	for _, row := range report.Referrers {
+	for _, row := range done.Referrers {
 		if want := row.CosignTag == ""; strings.HasSuffix(row.Repository, "proofs/app") != want {
 			t.Errorf("%s is reported in %s", row.Digest, row.Repository)
 		}
@@ -66,7 +67,7 @@ func TestSparseIndexIsPushedFirst(t *testing.T) {
 
 	strict := registrytest.New(t) // go-containerregistry's registry looks for every manifest of an index
 	_, err := importer.Run(t.Context(), open(t, file), client(), options(t, strict))
-	if !errors.Is(err, importer.ErrSparse) || !strings.Contains(err.Error(), "--platform-mode rewrite") {
+	if !errors.Is(err, transfer.ErrSparse) || !strings.Contains(err.Error(), "--platform-mode rewrite") {
 		t.Errorf("at a target that refuses: %v", err)
 	}
 	if uploads := strict.Count(http.MethodPost, "/blobs/"); uploads > 0 {

@@ -14,8 +14,9 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
-	importer "airgap/import"
 	"airgap/import/placing"
+	"airgap/import/report"
+	"airgap/import/rollback"
 )
 
 // realReport is what an import writes: version 2 of an image after version 1, into mirror at 127.0.0.1:5000.
@@ -26,8 +27,8 @@ func realReport(t testing.TB) []byte {
 		_, second := release(t, 2)
 		s := registrytest.New(t)
 		first.into(client(), s.Host()+"/mirror")
-		report := second.report(client(), s.Host()+"/mirror")
-		keptReport = bytes.ReplaceAll(report, []byte(s.Host()), []byte("127.0.0.1:5000"))
+		done := second.report(client(), s.Host()+"/mirror")
+		keptReport = bytes.ReplaceAll(done, []byte(s.Host()), []byte("127.0.0.1:5000"))
 	}
 	return slices.Clone(keptReport)
 }
@@ -35,7 +36,7 @@ func realReport(t testing.TB) []byte {
 var keptReport []byte
 
 func TestReadReport(t *testing.T) {
-	imported, err := importer.ReadReport(bytes.NewReader(realReport(t)))
+	imported, err := report.Read(bytes.NewReader(realReport(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func TestReadReport(t *testing.T) {
 		t.Errorf("%s of %s", imported.Target(), imported.Registry())
 	}
 	asked := &asked{}
-	if _, err := importer.Rollback(t.Context(), imported, asked, importer.RollbackOptions{DryRun: true, Jobs: 1}); err != nil {
+	if _, err := rollback.Run(t.Context(), imported, asked, rollback.Options{DryRun: true, Jobs: 1}); err != nil {
 		t.Error(err)
 	}
 	slices.Sort(asked.names)
@@ -53,15 +54,15 @@ func TestReadReport(t *testing.T) {
 		}
 	}
 	// What a later version has to say besides does not matter.
-	if _, err := importer.ReadReport(bytes.NewReader(changedReport(t, func(report, _ map[string]any) { report["news"] = []any{1} }))); err != nil {
+	if _, err := report.Read(bytes.NewReader(changedReport(t, func(done, _ map[string]any) { done["news"] = []any{1} }))); err != nil {
 		t.Error(err)
 	}
 }
 
 // asked is a registry that has nothing, and remembers what it was asked for.
 type asked struct {
-	importer.RollbackTarget // nothing else is asked of it
-	names                   []string
+	rollback.Target // nothing else is asked of it
+	names           []string
 }
 
 func (a *asked) Resolve(_ context.Context, ref name.Reference) (bundle.Descriptor, error) {
@@ -70,18 +71,18 @@ func (a *asked) Resolve(_ context.Context, ref name.Reference) (bundle.Descripto
 }
 
 // changedReport is the real report with something else in it.
-func changedReport(t testing.TB, change func(report map[string]any, tag map[string]any)) []byte {
+func changedReport(t testing.TB, change func(done map[string]any, tag map[string]any)) []byte {
 	t.Helper()
-	var report map[string]any
-	if err := json.Unmarshal(realReport(t), &report); err != nil {
+	var done map[string]any
+	if err := json.Unmarshal(realReport(t), &done); err != nil {
 		t.Fatal(err)
 	}
-	tags := report["tags"].([]any)
+	tags := done["tags"].([]any)
 	at := slices.IndexFunc(tags, func(tag any) bool {
 		return tag.(map[string]any)["status"] == "moved" && tag.(map[string]any)["old"] != nil
 	})
-	change(report, tags[at].(map[string]any))
-	content, err := json.Marshal(report)
+	change(done, tags[at].(map[string]any))
+	content, err := json.Marshal(done)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func TestReadReportRefuses(t *testing.T) {
 		return changedReport(t, func(_, tag map[string]any) { tag[field] = value })
 	}
 	field := func(field string, value any) []byte {
-		return changedReport(t, func(report, _ map[string]any) { report[field] = value })
+		return changedReport(t, func(done, _ map[string]any) { done[field] = value })
 	}
 	host := "127.0.0.1:5000"
 	for name, c := range map[string]struct {
@@ -130,10 +131,10 @@ func TestReadReportRefuses(t *testing.T) {
 		"another algorithm":      {tag("old", "sha512:00"), "JSON refused"},
 		"an old tag for digest":  {tag("old", "latest"), "JSON refused"},
 		"a move to itself":       {changedReport(t, func(_, tag map[string]any) { tag["old"] = tag["new"] }), "moved to where it was"},
-		"a tag twice":            {changedReport(t, func(report, tag map[string]any) { report["tags"] = append(report["tags"].([]any), tag) }), "twice"},
+		"a tag twice":            {changedReport(t, func(done, tag map[string]any) { done["tags"] = append(done["tags"].([]any), tag) }), "twice"},
 	} {
-		imported, err := importer.ReadReport(bytes.NewReader(c.content))
-		if !errors.Is(err, importer.ErrReport) || imported != nil || !strings.Contains(err.Error(), c.says) {
+		imported, err := report.Read(bytes.NewReader(c.content))
+		if !errors.Is(err, report.ErrReport) || imported != nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want: %s", name, err, c.says)
 		}
 		if errors.Is(err, placing.ErrMapping) {
@@ -148,20 +149,20 @@ func FuzzReport(f *testing.F) {
 	f.Add([]byte(`{"bundle":"` + bundle.EmptyJSON.String() + `","target":"a.example","tags":[{"repository":"a.example/x","tag":"1","new":"` +
 		bundle.EmptyJSON.String() + `","status":"moved"}]}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		imported, err := importer.ReadReport(bytes.NewReader(content))
+		imported, err := report.Read(bytes.NewReader(content))
 		if err != nil {
-			if !errors.Is(err, importer.ErrReport) {
+			if !errors.Is(err, report.ErrReport) {
 				t.Errorf("%v", err)
 			}
 			return
 		}
 		asked := &asked{}
-		report, err := importer.Rollback(t.Context(), imported, asked, importer.RollbackOptions{DryRun: true, Jobs: 1})
-		if err != nil || len(asked.names) != len(report.Tags) {
-			t.Fatalf("%d tags, %q, %v", len(report.Tags), asked.names, err)
+		done, err := rollback.Run(t.Context(), imported, asked, rollback.Options{DryRun: true, Jobs: 1})
+		if err != nil || len(asked.names) != len(done.Tags) {
+			t.Fatalf("%d tags, %q, %v", len(done.Tags), asked.names, err)
 		}
 		seen := map[string]bool{}
-		for i, row := range report.Tags {
+		for i, row := range done.Tags {
 			path, here := strings.CutPrefix(row.Repository, imported.Registry().RegistryStr()+"/")
 			if !here || bundle.CheckPath(path) != nil || bundle.CheckTag(row.Tag) != nil || row.New.IsZero() || row.New == row.Old {
 				t.Errorf("%+v", row)

@@ -1,31 +1,21 @@
-// Package importer is the disconnected side: it takes a bundle that has been checked into a registry that has never
-// seen the internet.
+// Package importer is the disconnected side: it takes a bundle that has been checked into a registry that has never seen the
+// internet.
 //
-// Start with [Run]. It goes in one direction, and each step is in the file of its name:
-//
-//   - placement, mapping, flatten, plan: names are mapped, and what has to be where is worked out;
-//   - preflight, inspect, quota: the target is asked what it is, what it lets the account do and what it has. What is in the
-//     way is found here, all at once, see [Finding];
-//   - projects: those that are missing in Harbor are created, where that was asked for;
-//   - sparse, samples: what a registry may refuse for what it is, is pushed before the bulk;
-//   - transfer, with order, queue and perproject: blobs, and manifests as they become complete, from a file, a pipe or media;
-//   - referrers: cosign's tags and, without the referrers API, the lists under fallback tags;
-//   - lost: everything is looked for once more, and what is gone is pushed again;
-//   - tags: those that people use move; then tags and lists are read back;
-//   - accessories: what Harbor shows is compared with what was sent.
+// Start with [Run], which goes through stages, each a package: names become places at the target (placing), from which follows
+// what has to be there (inventory). The target is asked what it is and lets the account do (preflight, projects) and what it has
+// (survey). Then everything is pushed (transfer), is made findable (tags of cosign, referrers) and is looked for once more
+// (confirm), which alone gives the permission to move the tags that people use (tags). At the end what the target shows is
+// compared with what was sent (readback), and all of it is told (report).
 //
 // Nothing is written before all mappings, conflicts and findings are known, and no tag that a person uses moves before
-// everything is there. What pull policies of Harbor hide is seen all the same where the account may (policy).
-//
-// [Rollback] undoes what an import did to tags, by its [Report], which [ReadReport] reads again.
+// everything is there. Package rollback undoes what an import did to tags, by its report.
 package importer
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -33,55 +23,36 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/harbor"
+	"airgap/import/confirm"
+	"airgap/import/finding"
+	"airgap/import/inventory"
+	"airgap/import/parallel"
 	"airgap/import/placing"
+	"airgap/import/preflight"
+	"airgap/import/projects"
+	"airgap/import/readback"
+	"airgap/import/referrers"
+	"airgap/import/report"
+	"airgap/import/survey"
+	"airgap/import/tags"
+	"airgap/import/target"
+	"airgap/import/transfer"
 	"airgap/verify"
 )
 
-// Target is what import needs of a registry. *registry.Client is the real one. Retrying is its part: an error from it
-// is final. A manifest or blob that is not there is registry.ErrNotFound or registry.ErrRepositoryUnknown.
+// Target is a registry, as its stages see it. *registry.Client is the real one. Retrying is its part: an error from it is final.
+// A manifest or blob that is not there is registry.ErrNotFound or registry.ErrRepositoryUnknown.
 type Target interface {
-	// Resolve returns the descriptor of a manifest without its bytes.
-	Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error)
-	// Manifest returns the manifest that ref names.
-	Manifest(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error)
-	// Referrers lists what refers to a manifest, whole, from the API or else from the fallback tag, or fails.
-	Referrers(ctx context.Context, subject name.Digest) (registry.Referrers, error)
-	// HasBlob tells whether repo has a blob, and how large it is in bytes.
-	HasBlob(ctx context.Context, repo name.Repository, d bundle.Digest) (size int64, found bool, err error)
-	// Mount makes a blob of the repository from one of repo as well; false where the registry would rather not.
-	Mount(ctx context.Context, repo, from name.Repository, d bundle.Digest) (mounted bool, err error)
-	// PushBlob uploads a blob. It commits only once open's reader has given io.EOF, and opens again to try again.
-	PushBlob(ctx context.Context, repo name.Repository, d bundle.Descriptor, open func() (io.ReadCloser, error)) error
-	// PushManifest writes a manifest under a tag or its digest, and tells whether the registry said that it lists the
-	// manifest for its subject (OCI-Subject).
-	PushManifest(ctx context.Context, ref name.Reference, mediaType string, body []byte) (subjectAcknowledged bool, err error)
-
-	// What follows is for the preflight.
-
-	// Granted returns what the account may do in repo, such as "pull" and "push", or known as false. Without actions it asks
-	// for both.
-	Granted(ctx context.Context, repo name.Repository, actions ...string) (granted []string, known bool, err error)
-	// AnonymousRefused tells whether ref is kept from those without an account; an error where nobody finds it.
-	AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error)
-	// Clock returns the time at the registry; zero where it does not say.
-	Clock(ctx context.Context, reg name.Registry) (time.Time, error)
-	// Path returns the path of repo at its host, where there may be a prefix before it.
-	Path(repo name.Repository) string
+	preflight.Target
+	survey.Target
+	transfer.Target
+	referrers.Target
+	confirm.Target
+	tags.Target
+	readback.Target
 }
 
 var _ Target = (*registry.Client)(nil)
-
-// Errors that a caller may want to tell apart; those of packages bundle and registry come through as they are.
-var (
-	// ErrConflict: the target has something else where this import would write.
-	ErrConflict = errors.New("conflict at the target")
-	// ErrDiffers: what the target shows is not what was written to it.
-	ErrDiffers = errors.New("the target does not show what was written")
-)
-
-// DefaultJobs is how many requests are under way at once. In front of the registry, in its network, its disks are what
-// takes the time, and Harbor takes a lock for each upload into a project: more requests would only wait there.
-const DefaultJobs = 4
 
 // Options are the settings of Run. The zero value of all but the destination is valid.
 type Options struct {
@@ -103,12 +74,12 @@ type Options struct {
 	// AllowPublic brings images that are private at their source into public projects, too.
 	AllowPublic bool
 
-	Jobs int // 0: DefaultJobs
+	Jobs int // 0: parallel.DefaultJobs
 	// JobsPerProject bounds the blob uploads and manifest pushes that are under way at once into one project of Harbor. Other
-	// registries have no projects, and Jobs is their only bound. 0: DefaultJobs.
+	// registries have no projects, and Jobs is their only bound. 0: parallel.DefaultJobs.
 	JobsPerProject int
 	// SpoolBytes bounds what a bundle from a pipe may take in TempDir while it waits to be uploaded, though one blob is
-	// always let in. 0: DefaultSpoolBytes.
+	// always let in. 0: transfer.DefaultSpoolBytes.
 	SpoolBytes int64
 	TempDir    string // "": the system's
 
@@ -118,13 +89,13 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.Jobs <= 0 {
-		o.Jobs = DefaultJobs
+		o.Jobs = parallel.DefaultJobs
 	}
 	if o.JobsPerProject <= 0 {
-		o.JobsPerProject = DefaultJobs
+		o.JobsPerProject = parallel.DefaultJobs
 	}
 	if o.SpoolBytes <= 0 {
-		o.SpoolBytes = DefaultSpoolBytes
+		o.SpoolBytes = transfer.DefaultSpoolBytes
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -136,95 +107,202 @@ func (o Options) withDefaults() Options {
 // Run imports b. The report says how far it got, and is there with an error, too, once the mappings make sense. A run
 // that failed can be repeated, and continues; a run after success changes nothing. Cancelling gives ctx.Err(): what was
 // pushed stays, without a tag, unless tags were being moved already (the report says which were). After an error that wraps
-// ErrUnchecked and not ErrDiffers, everything was written.
-func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*Report, error) {
+// readback.ErrUnchecked, everything was written.
+func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Report, error) {
 	o = o.withDefaults()
 	started := o.Now()
-	placed, err := placing.Place(allRoots(b.Contents()), o.Rules)
+	placed, err := placing.Place(b.Contents(), o.Rules)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlan(b, placed)
+	inv, err := inventory.New(b, placed)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{plan: p, target: seeThrough(t, o.Harbor), options: o, observer: o.Observer, started: started}
-	err = r.all(ctx)
+	done, err := run(ctx, inv, pastPolicies{Target: t, resolver: target.PastPolicies{Registry: t, Harbor: o.Harbor}}, o, started)
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	report := r.report(err == nil)
-	report.Started, report.Seconds = started, o.Now().Sub(started).Seconds()
-	return report, err
+	r := done.report(inv, o)
+	r.Complete = err == nil && !o.DryRun
+	r.Started, r.Seconds = started, o.Now().Sub(started).Seconds()
+	return r, err
 }
 
-// run is one import.
-type run struct {
-	plan     *plan
-	target   Target
-	options  Options
-	observer bundle.Observer
-	started  time.Time
-
-	planned      Work         // as found at the target
-	piped        bool         // the bundle came through a pipe, and has gone by
-	fallbackTags atomic.Int64 // written
-	unchecked    []string     // tags that could not be read back
-	notes        []string     // see Report
-
-	checks  *preflight
-	unasked []bool       // by repository: the target is not asked, or not any more, what is in it
-	created []ProjectRow // projects of Harbor that are missing
-	api     atomic.Int32 // whether the target has the referrers API: apiUnknown, ...
+// pastPolicies is a target that is seen past the pull policies of Harbor.
+type pastPolicies struct {
+	Target
+	resolver target.Resolver
 }
 
-// all goes through the steps. Each says in its error what it was about; here is said what that means for the target.
-func (r *run) all(ctx context.Context) error {
-	r.observer.Phase("check target", 0)
-	if err := r.preflight(ctx); err != nil {
-		return fmt.Errorf("nothing was written to %s: %w", r.options.Destination, err)
+func (p pastPolicies) Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error) {
+	return p.resolver.Resolve(ctx, ref)
+}
+
+// run goes through the stages. Each says in its error what it was about; here is said what that means for the target.
+func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, started time.Time) (done outcome, err error) {
+	limits := limitsOf(inv, t, o)
+	mover := tags.New(inv, t, tags.Options{Limits: limits, NoOverwrite: o.NoOverwrite, OverwriteCosign: o.OverwriteCosignTags, Observer: o.Observer})
+	content := transfer.New(inv, t, transfer.Options{Limits: limits, SpoolBytes: o.SpoolBytes, TempDir: o.TempDir, Observer: o.Observer})
+
+	o.Observer.Phase("check target", 0)
+	surveyed, err := check(ctx, inv, t, mover, o, started, &done)
+	if err != nil {
+		return done, fmt.Errorf("nothing was written to %s: %w", o.Destination, err)
 	}
-	if r.options.DryRun {
-		r.warnOfSparse()
+	if o.DryRun {
+		content.WarnOfSparse()
+		return done, nil
+	}
+	if err := createProjects(ctx, o, &done); err != nil {
+		return done, fmt.Errorf("%s: %w", o.Destination, err)
+	}
+	if err := content.Sparse(ctx); err != nil {
+		return done, fmt.Errorf("nothing was pushed to %s but, perhaps, an index without a tag: %w", o.Destination, err)
+	}
+	if o.Harbor == nil { // which takes all kinds (observed at 2.14.4)
+		if err := content.Samples(ctx); err != nil {
+			return done, fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", o.Destination, err)
+		}
+	}
+	done.lists = referrers.New(inv, t, limits, surveyed.API)
+	complete, err := push(ctx, inv, t, content, mover, done.lists, limits, o.Observer)
+	if err != nil {
+		return done, fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", o.Destination, err)
+	}
+	o.Observer.Phase("tag", 0)
+	if err := mover.Move(ctx, complete); err != nil {
+		return done, err
+	}
+	o.Observer.Phase("read back", 0)
+	return done, compare(ctx, inv, t, o, &done)
+}
+
+// check finds out what would make the import fail, and what the target has. Of what blocks, and of what the survey runs into,
+// everything is in one error.
+func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mover, o Options, started time.Time, done *outcome) (surveyed survey.Result, err error) {
+	ground := preflight.New(inv, t, preflight.Options{
+		Registry: o.Destination.Registry, Harbor: o.Harbor, NoOverwrite: o.NoOverwrite, OverwriteCosign: o.OverwriteCosignTags, Jobs: o.Jobs, Now: started,
+		Projects: projects.Options{Create: o.CreateProjects, Public: o.ProjectPublic, Quota: o.ProjectQuota, AllowPublic: o.AllowPublic, Jobs: o.Jobs},
+	})
+	done.findings = ground.Findings()
+	goOn, err := ground.Look(ctx)
+	done.projects = ground.Projects()
+	if err != nil {
+		return surveyed, err
+	}
+	if goOn {
+		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Unasked: ground.Unasked()})
+		if !target.IsFinal(ctx, err) {
+			err = errors.Join(err, ground.Weigh(ctx, surveyed))
+		}
+		done.planned = report.Planned(inv)
+	}
+	found := done.findings.All()
+	warn(o.Observer, found)
+	return surveyed, errors.Join(finding.Blocking(found), err)
+}
+
+// warn tells the person about what does not keep the import from beginning.
+func warn(o bundle.Observer, list []finding.Finding) {
+	for _, text := range finding.Lines(finding.OfLevel(list, finding.Warning, finding.Unchecked)) {
+		o.Warn(text)
+	}
+}
+
+// createProjects creates the projects of Harbor that are missing.
+func createProjects(ctx context.Context, o Options, done *outcome) error {
+	if done.projects == nil || len(done.projects.Rows()) == 0 {
 		return nil
 	}
-	if err := r.createProjects(ctx); err != nil {
-		return err
+	o.Observer.Phase("create projects", 0)
+	var found finding.List
+	err := done.projects.Create(ctx, &found)
+	warn(o.Observer, found.All())
+	for _, f := range found.All() {
+		done.findings.Add(f)
 	}
-	if err := r.pushSparse(ctx); err != nil {
-		return fmt.Errorf("nothing was pushed to %s but, perhaps, an index without a tag: %w", r.options.Destination, err)
-	}
-	if err := r.pushSamples(ctx); err != nil {
-		return fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", r.options.Destination, err)
-	}
-	done, err := r.bring(ctx)
-	if err != nil {
-		return fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", r.options.Destination, err)
-	}
-	r.observer.Phase("tag", 0)
-	if err := r.moveTags(ctx, done); err != nil {
-		return err
-	}
-	r.observer.Phase("read back", 0)
-	return r.readBack(ctx)
+	return err
 }
 
-// bring makes everything arrive that the tags will lead to.
-func (r *run) bring(ctx context.Context) (complete, error) {
-	if err := r.transfer(ctx); err != nil {
-		return complete{}, err
+// push makes everything arrive that the tags will lead to, and be listed for what it refers to.
+func push(ctx context.Context, inv *inventory.Inventory, t Target, content *transfer.Transfer, mover *tags.Mover, lists *referrers.Lister, limits parallel.Limits, o bundle.Observer) (confirm.Complete, error) {
+	everything := func(ctx context.Context) error {
+		if err := content.All(ctx); err != nil {
+			return err
+		}
+		o.Phase("list referrers", 0)
+		if err := mover.MoveCosign(ctx); err != nil {
+			return err
+		}
+		if err := lists.List(ctx); err != nil {
+			return err
+		}
+		o.Phase("check everything", 0)
+		return nil
 	}
-	r.observer.Phase("list referrers", 0)
-	if err := r.listReferrers(ctx); err != nil {
-		return complete{}, err
+	if err := everything(ctx); err != nil {
+		return confirm.Complete{}, err
 	}
-	r.observer.Phase("check everything", 0)
-	return r.confirm(ctx)
+	return confirm.Everything(ctx, inv, t, limits, func(ctx context.Context, lost error) error {
+		o.Warn(fmt.Sprintf("what is gone is pushed again, perhaps garbage was collected: %v", lost))
+		return everything(ctx)
+	})
 }
 
-func allRoots(c *bundle.Contents) (roots []bundle.Root) {
-	for _, root := range c.Roots() {
-		roots = append(roots, root)
+// compare reads back what was written.
+func compare(ctx context.Context, inv *inventory.Inventory, t Target, o Options, done *outcome) (err error) {
+	done.unchecked, err = readback.Run(ctx, inv, t, o.Jobs)
+	if err != nil && !errors.Is(err, readback.ErrUnchecked) || o.Harbor == nil {
+		return err
 	}
-	return roots
+	var failure error
+	if done.notes, failure = readback.Accessories(ctx, inv, t, o.Harbor, o.Jobs); failure != nil {
+		return failure
+	}
+	return err
+}
+
+// outcome is what the stages returned.
+type outcome struct {
+	findings  *finding.List
+	planned   report.Work
+	projects  *projects.Projects // nil: another registry than Harbor
+	lists     *referrers.Lister  // nil: not reached
+	unchecked []string
+	notes     []string
+}
+
+// report says how far the import has got.
+func (done outcome) report(inv *inventory.Inventory, o Options) *report.Report {
+	r := report.New(inv)
+	r.Target, r.DryRun = o.Destination.String(), o.DryRun
+	r.Findings = append(r.Findings, done.findings.All()...)
+	r.Planned, r.Unchecked, r.Notes = done.planned, done.unchecked, done.notes
+	if done.projects != nil {
+		r.Projects = done.projects.Rows()
+	}
+	if done.lists != nil {
+		r.Done.FallbackTags = done.lists.Written()
+	}
+	r.Changed = r.Done.Changes() || slices.ContainsFunc(r.Projects, func(row projects.Row) bool { return row.Status == projects.Created })
+	return r
+}
+
+// limitsOf returns how much may be under way at once. The projects of Harbor, which are the first elements of paths, have bounds
+// of their own: Harbor takes a lock on a project's quota for each upload into it, and answers with errors where many wait for it.
+func limitsOf(inv *inventory.Inventory, t target.Pather, o Options) parallel.Limits {
+	limits := parallel.Limits{Jobs: o.Jobs, PerLane: o.Jobs, Lanes: 1, Lane: make([]int32, len(inv.Repos))}
+	if o.Harbor == nil {
+		return limits
+	}
+	limits.PerLane = o.JobsPerProject
+	for i := 1; i < len(inv.Repos); i++ { // they are sorted
+		before, _ := target.InHarbor(t, inv.Repos[i-1])
+		if project, _ := target.InHarbor(t, inv.Repos[i]); project != before {
+			limits.Lanes++
+		}
+		limits.Lane[i] = int32(limits.Lanes - 1)
+	}
+	return limits
 }

@@ -18,7 +18,10 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/parallel"
 	"airgap/import/placing"
+	"airgap/import/report"
+	"airgap/import/target"
 	"airgap/verify"
 )
 
@@ -80,20 +83,20 @@ func writes(s *registrytest.Server) []string {
 func TestImport(t *testing.T) {
 	a := newAcme(t)
 	path := a.file()
-	for name, target := range targets {
+	for name, at := range targets {
 		for _, way := range []string{"file", "pipe"} {
 			t.Run(name+", "+way, func(t *testing.T) {
-				s := registrytest.New(t, target...)
+				s := registrytest.New(t, at...)
 				b := open(t, path)
 				if way == "pipe" {
 					b = openPipe(t, path)
 				}
-				report, err := importer.Run(t.Context(), b, client(), options(t, s))
+				done, err := importer.Run(t.Context(), b, client(), options(t, s))
 				if err != nil {
 					t.Fatal(err)
 				}
 				expectAcme(t, a, s, name == "fallback tags")
-				expectReport(t, a, report, name)
+				expectReport(t, a, done, name)
 			})
 		}
 	}
@@ -191,9 +194,9 @@ func expectList(t *testing.T, s *registrytest.Server, repo string, subject bundl
 	}
 }
 
-func expectReport(t *testing.T, a *acme, report *importer.Report, target string) {
+func expectReport(t *testing.T, a *acme, done *report.Report, at string) {
 	t.Helper()
-	want := importer.Work{
+	want := report.Work{
 		// acme/app and other/app get 13 manifests each.
 		ManifestsPushed: 2*13 + 1 + 1, TagsMoved: 4 + 4,
 	}
@@ -216,37 +219,37 @@ func expectReport(t *testing.T, a *acme, report *importer.Report, target string)
 		want.BlobsPushed, want.BytesPushed = want.BlobsPushed+1, want.BytesPushed+size
 		want.BlobsMounted, want.BytesMounted = want.BlobsMounted+n-1, want.BytesMounted+size*int64(n-1)
 	}
-	if report.Planned != want {
-		t.Errorf("planned %+v\nwant    %+v", report.Planned, want)
+	if done.Planned != want {
+		t.Errorf("planned %+v\nwant    %+v", done.Planned, want)
 	}
-	if target == "refuses mounts" {
+	if at == "refuses mounts" {
 		want.BlobsPushed, want.BlobsMounted = want.BlobsPushed+want.BlobsMounted, 0
 		want.BytesPushed, want.BytesMounted = want.BytesPushed+want.BytesMounted, 0
 	}
-	if target == "fallback tags" {
+	if at == "fallback tags" {
 		want.FallbackTags = 2 * 3
 	}
-	if report.Done != want {
-		t.Errorf("done %+v\nwant %+v", report.Done, want)
+	if done.Done != want {
+		t.Errorf("done %+v\nwant %+v", done.Done, want)
 	}
-	if !report.Complete || !report.Changed || report.DryRun || report.Seconds != 1 {
-		t.Errorf("%+v", report)
+	if !done.Complete || !done.Changed || done.DryRun || done.Seconds != 1 {
+		t.Errorf("%+v", done)
 	}
-	if !slices.Equal(report.Nondistributable, []bundle.Digest{a.foreign.Digest}) {
-		t.Errorf("left out: %v", report.Nondistributable)
+	if !slices.Equal(done.Nondistributable, []bundle.Digest{a.foreign.Digest}) {
+		t.Errorf("left out: %v", done.Nondistributable)
 	}
-	for _, row := range report.Images {
-		if row.Status != importer.StatusPushed {
+	for _, row := range done.Images {
+		if row.Status != report.StatusPushed {
 			t.Errorf("%+v", row)
 		}
 		if row.Digest == a.index.Digest && (row.Referrers != 9 || !slices.Equal(row.Platforms, []string{"linux/amd64", "linux/arm64"})) {
 			t.Errorf("%+v", row)
 		}
 	}
-	if len(report.Images) != 5 || len(report.Referrers) != 3*9 || len(report.Tags) != 4+4 {
-		t.Errorf("%d images, %d referrers, %d tags", len(report.Images), len(report.Referrers), len(report.Tags))
+	if len(done.Images) != 5 || len(done.Referrers) != 3*9 || len(done.Tags) != 4+4 {
+		t.Errorf("%d images, %d referrers, %d tags", len(done.Images), len(done.Referrers), len(done.Tags))
 	}
-	if _, err := json.Marshal(report); err != nil {
+	if _, err := json.Marshal(done); err != nil {
 		t.Error(err)
 	}
 }
@@ -254,25 +257,25 @@ func expectReport(t *testing.T, a *acme, report *importer.Report, target string)
 func TestAgainChangesNothing(t *testing.T) {
 	a := newAcme(t)
 	path := a.file()
-	for name, target := range targets {
+	for name, at := range targets {
 		t.Run(name, func(t *testing.T) {
-			s := registrytest.New(t, target...)
+			s := registrytest.New(t, at...)
 			if _, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil {
 				t.Fatal(err)
 			}
 			s.Forget()
-			report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
-			if err != nil || report.Changed || !report.Complete {
-				t.Errorf("%v, %+v", err, report)
+			done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+			if err != nil || done.Changed || !done.Complete {
+				t.Errorf("%v, %+v", err, done)
 			}
 			if w := writes(s); len(w) > 0 {
 				t.Errorf("written: %v", w)
 			}
-			if d := report.Done; d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved != 0 || d.BlobsVouched == 0 || d.BytesVouched == 0 {
-				t.Errorf("%+v", report.Done)
+			if d := done.Done; d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved != 0 || d.BlobsVouched == 0 || d.BytesVouched == 0 {
+				t.Errorf("%+v", done.Done)
 			}
-			for _, tag := range report.Tags {
-				if tag.Status != importer.StatusUnchanged || tag.Old != tag.New {
+			for _, tag := range done.Tags {
+				if tag.Status != report.StatusUnchanged || tag.Old != tag.New {
 					t.Errorf("%+v", tag)
 				}
 			}
@@ -293,18 +296,18 @@ func TestDryRunWritesNothing(t *testing.T) {
 		if b {
 			checked = openPipe(t, path)
 		}
-		report, err := importer.Run(t.Context(), checked, client(), o)
+		done, err := importer.Run(t.Context(), checked, client(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if w := writes(s); len(w) > 0 {
 			t.Errorf("written: %v", w)
 		}
-		if report.Changed || report.Complete || !report.DryRun || report.Done.BlobsPushed != 0 || report.Planned.ManifestsPresent != 1 || report.Planned.TagsMoved != 8 {
-			t.Errorf("%+v", report)
+		if done.Changed || done.Complete || !done.DryRun || done.Done.BlobsPushed != 0 || done.Planned.ManifestsPresent != 1 || done.Planned.TagsMoved != 8 {
+			t.Errorf("%+v", done)
 		}
-		i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "latest" })
-		if m := report.Tags[i]; m.Old != old.Digest || m.New != a.index.Digest || m.Status != importer.StatusPlanned {
+		i := slices.IndexFunc(done.Tags, func(m report.TagMove) bool { return m.Tag == "latest" })
+		if m := done.Tags[i]; m.Old != old.Digest || m.New != a.index.Digest || m.Status != report.StatusPlanned {
 			t.Errorf("%+v", m)
 		}
 	}
@@ -316,11 +319,11 @@ func TestReportsAreAlike(t *testing.T) {
 	var first []byte
 	for range 3 {
 		s := registrytest.New(t, targets["acknowledges"]...)
-		report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+		done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := json.Marshal(report)
+		got, err := json.Marshal(done)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,20 +371,20 @@ func TestEveryWriteFails(t *testing.T) {
 				s.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
 				before := tagsOf(t, a, s)
 				s.Inject(writesFrom(k, registrytest.Code(http.StatusInternalServerError, "UNKNOWN", "killed")))
-				report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
-				if err == nil || report == nil || report.Complete {
-					t.Fatalf("write %d of %d failed: %v, %+v", k, n, err, report)
+				done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+				if err == nil || done == nil || done.Complete {
+					t.Fatalf("write %d of %d failed: %v, %+v", k, n, err, done)
 				}
 				after := tagsOf(t, a, s)
-				if !maps.Equal(before, after) && report.Done.TagsMoved == 0 {
+				if !maps.Equal(before, after) && done.Done.TagsMoved == 0 {
 					t.Errorf("write %d failed, and tags are %v instead of %v", k, after, before)
 				}
 				if strings.Contains(err.Error(), "no tag was moved") != maps.Equal(before, after) && k < n-8 {
 					t.Errorf("write %d: %v, tags %v", k, err, after)
 				}
 				s.Inject()
-				report, err = importer.Run(t.Context(), open(t, path), client(), options(t, s))
-				if err != nil || !report.Complete {
+				done, err = importer.Run(t.Context(), open(t, path), client(), options(t, s))
+				if err != nil || !done.Complete {
 					t.Fatalf("after write %d failed: %v", k, err)
 				}
 				expectAcme(t, a, s, name == "fallback tags")
@@ -437,8 +440,8 @@ func TestSpoiledButNotNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	spoil(t, path, a.blobs[a.large.Digest])
-	if report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil || report.Done.BytesVouched < a.large.Size {
-		t.Error(err, report)
+	if done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil || done.Done.BytesVouched < a.large.Size {
+		t.Error(err, done)
 	}
 	_, err := importer.Run(t.Context(), openPipe(t, path), client(), options(t, s))
 	if !errors.Is(err, bundle.ErrDigest) || !strings.Contains(err.Error(), "linux/amd64") {
@@ -455,8 +458,8 @@ func TestCosignTagConflict(t *testing.T) {
 		s.AddManifest(repo, tag, bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
 	}
 	o := options(t, s)
-	report, err := importer.Run(t.Context(), open(t, path), client(), o)
-	if !errors.Is(err, importer.ErrConflict) || len(writes(s)) > 0 || report == nil {
+	done, err := importer.Run(t.Context(), open(t, path), client(), o)
+	if !errors.Is(err, target.ErrConflict) || len(writes(s)) > 0 || done == nil {
 		t.Fatalf("%v, %v", err, writes(s))
 	}
 	for _, part := range []string{"mirror/acme/app:" + tag, "mirror/other/app:" + tag, a.tool.Digest.String(), a.cosignSig.Digest.String(), "nothing was written"} {
@@ -477,7 +480,7 @@ func TestDamagedAtTarget(t *testing.T) {
 	s := registrytest.New(t, targets["acknowledges"]...)
 	s.Inject(registrytest.On("HEAD", a.large.Digest.String(), registrytest.Answer(http.StatusOK, "", "Content-Length", "7")))
 	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, importer.ErrConflict) || !strings.Contains(err.Error(), "7 bytes") || len(writes(s)) > 0 {
+	if !errors.Is(err, target.ErrConflict) || !strings.Contains(err.Error(), "7 bytes") || len(writes(s)) > 0 {
 		t.Error(err)
 	}
 }
@@ -494,7 +497,7 @@ func TestRefusedRepositories(t *testing.T) {
 	}
 	// Requests that were under way when the first was refused may be reported as well.
 	for _, part := range []string{"mirror/acme/tool", "mirror/other/app"} {
-		if n := strings.Count(err.Error(), part); n < 1 || n > importer.DefaultJobs {
+		if n := strings.Count(err.Error(), part); n < 1 || n > parallel.DefaultJobs {
 			t.Errorf("%s is named %d times in: %v", part, n, err)
 		}
 	}
@@ -517,13 +520,13 @@ func TestCancel(t *testing.T) {
 				if way == "pipe" {
 					b = openPipe(t, path)
 				}
-				report, err := importer.Run(ctx, b, client(), options(t, s))
+				done, err := importer.Run(ctx, b, client(), options(t, s))
 				if len(writes(s)) <= k && err == nil {
 					return // it was done before
 				}
 				moved := map[string]string{}
-				for _, m := range report.Tags {
-					if m.Status == importer.StatusMoved && !m.Cosign {
+				for _, m := range done.Tags {
+					if m.Status == report.StatusMoved && !m.Cosign {
 						path := strings.TrimPrefix(m.Repository, s.Host()+"/mirror/")
 						moved[path+":"+m.Tag] = m.New.String()
 					}
@@ -531,7 +534,7 @@ func TestCancel(t *testing.T) {
 				if tags := tagsOf(t, a, s); !maps.Equal(tags, moved) {
 					t.Errorf("tags %v, reported %v", tags, moved)
 				}
-				if err != context.Canceled || report.Complete {
+				if err != context.Canceled || done.Complete {
 					t.Errorf("%v", err)
 				}
 			})
@@ -553,8 +556,8 @@ func TestReadBack(t *testing.T) {
 		registrytest.On("GET", "/other/app/referrers/"+a.index.Digest.String(),
 			registrytest.Answer(http.StatusOK, `{"schemaVersion":2,"manifests":[]}`, "Content-Type", bundle.MediaTypeOCIIndex)),
 	)
-	report, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, importer.ErrDiffers) || report.Complete {
+	done, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if !errors.Is(err, target.ErrDiffers) || done.Complete {
 		t.Fatal(err)
 	}
 	for _, part := range []string{"mirror/acme/app:1 is " + a.tool.Digest.String(), "mirror/other/app@" + a.index.Digest.String()} {
@@ -572,7 +575,7 @@ func TestVanishesBeforeTags(t *testing.T) {
 		return r.Method != "PUT" && registrytest.Code(http.StatusNotFound, "MANIFEST_UNKNOWN", "gone")(w, r, next)
 	}))
 	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || len(tagsOf(t, a, s)) > 0 {
+	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || len(tagsOf(t, a, s)) > 0 {
 		t.Error(err, tagsOf(t, a, s))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/target"
 )
 
 // acmeHarbor is a Harbor with the projects of acme.
@@ -83,8 +84,8 @@ func TestGarbageCollection(t *testing.T) {
 			c := harborClient(t, harbortest.Admin)
 			o := intoHarbor(t, s, c)
 			s.Inject(moments(s)[moment])
-			report, err := importer.Run(t.Context(), open(t, path), c, o)
-			if err != nil || !report.Complete {
+			done, err := importer.Run(t.Context(), open(t, path), c, o)
+			if err != nil || !done.Complete {
 				t.Fatal(err)
 			}
 			expectInHarbor(t, a, s)
@@ -103,7 +104,7 @@ func TestGarbageCollectionFromPipe(t *testing.T) {
 	o := intoHarbor(t, s, c)
 	s.Inject(moments(s)["everything was pushed"])
 	_, err := importer.Run(t.Context(), openPipe(t, a.file()), c, o)
-	if !errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), "no tag was moved") {
+	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), "no tag was moved") {
 		t.Fatal(err)
 	}
 	if tags := s.Tags("acme/tool"); len(tags) > 0 {
@@ -122,8 +123,8 @@ func TestManifestsLostFromPipe(t *testing.T) {
 	s.Inject(reads(place, func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		return s.Count("PUT", place) == 1 && registrytest.NotFoundText()(w, r, next)
 	}))
-	report, err := importer.Run(t.Context(), openPipe(t, a.file()), c, o)
-	if err != nil || !report.Complete {
+	done, err := importer.Run(t.Context(), openPipe(t, a.file()), c, o)
+	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}
 	if n := s.Count("PUT", place); n != 2 {
@@ -141,7 +142,7 @@ func TestLostForEver(t *testing.T) {
 	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
 	s.Inject(reads("/other/app/manifests/"+a.arm64.Digest.String(), registrytest.NotFoundText()))
 	_, err := importer.Run(t.Context(), open(t, a.file()), c, o)
-	if !errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || s.Tags("acme/tool")["2"] != old.Digest {
+	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || s.Tags("acme/tool")["2"] != old.Digest {
 		t.Errorf("%v, %v", err, s.Tags("acme/tool"))
 	}
 	if n := s.Count("PUT", "/other/app/manifests/"+a.arm64.Digest.String()); n != 4 {

@@ -13,6 +13,7 @@ import (
 	"airgap/export/registry/harbor"
 	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
+	"airgap/import/parallel"
 	"airgap/import/placing"
 )
 
@@ -95,9 +96,9 @@ func TestParallelismPerProject(t *testing.T) {
 				}
 				o := intoHarbor(t, s, c)
 				o.Jobs, o.JobsPerProject = 16, limit
-				want := cmp.Or(limit, importer.DefaultJobs)
-				report, err := importer.Run(t.Context(), b, c, o)
-				if err != nil || !report.Complete {
+				want := cmp.Or(limit, parallel.DefaultJobs)
+				done, err := importer.Run(t.Context(), b, c, o)
+				if err != nil || !done.Complete {
 					t.Fatal(err)
 				}
 				if u.most["slow"] != want || u.most["other"] > want {
@@ -121,12 +122,12 @@ func TestBlobOfManyProjects(t *testing.T) {
 	}
 	path := w.file()
 	c := harborClient(t, harbortest.Admin)
-	report, err := importer.Run(t.Context(), openPipe(t, path), c, intoHarbor(t, s, c))
+	done, err := importer.Run(t.Context(), openPipe(t, path), c, intoHarbor(t, s, c))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Done.BlobsMounted != 4 {
-		t.Errorf("%+v", report.Done)
+	if done.Done.BlobsMounted != 4 {
+		t.Errorf("%+v", done.Done)
 	}
 	if n := s.Count("PATCH", "/uploads/"); n != 1 {
 		t.Errorf("%d uploads", n)

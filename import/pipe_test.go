@@ -61,12 +61,12 @@ func TestUploadsAreRetried(t *testing.T) {
 			o := options(t, s)
 			count := newCounter()
 			o.Observer = count
-			report, err := importer.Run(t.Context(), b, client(), o)
+			done, err := importer.Run(t.Context(), b, client(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
 			expectAcme(t, a, s, false)
-			want := report.Done.BytesPushed
+			want := done.Done.BytesPushed
 			if way == "pipe" {
 				want = 0 // everything that is no manifest, needed or not
 				for _, b := range b.Contents().Blobs {
@@ -76,9 +76,9 @@ func TestUploadsAreRetried(t *testing.T) {
 				}
 				want += 2 // the empty config in the head is in the total, and is passed over
 			}
-			done, total := count.done["push"]+count.done["push samples"], count.total["push"]+count.total["push samples"]
-			if total != want || done != want && done != want-2 {
-				t.Errorf("%d of %d bytes, want %d", done, total, want)
+			counted, total := count.done["push"]+count.done["push samples"], count.total["push"]+count.total["push samples"]
+			if total != want || counted != want && counted != want-2 {
+				t.Errorf("%d of %d bytes, want %d", counted, total, want)
 			}
 		})
 	}
@@ -151,8 +151,8 @@ func TestTargetRefusesManifest(t *testing.T) {
 	a := newAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)
 	s.Inject(registrytest.On("PUT", "/manifests/"+a.sbom.Digest.String(), registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "no artifacts here")))
-	report, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if err == nil || report.Complete || len(tagsOf(t, a, s)) > 0 {
+	done, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	if err == nil || done.Complete || len(tagsOf(t, a, s)) > 0 {
 		t.Fatal(err)
 	}
 	for _, part := range []string{"docker.io/acme/app:1", "referrer " + a.sbom.Digest.String(), "no artifacts here", "run again"} {
@@ -186,9 +186,9 @@ func TestMountsFail(t *testing.T) {
 	path := a.file()
 	for _, b := range []*verify.Bundle{open(t, path), openPipe(t, path)} {
 		s := registrytest.New(t, targets["acknowledges"]...)
-		report, err := importer.Run(t.Context(), b, brokenMounts{client()}, options(t, s))
-		if err != nil || report.Done.BlobsMounted != 0 || report.Done.BlobsPushed != report.Planned.BlobsPushed+report.Planned.BlobsMounted {
-			t.Errorf("%v, %+v", err, report)
+		done, err := importer.Run(t.Context(), b, brokenMounts{client()}, options(t, s))
+		if err != nil || done.Done.BlobsMounted != 0 || done.Done.BlobsPushed != done.Planned.BlobsPushed+done.Planned.BlobsMounted {
+			t.Errorf("%v, %+v", err, done)
 		}
 		expectAcme(t, a, s, false)
 	}

@@ -13,6 +13,10 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
 	"airgap/import/finding"
+	"airgap/import/readback"
+	"airgap/import/report"
+	"airgap/import/rollback"
+	"airgap/import/target"
 )
 
 // trusting is a Harbor whose projects hide what is not signed. Of acme, all but the index is not.
@@ -39,25 +43,25 @@ func TestPullPolicy(t *testing.T) {
 	c := harborClient(t, pushers(s, harbortest.ReadArtifacts))
 	o := intoHarbor(t, s, c)
 	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
-	report, err := importer.Run(t.Context(), open(t, path), c, o)
-	if err != nil || !report.Complete || len(report.Unchecked) > 0 {
-		t.Fatalf("%v, %+v", err, report)
+	done, err := importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || !done.Complete || len(done.Unchecked) > 0 {
+		t.Fatalf("%v, %+v", err, done)
 	}
 	expectInHarbor(t, a, s)
-	i := slices.IndexFunc(report.Tags, func(m importer.TagMove) bool { return m.Tag == "2" })
-	if m := report.Tags[i]; m.Old != old.Digest || m.OldUnknown || m.Status != importer.StatusMoved {
+	i := slices.IndexFunc(done.Tags, func(m report.TagMove) bool { return m.Tag == "2" })
+	if m := done.Tags[i]; m.Old != old.Digest || m.OldUnknown || m.Status != report.StatusMoved {
 		t.Errorf("%+v", m)
 	}
-	if report.Done.ManifestsPresent != 0 {
-		t.Errorf("%+v", report.Done)
+	if done.Done.ManifestsPresent != 0 {
+		t.Errorf("%+v", done.Done)
 	}
 	for _, project := range []string{"acme", "other"} {
 		s.ChangeProject(project, func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{}} })
 	}
 	s.Forget()
-	report, err = importer.Run(t.Context(), open(t, path), c, o)
-	if err != nil || report.Changed || !report.Complete || len(s.Writes()) > 0 {
-		t.Errorf("%v, %v, %+v", err, s.Writes(), report.Done)
+	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || done.Changed || !done.Complete || len(s.Writes()) > 0 {
+		t.Errorf("%v, %v, %+v", err, s.Writes(), done.Done)
 	}
 }
 
@@ -70,8 +74,8 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	o := intoHarbor(t, s, c)
 	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
 	s.Inject(moments(s)["everything was pushed"])
-	report, err := importer.Run(t.Context(), open(t, path), c, o)
-	if !errors.Is(err, importer.ErrUnchecked) || errors.Is(err, importer.ErrDiffers) || !strings.Contains(err.Error(), "artifact:read") {
+	done, err := importer.Run(t.Context(), open(t, path), c, o)
+	if !errors.Is(err, readback.ErrUnchecked) || errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), "artifact:read") {
 		t.Fatal(err)
 	}
 	expectInHarbor(t, a, s)
@@ -80,34 +84,34 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	for i := range want {
 		want[i] = s.Host() + "/" + want[i]
 	}
-	if !slices.Equal(report.Unchecked, want) || report.Complete || !report.Changed {
-		t.Errorf("%+v", report)
+	if !slices.Equal(done.Unchecked, want) || done.Complete || !done.Changed {
+		t.Errorf("%+v", done)
 	}
-	for _, m := range report.Tags {
-		if m.OldUnknown != (m.Tag == "2") || m.Status != importer.StatusMoved || !m.Old.IsZero() {
+	for _, m := range done.Tags {
+		if m.OldUnknown != (m.Tag == "2") || m.Status != report.StatusMoved || !m.Old.IsZero() {
 			t.Errorf("%+v", m)
 		}
 	}
 
 	// A rollback cannot know where that tag was, and must not take it for a new one.
-	content, err := json.Marshal(report)
+	content, err := json.Marshal(done)
 	if err != nil {
 		t.Fatal(err)
 	}
-	imported, err := importer.ReadReport(bytes.NewReader(content))
+	imported, err := report.Read(bytes.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}
 	admin := harborClient(t, harbortest.Admin)
-	back, err := importer.Rollback(t.Context(), imported, admin, importer.RollbackOptions{Harbor: intoHarbor(t, s, admin).Harbor})
-	i := slices.IndexFunc(back.Tags, func(row importer.RollbackRow) bool { return row.Tag == "2" })
-	if !errors.Is(err, importer.ErrNotRolledBack) || back.Tags[i].Status != importer.RollbackFailed || !strings.Contains(back.Tags[i].Reason, "pull policy hid") {
+	back, err := rollback.Run(t.Context(), imported, admin, rollback.Options{Harbor: intoHarbor(t, s, admin).Harbor})
+	i := slices.IndexFunc(back.Tags, func(row rollback.Row) bool { return row.Tag == "2" })
+	if !errors.Is(err, rollback.ErrNotRolledBack) || back.Tags[i].Status != rollback.Failed || !strings.Contains(back.Tags[i].Reason, "pull policy hid") {
 		t.Errorf("rollback: %v, %+v", err, back.Tags[i])
 	}
 	if _, there := s.Tags("acme/tool")["2"]; !there {
 		t.Error("the rollback has removed a tag that was there before the import")
 	}
-	if _, err := importer.Run(t.Context(), open(t, path), c, o); !errors.Is(err, importer.ErrUnchecked) {
+	if _, err := importer.Run(t.Context(), open(t, path), c, o); !errors.Is(err, readback.ErrUnchecked) {
 		t.Fatal(err)
 	}
 
@@ -122,13 +126,13 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	// What is under cosign's tags now nobody knows, and it is not overwritten unasked.
 	s.Forget()
 	_, err = importer.Run(t.Context(), open(t, path), c, o)
-	if !errors.Is(err, importer.ErrConflict) || errors.Is(err, importer.ErrUnchecked) || !strings.Contains(err.Error(), att) || len(s.Writes()) > 0 {
+	if !errors.Is(err, target.ErrConflict) || errors.Is(err, readback.ErrUnchecked) || !strings.Contains(err.Error(), att) || len(s.Writes()) > 0 {
 		t.Errorf("%v, %v", err, s.Writes())
 	}
 	o.OverwriteCosignTags = true
-	report, err = importer.Run(t.Context(), open(t, path), c, o)
-	if !errors.Is(err, importer.ErrUnchecked) || report.Done.BlobsPushed+report.Done.BlobsMounted > 0 {
-		t.Errorf("%v, %+v", err, report.Done)
+	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	if !errors.Is(err, readback.ErrUnchecked) || done.Done.BlobsPushed+done.Done.BlobsMounted > 0 {
+		t.Errorf("%v, %+v", err, done.Done)
 	}
 	expectInHarbor(t, a, s)
 }
@@ -150,11 +154,11 @@ func TestImmutableTagThatCannotBeSeen(t *testing.T) {
 	// Who may see the rules is told before anything is written.
 	s.Forget()
 	knowing := harborClient(t, s.AddSystemRobot("knowing", map[string][]harbortest.Right{"acme": {harbortest.Push, harbortest.ListImmutableRules}}))
-	report, err := importer.Run(t.Context(), open(t, w.file()), knowing, intoHarbor(t, s, knowing))
+	done, err := importer.Run(t.Context(), open(t, w.file()), knowing, intoHarbor(t, s, knowing))
 	if !errors.Is(err, finding.ErrBlocked) || len(s.Writes()) > 0 {
 		t.Fatalf("%v, %v", err, s.Writes())
 	}
-	expectFinding(t, report, finding.Blocks, finding.CheckImmutable, s.Host()+"/acme/tool:2", "artifact:read")
+	expectFinding(t, done, finding.Blocks, finding.CheckImmutable, s.Host()+"/acme/tool:2", "artifact:read")
 }
 
 // TestPullPolicyAndDifference: what differs counts more than what is hidden.
@@ -166,9 +170,9 @@ func TestPullPolicyAndDifference(t *testing.T) {
 	s.Inject(after("PUT", "/acme/app/manifests/1", func() {
 		s.AddManifest("acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.cosignSig.Digest])
 	}))
-	report, err := importer.Run(t.Context(), open(t, a.file()), c, o)
-	if !errors.Is(err, importer.ErrDiffers) || errors.Is(err, importer.ErrUnchecked) || len(report.Unchecked) == 0 {
-		t.Errorf("%v, %+v", err, report.Unchecked)
+	done, err := importer.Run(t.Context(), open(t, a.file()), c, o)
+	if !errors.Is(err, target.ErrDiffers) || errors.Is(err, readback.ErrUnchecked) || len(done.Unchecked) == 0 {
+		t.Errorf("%v, %+v", err, done.Unchecked)
 	}
 }
 
@@ -188,19 +192,19 @@ func TestPullPolicyBelowPrefix(t *testing.T) {
 	})
 	t.Cleanup(c.CloseIdleConnections)
 	o := intoHarbor(t, s, c)
-	report, err := importer.Run(t.Context(), open(t, path), c, o)
-	if err != nil || !report.Complete || s.Tags("lab/mirror/acme/tool")["2"] != a.tool.Digest {
+	done, err := importer.Run(t.Context(), open(t, path), c, o)
+	if err != nil || !done.Complete || s.Tags("lab/mirror/acme/tool")["2"] != a.tool.Digest {
 		t.Fatalf("%v, %v", err, s.Tags("lab/mirror/acme/tool"))
 	}
-	content, err := json.Marshal(report)
+	content, err := json.Marshal(done)
 	if err != nil {
 		t.Fatal(err)
 	}
-	imported, err := importer.ReadReport(bytes.NewReader(content))
+	imported, err := report.Read(bytes.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := importer.Rollback(t.Context(), imported, c, importer.RollbackOptions{Harbor: o.Harbor}); err != nil || len(s.Tags("lab/mirror/acme/tool")) > 0 {
+	if _, err := rollback.Run(t.Context(), imported, c, rollback.Options{Harbor: o.Harbor}); err != nil || len(s.Tags("lab/mirror/acme/tool")) > 0 {
 		t.Errorf("%v, %v", err, s.Tags("lab/mirror/acme/tool"))
 	}
 }

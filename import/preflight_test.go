@@ -24,6 +24,9 @@ import (
 	importer "airgap/import"
 	"airgap/import/finding"
 	"airgap/import/placing"
+	"airgap/import/projects"
+	"airgap/import/report"
+	"airgap/import/target"
 )
 
 // atHarbor is a bundle and the Harbor that it goes to.
@@ -48,7 +51,7 @@ func (*atHarbor) Item(string)                 {}
 func (h *atHarbor) Warn(text string)          { h.warns = append(h.warns, text) }
 
 // run imports into PREFIX as who.
-func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*importer.Options)) (*importer.Report, error) {
+func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*importer.Options)) (*report.Report, error) {
 	h.t.Helper()
 	var keychain authn.Keychain
 	if who.Name != "" {
@@ -75,11 +78,11 @@ func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*i
 		h.path = h.file()
 	}
 	h.warns = nil
-	var target importer.Target = c
+	var at importer.Target = c
 	if h.around != nil {
-		target = h.around(c)
+		at = h.around(c)
 	}
-	return importer.Run(h.t.Context(), open(h.t, h.path), target, o)
+	return importer.Run(h.t.Context(), open(h.t, h.path), at, o)
 }
 
 // content is everything that an import could change.
@@ -96,17 +99,17 @@ func (h *atHarbor) content() map[string]any {
 }
 
 // refused runs an import that must be stopped by the preflight with nothing written.
-func (h *atHarbor) refused(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *importer.Report {
+func (h *atHarbor) refused(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *report.Report {
 	h.t.Helper()
 	before := h.content()
-	report, err := h.run(who, prefix, changes...)
-	if !errors.Is(err, finding.ErrBlocked) || report.Complete || report.Changed {
-		h.t.Fatalf("complete %t, changed %t, %v", report.Complete, report.Changed, err)
+	done, err := h.run(who, prefix, changes...)
+	if !errors.Is(err, finding.ErrBlocked) || done.Complete || done.Changed {
+		h.t.Fatalf("complete %t, changed %t, %v", done.Complete, done.Changed, err)
 	}
 	if after := h.content(); !reflect.DeepEqual(before, after) {
 		h.t.Errorf("something was written:\n%v\n%v", before, after)
 	}
-	for _, f := range report.Findings {
+	for _, f := range done.Findings {
 		if f.Level != finding.Blocks {
 			continue
 		}
@@ -114,20 +117,20 @@ func (h *atHarbor) refused(who harbortest.Account, prefix string, changes ...fun
 			h.t.Errorf("without remedy, or not in the error: %+v\n%v", f, err)
 		}
 	}
-	return report
+	return done
 }
 
-func (h *atHarbor) works(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *importer.Report {
+func (h *atHarbor) works(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *report.Report {
 	h.t.Helper()
-	report, err := h.run(who, prefix, changes...)
-	if err != nil || !report.Complete {
+	done, err := h.run(who, prefix, changes...)
+	if err != nil || !done.Complete {
 		h.t.Fatal(err)
 	}
-	return report
+	return done
 }
 
 // expectFinding looks for a finding by what is given of it.
-func expectFinding(t *testing.T, r *importer.Report, level finding.Level, check finding.Check, subject, text string) {
+func expectFinding(t *testing.T, r *report.Report, level finding.Level, check finding.Check, subject, text string) {
 	t.Helper()
 	for _, f := range r.Findings {
 		if f.Level == level && f.Check == check && f.Subject == subject && strings.Contains(f.Message+"; "+f.Remedy, text) {
@@ -137,7 +140,7 @@ func expectFinding(t *testing.T, r *importer.Report, level finding.Level, check 
 	t.Errorf("no finding %s, %s, %q with %q in\n%s", level, check, subject, text, strings.Join(finding.Lines(r.Findings), "\n"))
 }
 
-func expectNone(t *testing.T, r *importer.Report, level finding.Level, check finding.Check) {
+func expectNone(t *testing.T, r *report.Report, level finding.Level, check finding.Check) {
 	t.Helper()
 	for _, f := range r.Findings {
 		if f.Level == level && f.Check == check {
@@ -279,9 +282,9 @@ func TestPreflightBlocks(t *testing.T) {
 			if change == nil {
 				change = func(*importer.Options) {}
 			}
-			report := h.refused(who, prefix, change)
+			done := h.refused(who, prefix, change)
 			blocks := 0
-			for _, f := range report.Findings {
+			for _, f := range done.Findings {
 				if f.Level != finding.Blocks {
 					continue
 				}
@@ -292,7 +295,7 @@ func TestPreflightBlocks(t *testing.T) {
 				}
 			}
 			if blocks != 1 {
-				t.Errorf("%d findings block, want 1:\n%s", blocks, strings.Join(finding.Lines(report.Findings), "\n"))
+				t.Errorf("%d findings block, want 1:\n%s", blocks, strings.Join(finding.Lines(done.Findings), "\n"))
 			}
 			h.refused(who, prefix, change, func(o *importer.Options) { o.DryRun = true })
 		})
@@ -349,7 +352,7 @@ func TestPreflightFindsEverythingAtOnce(t *testing.T) {
 	}
 }
 
-func withoutHost(r *importer.Report) []finding.Finding {
+func withoutHost(r *report.Report) []finding.Finding {
 	return slices.DeleteFunc(slices.Clone(r.Findings), func(f finding.Finding) bool { return f.Check == finding.CheckClock })
 }
 
@@ -363,8 +366,8 @@ func TestQuotaIsCountedAsHarborCounts(t *testing.T) {
 	for name, quota := range map[string]int64{"too-small": used - 1, "enough": used} {
 		h.s.AddProject(harbortest.Project{Name: name, Quota: quota})
 	}
-	report := h.refused(harbortest.Admin, "too-small")
-	expectFinding(t, report, finding.Blocks, finding.CheckQuota, "project too-small", fmt.Sprintf("adds %d bytes", used))
+	done := h.refused(harbortest.Admin, "too-small")
+	expectFinding(t, done, finding.Blocks, finding.CheckQuota, "project too-small", fmt.Sprintf("adds %d bytes", used))
 	h.works(harbortest.Admin, "enough")
 	if got := h.s.Used("enough"); got != used {
 		t.Errorf("%d bytes are used, want %d", got, used)
@@ -414,24 +417,24 @@ func TestRobotWithFewRights(t *testing.T) {
 	h.private()
 	h.s.AddProject(harbortest.Project{Name: "lab", Rules: []harbortest.Rule{{Tag: "never"}}})
 	robot := h.s.AddRobot("lab", "imp", harbortest.Push)
-	report := h.works(robot, "lab")
-	expectFinding(t, report, finding.Unchecked, finding.CheckQuota, "project lab", "Quota: Read")
-	expectFinding(t, report, finding.Unchecked, finding.CheckSettings, "project lab", "Project: Read")
-	expectFinding(t, report, finding.Unchecked, finding.CheckGC, h.s.Host(), "Garbage Collection: Read")
+	done := h.works(robot, "lab")
+	expectFinding(t, done, finding.Unchecked, finding.CheckQuota, "project lab", "Quota: Read")
+	expectFinding(t, done, finding.Unchecked, finding.CheckSettings, "project lab", "Project: Read")
+	expectFinding(t, done, finding.Unchecked, finding.CheckGC, h.s.Host(), "Garbage Collection: Read")
 	for _, check := range []finding.Check{finding.CheckVisibility, finding.CheckImmutable, finding.CheckPush} {
-		expectNone(t, report, finding.Unchecked, check) // strangers are refused, no tag moves, and the token tells
+		expectNone(t, done, finding.Unchecked, check) // strangers are refused, no tag moves, and the token tells
 	}
 	if warned := strings.Join(h.warns, "\n"); strings.Count(warned, "not checked") != 3 {
 		t.Errorf("warnings:\n%s", warned)
 	}
 	h.old("lab/acme/tool", "2")
-	report = h.works(robot, "lab")
-	expectFinding(t, report, finding.Unchecked, finding.CheckImmutable, "project lab", "Tag Immutability: List")
+	done = h.works(robot, "lab")
+	expectFinding(t, done, finding.Unchecked, finding.CheckImmutable, "project lab", "Tag Immutability: List")
 
 	h.s.AddMember("lab", robot, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListImmutableRules)
 	h.s.AddMember(harbortest.TheSystem, robot, harbortest.ReadGC)
-	report = h.works(robot, "lab")
-	for _, f := range report.Findings {
+	done = h.works(robot, "lab")
+	for _, f := range done.Findings {
 		if f.Level == finding.Unchecked {
 			t.Errorf("not checked, with all rights: %+v", f)
 		}
@@ -444,11 +447,11 @@ func TestPreflightAllows(t *testing.T) {
 	h.private()
 	h.s.AddProject(harbortest.Project{Name: "lab", Public: true, Rules: []harbortest.Rule{{}, {Tag: "gone", Disabled: true}}})
 	noOverwrite := func(o *importer.Options) { o.AllowPublic, o.NoOverwrite = true, true }
-	report := h.works(harbortest.Admin, "lab", noOverwrite)
-	expectFinding(t, report, finding.Note, finding.CheckTarget, h.s.Host(), "Harbor v2.14.4")
-	expectFinding(t, report, finding.Note, finding.CheckReferrers, h.s.Host(), "acknowledges subjects")
-	report = h.works(harbortest.Admin, "lab", noOverwrite) // immutable tags that are right, and referrers and all
-	if report.Changed {
+	done := h.works(harbortest.Admin, "lab", noOverwrite)
+	expectFinding(t, done, finding.Note, finding.CheckTarget, h.s.Host(), "Harbor v2.14.4")
+	expectFinding(t, done, finding.Note, finding.CheckReferrers, h.s.Host(), "acknowledges subjects")
+	done = h.works(harbortest.Admin, "lab", noOverwrite) // immutable tags that are right, and referrers and all
+	if done.Changed {
 		t.Error("something was written")
 	}
 }
@@ -507,14 +510,14 @@ func TestPreflightWarns(t *testing.T) {
 				level = finding.Warning
 			}
 			expectFinding(t, h.dry(harbortest.Admin, "lab"), level, test.want.check, subject(h, test.want.check), test.want.text)
-			report := h.works(harbortest.Admin, "lab")
-			i := slices.IndexFunc(report.Findings, func(f finding.Finding) bool {
+			done := h.works(harbortest.Admin, "lab")
+			i := slices.IndexFunc(done.Findings, func(f finding.Finding) bool {
 				return f.Level == level && f.Check == test.want.check && strings.Contains(f.Message, test.want.text)
 			})
 			if i < 0 {
-				t.Fatalf("not found: %+v in\n%+v", test.want, report.Findings)
+				t.Fatalf("not found: %+v in\n%+v", test.want, done.Findings)
 			}
-			said := slices.ContainsFunc(h.warns, func(w string) bool { return strings.Contains(w, report.Findings[i].Message) })
+			said := slices.ContainsFunc(h.warns, func(w string) bool { return strings.Contains(w, done.Findings[i].Message) })
 			if said != (level == finding.Warning) {
 				t.Errorf("said as a warning: %t, %q", said, h.warns)
 			}
@@ -531,17 +534,17 @@ func subject(h *atHarbor, check finding.Check) string {
 }
 
 // dry is an import that only looks, and must change nothing.
-func (h *atHarbor) dry(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *importer.Report {
+func (h *atHarbor) dry(who harbortest.Account, prefix string, changes ...func(*importer.Options)) *report.Report {
 	h.t.Helper()
 	before := h.content()
-	report, err := h.run(who, prefix, append(changes, func(o *importer.Options) { o.DryRun = true })...)
-	if err != nil || report.Changed {
+	done, err := h.run(who, prefix, append(changes, func(o *importer.Options) { o.DryRun = true })...)
+	if err != nil || done.Changed {
 		h.t.Fatal(err)
 	}
 	if after := h.content(); !reflect.DeepEqual(before, after) {
 		h.t.Errorf("something was written:\n%v\n%v", before, after)
 	}
-	return report
+	return done
 }
 
 // TestPreflightIsNotSure: what cannot be found out is not checked, which is said, and does not keep the import from beginning.
@@ -589,8 +592,8 @@ func TestPreflightIsNotSure(t *testing.T) {
 			if test.change == nil {
 				test.change = func(*importer.Options) {}
 			}
-			report := h.dry(harbortest.Admin, cmp.Or(test.prefix, "lab"), test.change)
-			expectFinding(t, report, finding.Unchecked, test.check, cmp.Or(test.subject, h.s.Host()), test.text)
+			done := h.dry(harbortest.Admin, cmp.Or(test.prefix, "lab"), test.change)
+			expectFinding(t, done, finding.Unchecked, test.check, cmp.Or(test.subject, h.s.Host()), test.text)
 			if !strings.Contains(strings.Join(h.warns, "\n"), "not checked: ") {
 				t.Errorf("it is not said: %q", h.warns)
 			}
@@ -602,12 +605,12 @@ func TestPreflightIsNotSure(t *testing.T) {
 func TestContentTrustIsFound(t *testing.T) {
 	h := newAtHarbor(t)
 	h.s.AddProject(harbortest.Project{Name: "lab", ContentTrust: true, ContentTrustNotary: true})
-	report, err := h.run(harbortest.Admin, "lab", func(o *importer.Options) { o.DryRun = true })
+	done, err := h.run(harbortest.Admin, "lab", func(o *importer.Options) { o.DryRun = true })
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectFinding(t, report, finding.Warning, finding.CheckPullPolicy, "project lab", "signatures of cosign")
-	expectFinding(t, report, finding.Warning, finding.CheckPullPolicy, "project lab", "signatures of Notary")
+	expectFinding(t, done, finding.Warning, finding.CheckPullPolicy, "project lab", "signatures of cosign")
+	expectFinding(t, done, finding.Warning, finding.CheckPullPolicy, "project lab", "signatures of Notary")
 	if len(h.s.Repositories()) > 0 {
 		t.Error("a dry run wrote something")
 	}
@@ -616,26 +619,26 @@ func TestContentTrustIsFound(t *testing.T) {
 func TestCreateProjects(t *testing.T) {
 	h := newAtHarbor(t)
 	before := h.content()
-	report, err := h.run(harbortest.Admin, "", createProjects, func(o *importer.Options) { o.DryRun = true })
-	planned := []importer.ProjectRow{{Project: "acme", Status: importer.StatusPlanned}, {Project: "other", Status: importer.StatusPlanned}}
-	if err != nil || !reflect.DeepEqual(report.Projects, planned) || !reflect.DeepEqual(before, h.content()) {
-		t.Fatalf("%v, %+v", err, report.Projects)
+	done, err := h.run(harbortest.Admin, "", createProjects, func(o *importer.Options) { o.DryRun = true })
+	planned := []projects.Row{{Project: "acme", Status: projects.Planned}, {Project: "other", Status: projects.Planned}}
+	if err != nil || !reflect.DeepEqual(done.Projects, planned) || !reflect.DeepEqual(before, h.content()) {
+		t.Fatalf("%v, %+v", err, done.Projects)
 	}
-	expectFinding(t, report, finding.Note, finding.CheckProject, "project acme", "will be created, private")
-	report = h.works(harbortest.Admin, "", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
+	expectFinding(t, done, finding.Note, finding.CheckProject, "project acme", "will be created, private")
+	done = h.works(harbortest.Admin, "", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
 	for i, name := range []string{"acme", "other"} {
 		if got := h.s.Project(name); got.Public || got.Quota != 50<<20 {
 			t.Errorf("%+v", got)
 		}
-		if want := (importer.ProjectRow{Project: name, Quota: 50 << 20, Status: importer.StatusCreated}); report.Projects[i] != want {
-			t.Errorf("%+v", report.Projects[i])
+		if want := (projects.Row{Project: name, Quota: 50 << 20, Status: projects.Created}); done.Projects[i] != want {
+			t.Errorf("%+v", done.Projects[i])
 		}
 	}
-	if !report.Changed || h.s.Tags("acme/tool")["2"] != h.tool.Digest {
-		t.Errorf("changed %t, %v", report.Changed, h.s.Tags("acme/tool"))
+	if !done.Changed || h.s.Tags("acme/tool")["2"] != h.tool.Digest {
+		t.Errorf("changed %t, %v", done.Changed, h.s.Tags("acme/tool"))
 	}
-	report = h.works(harbortest.Admin, "public", createProjects, func(o *importer.Options) { o.ProjectPublic = true })
-	if !h.s.Project("public").Public || !report.Projects[0].Public {
+	done = h.works(harbortest.Admin, "public", createProjects, func(o *importer.Options) { o.ProjectPublic = true })
+	if !h.s.Project("public").Public || !done.Projects[0].Public {
 		t.Errorf("%+v", h.s.Project("public"))
 	}
 }
@@ -656,9 +659,9 @@ func (h *atHarbor) race(settings harbortest.Project) {
 func TestCreateProjectsRace(t *testing.T) {
 	h := newAtHarbor(t)
 	h.race(harbortest.Project{Name: "new"})
-	report := h.works(harbortest.Admin, "new", createProjects)
-	if report.Projects[0].Status != importer.StatusPresent {
-		t.Errorf("%+v", report.Projects)
+	done := h.works(harbortest.Admin, "new", createProjects)
+	if done.Projects[0].Status != projects.Present {
+		t.Errorf("%+v", done.Projects)
 	}
 	for label, settings := range map[string]harbortest.Project{
 		"it is public": {Name: "new", Public: true}, "its quota has 1000 bytes left": {Name: "new", Quota: 1000}, "proxy cache": {Name: "new", ProxyCache: true},
@@ -666,8 +669,8 @@ func TestCreateProjectsRace(t *testing.T) {
 		h := newAtHarbor(t)
 		h.private()
 		h.race(settings)
-		report, err := h.run(harbortest.Admin, "new", createProjects)
-		if err == nil || !strings.Contains(err.Error(), label) || len(h.s.Repositories()) > 0 || h.s.Used("new") > 0 || report.Complete {
+		done, err := h.run(harbortest.Admin, "new", createProjects)
+		if err == nil || !strings.Contains(err.Error(), label) || len(h.s.Repositories()) > 0 || h.s.Used("new") > 0 || done.Complete {
 			t.Errorf("%s: %v", label, err)
 		}
 	}
@@ -677,7 +680,7 @@ func TestCreateProjectsRace(t *testing.T) {
 func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 	h := newAtHarbor(t)
 	robot := h.s.AddSystemRobot("maker", map[string][]harbortest.Right{harbortest.TheSystem: {harbortest.CreateProject}})
-	report, err := h.run(robot, "new", createProjects)
+	done, err := h.run(robot, "new", createProjects)
 	if !errors.Is(err, registry.ErrForbidden) || errors.Is(err, finding.ErrBlocked) {
 		t.Fatal(err)
 	}
@@ -686,16 +689,16 @@ func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 			t.Errorf("%q is not in: %v", text, err)
 		}
 	}
-	expectFinding(t, report, finding.Warning, finding.CheckPush, "project new", "becomes no member")
-	if len(h.warns) == 0 || report.Projects[0].Status != importer.StatusCreated || !report.Changed || len(h.s.Repositories()) > 0 || h.s.Uploads() > 0 || h.s.Used("new") > 0 {
-		t.Errorf("%q, %+v, %v", h.warns, report.Projects, h.s.Repositories())
+	expectFinding(t, done, finding.Warning, finding.CheckPush, "project new", "becomes no member")
+	if len(h.warns) == 0 || done.Projects[0].Status != projects.Created || !done.Changed || len(h.s.Repositories()) > 0 || h.s.Uploads() > 0 || h.s.Used("new") > 0 {
+		t.Errorf("%q, %+v, %v", h.warns, done.Projects, h.s.Repositories())
 	}
 
 	both := h.s.AddSystemRobot("both", map[string][]harbortest.Right{
 		harbortest.TheSystem: {harbortest.CreateProject}, harbortest.AllProjects: {harbortest.Push},
 	})
-	report = h.works(both, "newer", createProjects)
-	expectFinding(t, report, finding.Unchecked, finding.CheckQuota, "project newer", "quota")
+	done = h.works(both, "newer", createProjects)
+	expectFinding(t, done, finding.Unchecked, finding.CheckQuota, "project newer", "quota")
 
 	// Later versions do not tell the robot whether a project is there.
 	h.s.Change(func(set *harbortest.Settings) { set.HeadForMembers = true })
@@ -706,8 +709,8 @@ func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 // TestQuotaThatHarborDoesNotSet: from others than administrators Harbor takes none.
 func TestQuotaThatHarborDoesNotSet(t *testing.T) {
 	h := newAtHarbor(t)
-	report := h.works(h.s.AddUser("ada"), "new", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
-	expectFinding(t, report, finding.Warning, finding.CheckQuota, "project new", "has not given it the quota")
+	done := h.works(h.s.AddUser("ada"), "new", createProjects, func(o *importer.Options) { o.ProjectQuota = 50 << 20 })
+	expectFinding(t, done, finding.Warning, finding.CheckQuota, "project new", "has not given it the quota")
 }
 
 // TestNoOverwriteHoldsWhenTagsMove: a tag that somebody makes during the import stays.
@@ -722,7 +725,7 @@ func TestNoOverwriteHoldsWhenTagsMove(t *testing.T) {
 		return false
 	})
 	_, err := h.run(harbortest.Admin, "lab", func(o *importer.Options) { o.NoOverwrite, o.Jobs = true, 1 })
-	if !errors.Is(err, importer.ErrConflict) || theirs.IsZero() || h.s.Tags("lab/acme/tool")["2"] != theirs {
+	if !errors.Is(err, target.ErrConflict) || theirs.IsZero() || h.s.Tags("lab/acme/tool")["2"] != theirs {
 		t.Errorf("%v, %v", err, h.s.Tags("lab/acme/tool"))
 	}
 }
@@ -734,12 +737,12 @@ func TestNoOverwriteOfCosignTags(t *testing.T) {
 	tag := h.index.Digest.FallbackTag() + ".sig"
 	h.old("lab/acme/app", tag)
 	noOverwrite := func(o *importer.Options) { o.NoOverwrite = true }
-	if _, err := h.run(harbortest.Admin, "lab", noOverwrite); !errors.Is(err, importer.ErrConflict) || errors.Is(err, finding.ErrBlocked) {
+	if _, err := h.run(harbortest.Admin, "lab", noOverwrite); !errors.Is(err, target.ErrConflict) || errors.Is(err, finding.ErrBlocked) {
 		t.Error(err)
 	}
 	overwrite := func(o *importer.Options) { o.OverwriteCosignTags = true }
-	report := h.refused(harbortest.Admin, "lab", noOverwrite, overwrite)
-	expectFinding(t, report, finding.Blocks, finding.CheckOverwrite, h.s.Host()+"/lab/acme/app:"+tag, "would move it")
+	done := h.refused(harbortest.Admin, "lab", noOverwrite, overwrite)
+	expectFinding(t, done, finding.Blocks, finding.CheckOverwrite, h.s.Host()+"/lab/acme/app:"+tag, "would move it")
 	h.works(harbortest.Admin, "lab", overwrite)
 }
 
@@ -749,8 +752,8 @@ func TestPreflightAtAnUnreachableHarbor(t *testing.T) {
 		h := newAtHarbor(t)
 		h.s.AddProject(harbortest.Project{Name: "lab"})
 		h.s.Inject(registrytest.On("", path, registrytest.Answer(http.StatusBadGateway, "<html>")))
-		report, err := h.run(harbortest.Admin, "lab")
-		if !errors.Is(err, registry.ErrUnavailable) || errors.Is(err, finding.ErrBlocked) || len(h.s.Repositories()) > 0 || report.Complete {
+		done, err := h.run(harbortest.Admin, "lab")
+		if !errors.Is(err, registry.ErrUnavailable) || errors.Is(err, finding.ErrBlocked) || len(h.s.Repositories()) > 0 || done.Complete {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -832,12 +835,12 @@ func TestHostedRegistries(t *testing.T) {
 			if o.Destination, err = placing.ParseDestination(test.destination); err != nil {
 				t.Fatal(err)
 			}
-			report, err := importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
+			done, err := importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
 			if errors.Is(err, finding.ErrBlocked) != (len(test.want) > 0) || len(test.want) == 0 && err != nil || len(writes(s)) > 0 {
 				t.Fatalf("%v, %q", err, writes(s))
 			}
 			for _, text := range test.want {
-				if !strings.Contains(err.Error(), text) || !slices.ContainsFunc(report.Findings, func(f finding.Finding) bool {
+				if !strings.Contains(err.Error(), text) || !slices.ContainsFunc(done.Findings, func(f finding.Finding) bool {
 					return f.Check == finding.CheckRepository && strings.Contains(f.Message+f.Remedy, text)
 				}) {
 					t.Errorf("%q is not in: %v", text, err)
@@ -869,14 +872,14 @@ func TestReferrersOfOtherRegistriesAreProbed(t *testing.T) {
 		s := registrytest.New(t, targets[label]...)
 		path := w.file()
 		for range 2 {
-			report, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+			done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.Changed {
-				expectFinding(t, report, finding.Note, finding.CheckReferrers, s.Host(), "shows when something is there")
+			if done.Changed {
+				expectFinding(t, done, finding.Note, finding.CheckReferrers, s.Host(), "shows when something is there")
 			} else {
-				expectFinding(t, report, finding.Note, finding.CheckReferrers, s.Host(), want)
+				expectFinding(t, done, finding.Note, finding.CheckReferrers, s.Host(), want)
 			}
 		}
 	}
@@ -897,11 +900,11 @@ func TestRobotThatMayNotPull(t *testing.T) {
 	a := newAcme(t)
 	s := acmeHarbor(t)
 	c := harborClient(t, harbortest.Admin)
-	report, err := importer.Run(t.Context(), open(t, a.file()), granting{c, []string{"push"}}, intoHarbor(t, s, c))
+	done, err := importer.Run(t.Context(), open(t, a.file()), granting{c, []string{"push"}}, intoHarbor(t, s, c))
 	if !errors.Is(err, finding.ErrBlocked) || len(s.Writes()) > 0 {
 		t.Fatalf("%v, %v", err, s.Writes())
 	}
-	expectFinding(t, report, finding.Blocks, finding.CheckPush, "project acme", "may not pull")
+	expectFinding(t, done, finding.Blocks, finding.CheckPush, "project acme", "may not pull")
 }
 
 // TestAccountThatMayNotPush to another registry is told so beforehand, unless nothing is to be written.
@@ -910,11 +913,11 @@ func TestAccountThatMayNotPush(t *testing.T) {
 	path := a.file()
 	s := registrytest.New(t)
 	o := options(t, s)
-	report, err := importer.Run(t.Context(), open(t, path), granting{client(), []string{"pull"}}, o)
+	done, err := importer.Run(t.Context(), open(t, path), granting{client(), []string{"pull"}}, o)
 	if !errors.Is(err, finding.ErrBlocked) || len(writes(s)) > 0 {
 		t.Fatalf("%v, %v", err, writes(s))
 	}
-	expectFinding(t, report, finding.Blocks, finding.CheckPush, s.Host()+"/mirror/acme/tool", "airgap login "+s.Host())
+	expectFinding(t, done, finding.Blocks, finding.CheckPush, s.Host()+"/mirror/acme/tool", "airgap login "+s.Host())
 	for _, actions := range [][]string{{"*"}, {"pull"}} {
 		if _, err := importer.Run(t.Context(), open(t, path), granting{client(), actions}, o); err != nil {
 			t.Errorf("%v: %v", actions, err)

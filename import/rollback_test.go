@@ -19,6 +19,9 @@ import (
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
 	"airgap/import/placing"
+	"airgap/import/readback"
+	"airgap/import/report"
+	"airgap/import/rollback"
 )
 
 // release is a bundle of two images, of which the second is new in version 2. It has cosign tags, of which one is taken
@@ -43,9 +46,9 @@ type carriedBundle struct {
 }
 
 // into imports the bundle, and returns the report as it is read back from a file.
-func (b *carriedBundle) into(c *registry.Client, destination string) *importer.Imported {
+func (b *carriedBundle) into(c *registry.Client, destination string) *report.Imported {
 	b.t.Helper()
-	imported, err := importer.ReadReport(bytes.NewReader(b.report(c, destination)))
+	imported, err := report.Read(bytes.NewReader(b.report(c, destination)))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -58,11 +61,11 @@ func (b *carriedBundle) report(c *registry.Client, destination string) []byte {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	report, err := importer.Run(b.t.Context(), open(b.t, b.path), c, importer.Options{Rules: placing.Rules{Destination: d}, TempDir: b.t.TempDir()})
+	done, err := importer.Run(b.t.Context(), open(b.t, b.path), c, importer.Options{Rules: placing.Rules{Destination: d}, TempDir: b.t.TempDir()})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	content, err := json.MarshalIndent(report, "", "  ")
+	content, err := json.MarshalIndent(done, "", "  ")
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -112,8 +115,8 @@ func expectTags(t testing.TB, got, want map[string]bundle.Digest) {
 }
 
 // statuses are those of a report, by tag, without those of cosign.
-func statuses(r *importer.RollbackReport) map[string]importer.RollbackStatus {
-	found := map[string]importer.RollbackStatus{}
+func statuses(r *rollback.Report) map[string]rollback.Status {
+	found := map[string]rollback.Status{}
 	for _, row := range r.Tags {
 		if !row.Cosign {
 			_, path, _ := strings.Cut(row.Repository, "/mirror/")
@@ -123,7 +126,7 @@ func statuses(r *importer.RollbackReport) map[string]importer.RollbackStatus {
 	return found
 }
 
-func expectStatuses(t testing.TB, r *importer.RollbackReport, want map[string]importer.RollbackStatus) {
+func expectStatuses(t testing.TB, r *rollback.Report, want map[string]rollback.Status) {
 	t.Helper()
 	if got := statuses(r); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
@@ -131,11 +134,11 @@ func expectStatuses(t testing.TB, r *importer.RollbackReport, want map[string]im
 }
 
 const (
-	restored  = importer.RollbackRestored
-	removed   = importer.RollbackRemoved
-	unchanged = importer.RollbackUnchanged
-	changed   = importer.RollbackChanged
-	failed    = importer.RollbackFailed
+	restored  = rollback.Restored
+	removed   = rollback.Removed
+	unchanged = rollback.Unchanged
+	changed   = rollback.Changed
+	failed    = rollback.Failed
 )
 
 // Version 1, version 2, and back: everything is as before; once more, and nothing changes.
@@ -146,7 +149,7 @@ func TestRollback(t *testing.T) {
 	harborTarget := harbortest.New(t)
 	harborTarget.AddProject(harbortest.Project{Name: "mirror"})
 	robot := harborTarget.AddRobot("mirror", "imp", harbortest.Push, harbortest.DeleteTag)
-	for name, target := range map[string]struct {
+	for name, at := range map[string]struct {
 		server interface{ Host() string }
 		client *registry.Client
 		writes func() int
@@ -155,59 +158,59 @@ func TestRollback(t *testing.T) {
 		"Harbor":   {harborTarget, robotClient(robot), func() int { return len(harborTarget.Writes()) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := target.client
-			to := target.server.Host() + "/mirror"
+			c := at.client
+			to := at.server.Host() + "/mirror"
 			repos := []string{"mirror/acme/app", "mirror/acme/tool"}
 			first.into(c, to)
-			before := allTags(t, c, target.server, repos...)
+			before := allTags(t, c, at.server, repos...)
 			imported := second.into(c, to)
-			after := allTags(t, c, target.server, repos...)
-			if len(before) != 3 || len(after) != 6 || imported.Registry().Name() != target.server.Host() || imported.Target() != to {
+			after := allTags(t, c, at.server, repos...)
+			if len(before) != 3 || len(after) != 6 || imported.Registry().Name() != at.server.Host() || imported.Target() != to {
 				t.Fatalf("%v, %v, %s", before, after, imported.Target())
 			}
-			o := importer.RollbackOptions{Now: time.Now}
+			o := rollback.Options{Now: time.Now}
 			if name == "Harbor" {
 				o.Harbor = harborOf(t, c, harborTarget)
 			}
-			planned := map[string]importer.RollbackStatus{"acme/app:1": "restore", "acme/tool:1": "remove", "acme/tool:latest": "remove"}
-			done := map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed}
-			again := map[string]importer.RollbackStatus{"acme/app:1": unchanged, "acme/tool:1": unchanged, "acme/tool:latest": unchanged}
+			planned := map[string]rollback.Status{"acme/app:1": "restore", "acme/tool:1": "remove", "acme/tool:latest": "remove"}
+			finished := map[string]rollback.Status{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed}
+			again := map[string]rollback.Status{"acme/app:1": unchanged, "acme/tool:1": unchanged, "acme/tool:latest": unchanged}
 
 			o.DryRun = true
-			n := target.writes()
-			report, err := importer.Rollback(t.Context(), imported, c, o)
-			if err != nil || report.Changed || report.Complete || target.writes() != n {
-				t.Errorf("dry run: %v, %+v, %d writes", err, report, target.writes()-n)
+			n := at.writes()
+			done, err := rollback.Run(t.Context(), imported, c, o)
+			if err != nil || done.Changed || done.Complete || at.writes() != n {
+				t.Errorf("dry run: %v, %+v, %d writes", err, done, at.writes()-n)
 			}
-			expectStatuses(t, report, planned)
+			expectStatuses(t, done, planned)
 
 			o.DryRun = false
-			o.Planned = func(rows []importer.RollbackRow) {
-				expectStatuses(t, &importer.RollbackReport{Tags: rows}, planned)
-				if target.writes() != n {
+			o.Planned = func(rows []rollback.Row) {
+				expectStatuses(t, &rollback.Report{Tags: rows}, planned)
+				if at.writes() != n {
 					t.Error("something was written before the plan was known")
 				}
 			}
-			report, err = importer.Rollback(t.Context(), imported, c, o)
-			if err != nil || !report.Changed || !report.Complete || len(report.Tags) != 4 {
-				t.Errorf("%v, %+v", err, report)
+			done, err = rollback.Run(t.Context(), imported, c, o)
+			if err != nil || !done.Changed || !done.Complete || len(done.Tags) != 4 {
+				t.Errorf("%v, %+v", err, done)
 			}
-			expectStatuses(t, report, done)
-			expectTags(t, allTags(t, c, target.server, repos...), before)
+			expectStatuses(t, done, finished)
+			expectTags(t, allTags(t, c, at.server, repos...), before)
 			for name, digest := range after { // nothing but names is gone
 				path, _, _ := strings.Cut(name, ":")
-				d, _ := placing.ParseDestination(target.server.Host())
+				d, _ := placing.ParseDestination(at.server.Host())
 				if _, err := c.Resolve(t.Context(), d.Registry.Repo(path).Digest(digest.String())); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
 
-			o.Planned, n = nil, target.writes()
-			report, err = importer.Rollback(t.Context(), imported, c, o)
-			if err != nil || report.Changed || !report.Complete || target.writes() != n {
-				t.Errorf("again: %v, %+v, %d writes", err, report, target.writes()-n)
+			o.Planned, n = nil, at.writes()
+			done, err = rollback.Run(t.Context(), imported, c, o)
+			if err != nil || done.Changed || !done.Complete || at.writes() != n {
+				t.Errorf("again: %v, %+v, %d writes", err, done, at.writes()-n)
 			}
-			expectStatuses(t, report, again)
+			expectStatuses(t, done, again)
 		})
 	}
 }
@@ -233,7 +236,7 @@ func harborOf(t testing.TB, c *registry.Client, s *harbortest.Server) *harbor.Cl
 type carriedOut struct {
 	server        *registrytest.Server
 	before, after map[string]bundle.Digest
-	imported      *importer.Imported
+	imported      *report.Imported
 }
 
 var bothRepos = []string{"mirror/acme/app", "mirror/acme/tool"}
@@ -251,9 +254,9 @@ func carryOut(t *testing.T) *carriedOut {
 	return c
 }
 
-func (c *carriedOut) rollback(t *testing.T) (*importer.RollbackReport, error) {
+func (c *carriedOut) rollback(t *testing.T) (*rollback.Report, error) {
 	t.Helper()
-	return importer.Rollback(t.Context(), c.imported, client(), importer.RollbackOptions{})
+	return rollback.Run(t.Context(), c.imported, client(), rollback.Options{})
 }
 
 // What somebody else has moved, removed or put back since the import stays as it is.
@@ -265,12 +268,12 @@ func TestRollbackLeavesOthersAlone(t *testing.T) {
 	if err := client().DeleteTag(t.Context(), c.server.Repo("mirror/acme/tool").Tag("1")); err != nil {
 		t.Fatal(err)
 	}
-	report, err := c.rollback(t)
-	if err != nil || !report.Complete {
-		t.Errorf("%v, %+v", err, report)
+	done, err := c.rollback(t)
+	if err != nil || !done.Complete {
+		t.Errorf("%v, %+v", err, done)
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": changed, "acme/tool:1": unchanged, "acme/tool:latest": changed})
-	if row := report.Tags[slices.IndexFunc(report.Tags, func(r importer.RollbackRow) bool { return r.Status == changed })]; row.Found != bundle.DigestOf(another) {
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": changed, "acme/tool:1": unchanged, "acme/tool:latest": changed})
+	if row := done.Tags[slices.IndexFunc(done.Tags, func(r rollback.Row) bool { return r.Status == changed })]; row.Found != bundle.DigestOf(another) {
 		t.Errorf("%s was found", row.Found)
 	}
 	for _, name := range []string{"mirror/acme/app:1", "mirror/acme/tool:latest"} {
@@ -283,14 +286,14 @@ func TestRollbackLeavesOthersAlone(t *testing.T) {
 func TestRollbackLooksTwice(t *testing.T) {
 	c := carryOut(t)
 	another := []byte(`{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`)
-	report, err := importer.Rollback(t.Context(), c.imported, client(), importer.RollbackOptions{Planned: func([]importer.RollbackRow) {
+	done, err := rollback.Run(t.Context(), c.imported, client(), rollback.Options{Planned: func([]rollback.Row) {
 		c.server.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIIndex, another)
 		c.server.AddManifest("mirror/acme/tool", "1", bundle.MediaTypeOCIIndex, another)
 	}})
 	if err != nil {
 		t.Error(err)
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": changed, "acme/tool:1": changed, "acme/tool:latest": removed})
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": changed, "acme/tool:1": changed, "acme/tool:latest": removed})
 	expectManifest(t, c.server, "mirror/acme/app", "1", another)
 	expectManifest(t, c.server, "mirror/acme/tool", "1", another)
 }
@@ -299,13 +302,13 @@ func TestRollbackWithoutOldManifest(t *testing.T) {
 	c := carryOut(t)
 	old := c.before["mirror/acme/app:1"].String()
 	c.server.Inject(registrytest.On("", "/manifests/"+old, registrytest.Code(http.StatusNotFound, "MANIFEST_UNKNOWN", "gone")))
-	report, err := c.rollback(t)
-	if !errors.Is(err, importer.ErrNotRolledBack) || !strings.Contains(err.Error(), "acme/app:1") || !strings.Contains(err.Error(), old) || errors.Is(err, registry.ErrNotFound) {
+	done, err := c.rollback(t)
+	if !errors.Is(err, rollback.ErrNotRolledBack) || !strings.Contains(err.Error(), "acme/app:1") || !strings.Contains(err.Error(), old) || errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("%v", err)
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": importer.RollbackGone, "acme/tool:1": removed, "acme/tool:latest": removed})
-	if got := allTags(t, client(), c.server, bothRepos...); got["mirror/acme/app:1"] != c.after["mirror/acme/app:1"] || report.Complete || !report.Changed {
-		t.Errorf("%v, %+v", got, report)
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": rollback.Gone, "acme/tool:1": removed, "acme/tool:latest": removed})
+	if got := allTags(t, client(), c.server, bothRepos...); got["mirror/acme/app:1"] != c.after["mirror/acme/app:1"] || done.Complete || !done.Changed {
+		t.Errorf("%v, %+v", got, done)
 	}
 }
 
@@ -320,11 +323,11 @@ func TestRollbackWhereTagsAreNotDeleted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := carryOut(t)
 			c.server.Inject(registrytest.On("DELETE", "/manifests/", fault))
-			report, err := c.rollback(t)
-			if !errors.Is(err, importer.ErrNotRolledBack) || errors.Is(err, registry.ErrNotFound) || report.Complete {
-				t.Errorf("%v, %+v", err, report)
+			done, err := c.rollback(t)
+			if !errors.Is(err, rollback.ErrNotRolledBack) || errors.Is(err, registry.ErrNotFound) || done.Complete {
+				t.Errorf("%v, %+v", err, done)
 			}
-			expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": failed, "acme/tool:latest": failed})
+			expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": restored, "acme/tool:1": failed, "acme/tool:latest": failed})
 			c.before["mirror/acme/tool:1"], c.before["mirror/acme/tool:latest"] = c.after["mirror/acme/tool:1"], c.after["mirror/acme/tool:latest"]
 			for name, digest := range c.before {
 				if got := allTags(t, client(), c.server, bothRepos...)[name]; strings.Contains(name, ":sha256-") || got == digest {
@@ -371,16 +374,16 @@ func TestRollbackKeepsManifestOfLastTag(t *testing.T) {
 	c := carryOut(t)
 	tool := c.after["mirror/acme/tool:1"]
 	c.server.Inject(deletesManifests(c.server, true))
-	report, err := c.rollback(t)
-	if err != nil || !report.Complete {
-		t.Errorf("%v, %+v", err, report)
+	done, err := c.rollback(t)
+	if err != nil || !done.Complete {
+		t.Errorf("%v, %+v", err, done)
 	}
 	expectTags(t, allTags(t, client(), c.server, bothRepos...), c.before)
 	if c.server.StoredManifest("mirror/acme/tool", tool.String()) == nil {
 		t.Error("the manifest is lost")
 	}
-	if !slices.ContainsFunc(report.Tags, func(r importer.RollbackRow) bool { return strings.Contains(r.Reason, "it was put back") }) {
-		t.Errorf("nothing is said of it: %+v", report.Tags)
+	if !slices.ContainsFunc(done.Tags, func(r rollback.Row) bool { return strings.Contains(r.Reason, "it was put back") }) {
+		t.Errorf("nothing is said of it: %+v", done.Tags)
 	}
 }
 
@@ -390,15 +393,15 @@ func TestRollbackKeepsTagsOfOthers(t *testing.T) {
 	tool := c.after["mirror/acme/tool:1"]
 	c.server.AddManifest("mirror/acme/tool", "mine", bundle.MediaTypeOCIManifest, c.server.StoredManifest("mirror/acme/tool", "1"))
 	c.server.Inject(deletesManifests(c.server, false))
-	report, err := c.rollback(t)
-	if !errors.Is(err, importer.ErrNotRolledBack) || !strings.Contains(err.Error(), "with all of its tags") {
+	done, err := c.rollback(t)
+	if !errors.Is(err, rollback.ErrNotRolledBack) || !strings.Contains(err.Error(), "with all of its tags") {
 		t.Errorf("%v", err)
 	}
 	got := allTags(t, client(), c.server, bothRepos...)
 	if got["mirror/acme/tool:mine"] != tool || c.server.StoredManifest("mirror/acme/tool", tool.String()) == nil {
 		t.Errorf("%v", got)
 	}
-	tags := statuses(report)
+	tags := statuses(done)
 	if n := c.server.Count("DELETE", "/mirror/acme/tool/"); n != 1 || tags["acme/app:1"] != restored || tags["acme/tool:1"] == tags["acme/tool:latest"] {
 		t.Errorf("%d deletions, %v", n, tags)
 	}
@@ -408,24 +411,24 @@ func TestRollbackKeepsTagsOfOthers(t *testing.T) {
 func TestRollbackInDoubt(t *testing.T) {
 	c := carryOut(t)
 	c.server.Inject(registrytest.On("GET", "/tags/list", registrytest.Code(http.StatusForbidden, "DENIED", "no")))
-	report, err := c.rollback(t)
-	if !errors.Is(err, importer.ErrNotRolledBack) || !errors.Is(err, registry.ErrForbidden) || c.server.Count("DELETE", "") != 0 {
+	done, err := c.rollback(t)
+	if !errors.Is(err, rollback.ErrNotRolledBack) || !errors.Is(err, registry.ErrForbidden) || c.server.Count("DELETE", "") != 0 {
 		t.Errorf("%v, %d deletions", err, c.server.Count("DELETE", ""))
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": failed, "acme/tool:latest": failed})
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": restored, "acme/tool:1": failed, "acme/tool:latest": failed})
 }
 
 func TestRollbackEndsWhereNobodyAnswers(t *testing.T) {
 	c := carryOut(t)
 	c.server.Inject(registrytest.Drop())
-	report, err := c.rollback(t)
-	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "no tag was put back") || report.Changed {
+	done, err := c.rollback(t)
+	if !errors.Is(err, registry.ErrUnavailable) || !strings.Contains(err.Error(), "no tag was put back") || done.Changed {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	c.server.Inject()
-	report, err = importer.Rollback(ctx, c.imported, client(), importer.RollbackOptions{Planned: func([]importer.RollbackRow) { cancel() }})
-	if !errors.Is(err, context.Canceled) || report.Changed || len(writes(c.server)) != 0 {
+	done, err = rollback.Run(ctx, c.imported, client(), rollback.Options{Planned: func([]rollback.Row) { cancel() }})
+	if !errors.Is(err, context.Canceled) || done.Changed || len(writes(c.server)) != 0 {
 		t.Errorf("%v, %v", err, writes(c.server))
 	}
 }
@@ -442,23 +445,23 @@ func TestRollbackIsRefusedByHarbor(t *testing.T) {
 	after := s.Tags("mirror/acme/tool")
 	s.ChangeProject("mirror", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{Repository: "acme/app", Tag: "1"}} })
 
-	report, err := importer.Rollback(t.Context(), imported, pusher, importer.RollbackOptions{Harbor: harborOf(t, pusher, s)})
-	if !errors.Is(err, importer.ErrNotRolledBack) || !errors.Is(err, harbor.ErrNotAllowed) ||
+	done, err := rollback.Run(t.Context(), imported, pusher, rollback.Options{Harbor: harborOf(t, pusher, s)})
+	if !errors.Is(err, rollback.ErrNotRolledBack) || !errors.Is(err, harbor.ErrNotAllowed) ||
 		!strings.Contains(err.Error(), "immutable") || !strings.Contains(err.Error(), `permission "delete" of "tag"`) {
 		t.Errorf("%v", err)
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": failed, "acme/tool:1": failed, "acme/tool:latest": failed})
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": failed, "acme/tool:1": failed, "acme/tool:latest": failed})
 	if got := s.Tags("mirror/acme/tool"); len(got) != 2 || got["1"] != after["1"] {
 		t.Errorf("%v", got)
 	}
 	// Cosign's tags are under no rule: the one of version 1 was not moved, the other is still there as robots may not delete.
 	s.ChangeProject("mirror", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{Repository: "acme/tool", Tag: "latest"}} })
 	admin := robotClient(harbortest.Admin)
-	report, err = importer.Rollback(t.Context(), imported, admin, importer.RollbackOptions{Harbor: harborOf(t, admin, s)})
-	if !errors.Is(err, importer.ErrNotRolledBack) || !errors.Is(err, harbor.ErrImmutable) || errors.Is(err, harbor.ErrNotAllowed) {
+	done, err = rollback.Run(t.Context(), imported, admin, rollback.Options{Harbor: harborOf(t, admin, s)})
+	if !errors.Is(err, rollback.ErrNotRolledBack) || !errors.Is(err, harbor.ErrImmutable) || errors.Is(err, harbor.ErrNotAllowed) {
 		t.Errorf("%v", err)
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": failed})
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": failed})
 }
 
 // Content trust hides what nobody has signed from who would pull it, and not from a rollback.
@@ -479,17 +482,17 @@ func TestRollbackOfWhatHarborHides(t *testing.T) {
 		t.Fatalf("%s is not hidden: %v", tool, err)
 	}
 
-	report, err := importer.Rollback(t.Context(), imported, blind, importer.RollbackOptions{Harbor: harborOf(t, blind, s), DryRun: true})
-	if !errors.Is(err, importer.ErrNotRolledBack) || errors.Is(err, importer.ErrUnchecked) || !strings.Contains(err.Error(), "artifact:read") {
+	done, err := rollback.Run(t.Context(), imported, blind, rollback.Options{Harbor: harborOf(t, blind, s), DryRun: true})
+	if !errors.Is(err, rollback.ErrNotRolledBack) || errors.Is(err, readback.ErrUnchecked) || !strings.Contains(err.Error(), "artifact:read") {
 		t.Errorf("%v", err)
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": importer.RollbackRestore, "acme/tool:1": failed, "acme/tool:latest": failed})
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": rollback.Restore, "acme/tool:1": failed, "acme/tool:latest": failed})
 
-	report, err = importer.Rollback(t.Context(), imported, c, importer.RollbackOptions{Harbor: harborOf(t, c, s)})
+	done, err = rollback.Run(t.Context(), imported, c, rollback.Options{Harbor: harborOf(t, c, s)})
 	if err != nil {
 		t.Error(err)
 	}
-	expectStatuses(t, report, map[string]importer.RollbackStatus{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed})
+	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed})
 	expectTags(t, s.Tags("mirror/acme/app"), before)
 	if left := s.Tags("mirror/acme/tool"); len(left) != 0 {
 		t.Errorf("%v", left)

@@ -12,6 +12,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/transfer"
 )
 
 // refuses makes a target answer the push of manifests that contain some text as asked.
@@ -45,8 +46,8 @@ func TestRefusedKindsAreFoundFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := registrytest.New(t, targets["acknowledges"]...)
 			s.Inject(refuses(test.refused, test.answer))
-			report, err := importer.Run(t.Context(), open(t, file), client(), options(t, s))
-			if !errors.Is(err, importer.ErrRefused) || report.Complete {
+			done, err := importer.Run(t.Context(), open(t, file), client(), options(t, s))
+			if !errors.Is(err, transfer.ErrRefused) || done.Complete {
 				t.Fatalf("not refused: %v", err)
 			}
 			for _, want := range append(test.want, "no tag was moved, and nothing was pushed to "+s.Host()+"/mirror but") {
@@ -87,9 +88,9 @@ func expectOnlySamples(t *testing.T, a *acme, s *registrytest.Server) {
 func TestSamplesArePartOfTheImport(t *testing.T) {
 	a := newAcme(t)
 	file := a.file()
-	for name, target := range targets {
+	for name, at := range targets {
 		t.Run(name, func(t *testing.T) {
-			s := registrytest.New(t, target...)
+			s := registrytest.New(t, at...)
 			if _, err := importer.Run(t.Context(), open(t, file), client(), options(t, s)); err != nil {
 				t.Fatal(err)
 			}

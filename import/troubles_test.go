@@ -82,8 +82,8 @@ func TestHarborsTroubles(t *testing.T) {
 			if test.fault != nil {
 				s.Inject(test.fault(s))
 			}
-			report, err := importer.Run(t.Context(), open(t, path), c, o)
-			if err != nil || !report.Complete {
+			done, err := importer.Run(t.Context(), open(t, path), c, o)
+			if err != nil || !done.Complete {
 				t.Fatal(err)
 			}
 			expectInHarbor(t, a, s)

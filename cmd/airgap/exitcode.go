@@ -16,9 +16,13 @@ import (
 	"airgap/export"
 	"airgap/export/config"
 	"airgap/export/registry"
-	importer "airgap/import"
 	"airgap/import/finding"
 	"airgap/import/placing"
+	"airgap/import/readback"
+	"airgap/import/report"
+	"airgap/import/rollback"
+	"airgap/import/target"
+	"airgap/import/transfer"
 	"airgap/verify"
 	"airgap/verify/signature"
 )
@@ -56,11 +60,11 @@ var exitCodes = []struct {
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
-	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(importer.ErrUnchecked)},
+	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(readback.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, bundle.ErrPlatform, export.ErrNothing)},
-	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, placing.ErrCollision, importer.ErrConflict, importer.ErrSparse, importer.ErrRefused)},
-	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(importer.ErrDiffers, importer.ErrNotRolledBack)},
+	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, placing.ErrCollision, target.ErrConflict, transfer.ErrSparse, transfer.ErrRefused)},
+	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(target.ErrDiffers, rollback.ErrNotRolledBack)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},
 }
@@ -83,7 +87,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, placing.ErrMapping, importer.ErrReport, verify.ErrNoKey)(err)
+	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

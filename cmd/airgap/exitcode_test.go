@@ -14,9 +14,13 @@ import (
 	"airgap/bundle"
 	"airgap/export"
 	"airgap/export/registry"
-	importer "airgap/import"
 	"airgap/import/finding"
 	"airgap/import/placing"
+	"airgap/import/readback"
+	"airgap/import/report"
+	"airgap/import/rollback"
+	"airgap/import/target"
+	"airgap/import/transfer"
 	"airgap/verify"
 	"airgap/verify/signature"
 )
@@ -49,16 +53,16 @@ func TestExitCode(t *testing.T) {
 		{export.ErrSubject, exitDamaged},
 		{bundle.ErrCollision, exitConflict},
 		{placing.ErrMapping, exitUsage},
-		{importer.ErrConflict, exitConflict},
+		{target.ErrConflict, exitConflict},
 		{placing.ErrCollision, exitConflict},
-		{importer.ErrSparse, exitConflict},
-		{importer.ErrRefused, exitConflict},
-		{importer.ErrDiffers, exitDiffers},
-		{importer.ErrNotRolledBack, exitDiffers},
-		{importer.ErrReport, exitUsage},
+		{transfer.ErrSparse, exitConflict},
+		{transfer.ErrRefused, exitConflict},
+		{target.ErrDiffers, exitDiffers},
+		{rollback.ErrNotRolledBack, exitDiffers},
+		{report.ErrReport, exitUsage},
 		{finding.ErrBlocked, exitPreflight},
-		{errors.Join(finding.ErrBlocked, importer.ErrConflict, registry.ErrUnauthorized), exitPreflight},
-		{importer.ErrUnchecked, exitUnchecked},
+		{errors.Join(finding.ErrBlocked, target.ErrConflict, registry.ErrUnauthorized), exitPreflight},
+		{readback.ErrUnchecked, exitUnchecked},
 		{registry.ErrUnavailable, exitUnreachable},
 		{registry.ErrThrottled, exitUnreachable},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, exitUnreachable},

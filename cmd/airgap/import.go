@@ -18,7 +18,10 @@ import (
 	"airgap/cmd/airgap/terminal"
 	importer "airgap/import"
 	"airgap/import/finding"
+	"airgap/import/parallel"
 	"airgap/import/placing"
+	"airgap/import/readback"
+	"airgap/import/report"
 )
 
 // importFlags are the flags of import.
@@ -101,7 +104,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
 	flags.addVolumes(f)
-	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "`N` requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(importer.DefaultJobs)+" that write")
+	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(parallel.DefaultJobs)+" that write")
 	f.BoolVar(&flags.json, "json", false, "print the report as JSON on standard output")
 	flags.registryFlags.add(f)
 	return cmd
@@ -157,17 +160,17 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	if options.Harbor, err = findHarbor(ctx, client, options); err != nil {
 		return err
 	}
-	var report *importer.Report
+	var done *report.Report
 	err = a.withProgress(func(o bundle.Observer) (err error) {
 		options.Observer = o
-		report, err = importer.Run(ctx, from.checked, client, options)
+		done, err = importer.Run(ctx, from.checked, client, options)
 		return err
 	})
 	from.warnOfDamage(a)
 	err = from.whatNext(err)
-	if report != nil {
+	if done != nil {
 		// The report is most wanted when something went wrong.
-		err = errors.Join(err, flags.showImport(a, report, err))
+		err = errors.Join(err, flags.showImport(a, done, err))
 	}
 	return err
 }
@@ -199,7 +202,7 @@ func checkWritable(file string) error {
 	return err
 }
 
-func (f *importFlags) showImport(a *app, r *importer.Report, failure error) error {
+func (f *importFlags) showImport(a *app, r *report.Report, failure error) error {
 	if f.report != "" {
 		content, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
@@ -213,13 +216,13 @@ func (f *importFlags) showImport(a *app, r *importer.Report, failure error) erro
 	if f.json {
 		return a.printJSON(r)
 	}
-	blocked := r.DryRun && errors.Is(failure, finding.ErrBlocked) && r.Planned != (importer.Work{})
+	blocked := r.DryRun && errors.Is(failure, finding.ErrBlocked) && r.Planned != (report.Work{})
 	if blocked {
 		a.say("if nothing were in the way, and as far as the target shows what it has:")
 		showTags(a.say, r)
 		showWork(a, r)
 	}
-	if failure == nil || errors.Is(failure, importer.ErrUnchecked) {
+	if failure == nil || errors.Is(failure, readback.ErrUnchecked) {
 		showTags(a.print, r)
 		showCharts(a, r)
 		showWork(a, r)
@@ -228,7 +231,7 @@ func (f *importFlags) showImport(a *app, r *importer.Report, failure error) erro
 }
 
 // showTags prints a line for each tag that moved, or would, and counts the others.
-func showTags(show func(format string, args ...any), r *importer.Report) {
+func showTags(show func(format string, args ...any), r *report.Report) {
 	for _, tag := range r.Tags {
 		switch {
 		case tag.Cosign:
@@ -245,8 +248,8 @@ func showTags(show func(format string, args ...any), r *importer.Report) {
 }
 
 // showCharts prints for each chart where the images are now that it uses: what its values have to say on this side.
-func showCharts(a *app, r *importer.Report) {
-	images := map[string][]importer.ImageRow{}
+func showCharts(a *app, r *report.Report) {
+	images := map[string][]report.ImageRow{}
 	for _, image := range r.Images {
 		for _, chart := range image.UsedBy {
 			images[chart] = append(images[chart], image)
@@ -260,7 +263,7 @@ func showCharts(a *app, r *importer.Report) {
 	}
 }
 
-func showWork(a *app, r *importer.Report) {
+func showWork(a *app, r *report.Report) {
 	work, verb := r.Done, "imported"
 	if r.DryRun {
 		work, verb = r.Planned, "would import"

@@ -10,8 +10,9 @@ import (
 	"airgap/bundle/bundletest"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
-	importer "airgap/import"
 	"airgap/import/finding"
+	"airgap/import/projects"
+	"airgap/import/report"
 )
 
 // asAccount logs in with the command line.
@@ -27,8 +28,8 @@ func TestPreflight(t *testing.T) {
 	s := harbortest.New(t)
 	s.AddProject(harbortest.Project{Name: "small", Quota: 1000})
 	c.asAccount(t, s, harbortest.Admin)
-	report := filepath.Join(t.TempDir(), "report.json")
-	c.expect(t, exitPreflight, "nothing was written to", "import", c.file, s.Host()+"/small", "--key", c.public, "--report", report)
+	file := filepath.Join(t.TempDir(), "report.json")
+	c.expect(t, exitPreflight, "nothing was written to", "import", c.file, s.Host()+"/small", "--key", c.public, "--report", file)
 	for _, text := range []string{"airgap: ", "project small: the import adds", "1000 bytes left", "Project Quotas", "its clock is"} {
 		if !strings.Contains(c.err.String(), text) {
 			t.Errorf("%q is not in:\n%s", text, c.err.String())
@@ -41,11 +42,11 @@ func TestPreflight(t *testing.T) {
 	if len(s.Repositories()) > 0 || s.Uploads() > 0 {
 		t.Error("something was written")
 	}
-	content, err := os.ReadFile(report)
+	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var parsed importer.Report
+	var parsed report.Report
 	if err := json.Unmarshal(content, &parsed); err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +76,9 @@ func TestCreateProjects(t *testing.T) {
 	}
 	c.expect(t, exitOK, "nothing changed", append(args, "--no-overwrite")...)
 	c.expect(t, exitOK, "Harbor v2.14.4", "import", c.file, s.Host()+"/open", "--key", c.public, "--create-projects", "--project-public", "--project-quota", "unlimited", "--json")
-	var report importer.Report
-	if err := json.Unmarshal(c.out.Bytes(), &report); err != nil || len(report.Projects) != 1 || report.Projects[0].Status != importer.StatusCreated || !s.Project("open").Public {
-		t.Errorf("%v, %+v", err, report.Projects)
+	var done report.Report
+	if err := json.Unmarshal(c.out.Bytes(), &done); err != nil || len(done.Projects) != 1 || done.Projects[0].Status != projects.Created || !s.Project("open").Public {
+		t.Errorf("%v, %+v", err, done.Projects)
 	}
 	for message, flags := range map[string][]string{
 		"--create-projects creates": {"--project-public"}, "which is not given": {"--project-quota", "1GB"},

@@ -10,6 +10,8 @@ import (
 	"airgap/export/registry/harbor"
 	importer "airgap/import"
 	"airgap/import/finding"
+	"airgap/import/projects"
+	"airgap/import/report"
 )
 
 // projectFlags are the flags of import about the projects that it creates in Harbor.
@@ -53,7 +55,7 @@ func findHarbor(ctx context.Context, client *registry.Client, o importer.Options
 }
 
 // showFindings prints what the preflight found that is neither a warning nor an error, which are shown as they come.
-func showFindings(a *app, r *importer.Report) {
+func showFindings(a *app, r *report.Report) {
 	var notes []finding.Finding
 	for _, found := range r.Findings {
 		if found.Level == finding.Note {
@@ -64,7 +66,7 @@ func showFindings(a *app, r *importer.Report) {
 		a.say("%s", text)
 	}
 	for _, project := range r.Projects {
-		if project.Status == importer.StatusCreated {
+		if project.Status == projects.Created {
 			a.say("created the project %s", project.Project)
 		}
 	}

@@ -10,7 +10,9 @@ import (
 	"airgap/bundle"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export/registry/harbor"
-	importer "airgap/import"
+	"airgap/import/parallel"
+	"airgap/import/report"
+	"airgap/import/rollback"
 )
 
 // rollbackFlags are the flags of rollback.
@@ -55,7 +57,7 @@ put back. The command can be run again, and then changes only what is left.
 	}
 	f := cmd.Flags()
 	f.BoolVar(&flags.dryRun, "dry-run", false, "look at the tags and show what would be done, but write nothing")
-	f.IntVarP(&flags.jobs, "jobs", "j", importer.DefaultJobs, "`N` requests under way at once")
+	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once")
 	f.BoolVar(&flags.json, "json", false, "print a report in JSON on standard output: a row for each tag")
 	flags.registryFlags.add(f)
 	return cmd
@@ -73,44 +75,44 @@ func runRollback(ctx context.Context, a *app, flags *rollbackFlags, file string)
 	if err != nil {
 		return err
 	}
-	options := importer.RollbackOptions{DryRun: flags.dryRun, Jobs: flags.jobs, Now: a.now}
+	options := rollback.Options{DryRun: flags.dryRun, Jobs: flags.jobs, Now: a.now}
 	if !flags.dryRun {
-		options.Planned = func(rows []importer.RollbackRow) { listRollback(a.say, rows) }
+		options.Planned = func(rows []rollback.Row) { listRollback(a.say, rows) }
 	}
-	var report *importer.RollbackReport
+	var done *rollback.Report
 	err = a.withProgress(func(o bundle.Observer) (err error) {
 		options.Observer = o
 		if options.Harbor, err = harbor.Find(ctx, client, imported.Registry()); err != nil {
 			return err
 		}
-		report, err = importer.Rollback(ctx, imported, client, options)
+		done, err = rollback.Run(ctx, imported, client, options)
 		return err
 	})
-	if report == nil {
+	if done == nil {
 		return err
 	}
-	return errors.Join(err, flags.show(a, report, err != nil))
+	return errors.Join(err, flags.show(a, done, err != nil))
 }
 
 // readReport reads a file, or standard input.
-func readReport(ctx context.Context, a *app, file string) (*importer.Imported, error) {
+func readReport(ctx context.Context, a *app, file string) (*report.Imported, error) {
 	from, closeReport, err := openInput(a, file, "the report")
 	if err != nil {
 		return nil, fmt.Errorf("%w; a report is what \"airgap import --report FILE\" wrote", err)
 	}
 	defer closeReport()
-	imported, err := wait(ctx, func() (*importer.Imported, error) { return importer.ReadReport(from) })
+	imported, err := wait(ctx, func() (*report.Imported, error) { return report.Read(from) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return imported, nil
 }
 
-func (f *rollbackFlags) show(a *app, r *importer.RollbackReport, failed bool) error {
+func (f *rollbackFlags) show(a *app, r *rollback.Report, failed bool) error {
 	if f.json {
 		return a.printJSON(r)
 	}
-	count := map[importer.RollbackStatus]int{}
+	count := map[rollback.Status]int{}
 	for _, row := range r.Tags {
 		count[row.Status]++
 	}
@@ -124,51 +126,51 @@ func (f *rollbackFlags) show(a *app, r *importer.RollbackReport, failed bool) er
 		return nil
 	}
 	if r.DryRun {
-		a.say("would put back %s, and remove %d that the import made", terminal.Count(count[importer.RollbackRestore], "tag"), count[importer.RollbackRemove])
+		a.say("would put back %s, and remove %d that the import made", terminal.Count(count[rollback.Restore], "tag"), count[rollback.Remove])
 		return nil
 	}
-	done := []importer.RollbackStatus{importer.RollbackRestored, importer.RollbackRemoved, importer.RollbackUnchanged, importer.RollbackChanged}
+	done := []rollback.Status{rollback.Restored, rollback.Removed, rollback.Unchanged, rollback.Changed}
 	left := len(r.Tags)
 	for _, status := range done {
 		left -= count[status]
 	}
 	a.say("%s put back, %d removed that the import made, %d as before it already, %d changed by others since and left alone, %d not put back",
-		terminal.Count(count[importer.RollbackRestored], "tag"), count[importer.RollbackRemoved], count[importer.RollbackUnchanged],
-		count[importer.RollbackChanged], left)
+		terminal.Count(count[rollback.Restored], "tag"), count[rollback.Removed], count[rollback.Unchanged],
+		count[rollback.Changed], left)
 	return nil
 }
 
 // listRollback prints a line for each tag.
-func listRollback(show func(format string, args ...any), rows []importer.RollbackRow) {
+func listRollback(show func(format string, args ...any), rows []rollback.Row) {
 	for _, row := range rows {
 		line := fmt.Sprintf("%s:%s  %s", row.Repository, row.Tag, describeRollback(row))
-		if row.Status != importer.RollbackFailed && row.Reason != "" {
+		if row.Status != rollback.Failed && row.Reason != "" {
 			line += " (" + row.Reason + ")"
 		}
 		show("%s", line)
 	}
 }
 
-func describeRollback(row importer.RollbackRow) string {
+func describeRollback(row rollback.Row) string {
 	switch row.Status {
-	case importer.RollbackRestore:
+	case rollback.Restore:
 		return fmt.Sprintf("back to %s from %s", row.Old, row.New)
-	case importer.RollbackRemove:
+	case rollback.Remove:
 		return fmt.Sprintf("to be removed, as the import made it, from %s", row.New)
-	case importer.RollbackRestored:
+	case rollback.Restored:
 		return fmt.Sprintf("%s  was %s", row.Old, row.New)
-	case importer.RollbackRemoved:
+	case rollback.Removed:
 		return fmt.Sprintf("removed  was %s", row.New)
-	case importer.RollbackUnchanged:
+	case rollback.Unchanged:
 		return "as before the import already"
-	case importer.RollbackChanged:
+	case rollback.Changed:
 		if row.Found.IsZero() {
 			return "left alone: somebody else has removed it since"
 		}
 		return fmt.Sprintf("left alone: somebody else has moved it since, to %s", row.Found)
-	case importer.RollbackGone:
+	case rollback.Gone:
 		return fmt.Sprintf("stays at %s: the registry does not have %s any more", row.New, row.Old)
-	case importer.RollbackFailed:
+	case rollback.Failed:
 		return "not put back: " + row.Reason
 	}
 	return "not looked at"

@@ -9,7 +9,7 @@ import (
 
 	"airgap/bundle/bundletest"
 	"airgap/export/registry/harbor/harbortest"
-	importer "airgap/import"
+	"airgap/import/rollback"
 )
 
 // An image is imported as app:1, then another under that name and one that is new, and all of it is put back.
@@ -66,7 +66,7 @@ func TestRollbackCommand(t *testing.T) {
 			}
 			expect(exitMissing, "", "inspect", target.registry+"/new:1")
 			expect(exitOK, "/mirror/app:1  as before the import already", "rollback", report, "--json")
-			var shown importer.RollbackReport
+			var shown rollback.Report
 			if err := json.Unmarshal(c.out.Bytes(), &shown); err != nil || len(shown.Tags) != 2 || shown.Changed || !shown.Complete {
 				t.Errorf("%v, %+v", err, shown)
 			}

@@ -4,6 +4,7 @@ package finding
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"sync"
 
 	"airgap/bundle"
+	"airgap/export/registry/harbor"
+	"airgap/import/target"
 )
 
 // ErrBlocked: something at the target would make the import fail. It was found before anything was written.
@@ -109,6 +112,38 @@ func (f *List) Add(found Finding) {
 	if f.count[of] <= maxFindings {
 		f.seen[found], f.list = true, append(f.list, found)
 	}
+}
+
+// Note adds what is good to know.
+func (f *List) Note(check Check, subject, message string) {
+	f.Add(Finding{Check: check, Subject: subject, Level: Note, Message: message})
+}
+
+// Warn adds what somebody should know, and do something about.
+func (f *List) Warn(check Check, subject, message, remedy string) {
+	f.Add(Finding{Check: check, Subject: subject, Level: Warning, Message: message, Remedy: remedy})
+}
+
+// Block adds what keeps the import from beginning.
+func (f *List) Block(check Check, subject, message, remedy string) {
+	f.Add(Finding{Check: check, Subject: subject, Level: Blocks, Message: message, Remedy: remedy})
+}
+
+// Unchecked adds what could not be found out, because of err; nil: the target does not say. It returns err where nothing else
+// would be answered either.
+func (f *List) Unchecked(ctx context.Context, check Check, subject, what, remedy string, err error) error {
+	if target.IsFinal(ctx, err) {
+		return err
+	}
+	reason := "the target does not say"
+	switch {
+	case errors.Is(err, harbor.ErrNotAllowed):
+		reason = "this account may not see it"
+	case err != nil:
+		reason = err.Error()
+	}
+	f.Add(Finding{Check: check, Subject: subject, Level: Unchecked, Message: what + " (" + reason + ")", Remedy: remedy})
+	return nil
 }
 
 // All returns the findings in their order.

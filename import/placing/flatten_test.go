@@ -102,7 +102,7 @@ func FuzzFlatten(f *testing.F) {
 }
 
 func TestPlaceFlat(t *testing.T) {
-	roots := []bundle.Root{
+	roots := list{
 		{Source: "docker.io/acme/app:1", Path: "acme/app", Tag: "1", ReferrerPath: "acme/app/proofs"},
 		{Source: "docker.io/acme--app:1", Path: "acme--app", Tag: "1"},
 		{Source: "quay.io/deep/er/tool:2", Path: "deep/er/tool", Tag: "2"},
@@ -134,7 +134,7 @@ func TestPlaceFlat(t *testing.T) {
 	long := strings.Repeat("a", 100) + "/" + strings.Repeat("b", 146)
 	for path, fits := range map[string]bool{long: true, long + "b": false} {
 		o.Map = nil
-		if _, err := Place([]bundle.Root{{Source: "docker.io/x:1", Path: path, Tag: "1"}}, o); errors.Is(err, ErrMapping) == fits {
+		if _, err := Place(list{{Source: "docker.io/x:1", Path: path, Tag: "1"}}, o); errors.Is(err, ErrMapping) == fits {
 			t.Errorf("%d characters: %v", len(path), err)
 		}
 	}

@@ -2,6 +2,7 @@ package placing
 
 import (
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -46,8 +47,14 @@ func TestParseMapping(t *testing.T) {
 	}
 }
 
+// list is Roots of a slice.
+type list []bundle.Root
+
+func (l list) Root(row int) bundle.Root           { return l[row] }
+func (l list) Roots() iter.Seq2[int, bundle.Root] { return slices.All(l) }
+
 // roots that the tables below are about, in the order of a bundle.
-var mappingRoots = []bundle.Root{
+var mappingRoots = list{
 	{Source: "docker.io/acme/app:1", Path: "acme/app", Tag: "1", Digest: bundle.Digest{1}},
 	{Source: "docker.io/acme/app:2", Path: "acme/app", Tag: "2", Digest: bundle.Digest{2}},
 	{Source: "docker.io/acme/dhi-python:3.13@sha256:" + strings.Repeat("03", 32), Path: "acme/dhi-python", Tag: "3.13", Digest: bundle.Digest{3}},

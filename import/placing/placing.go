@@ -2,6 +2,7 @@ package placing
 
 import (
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,14 +47,20 @@ var fallbackTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
 // IsFallbackTag tells whether clients of registries without the referrers API keep a list of referrers under a tag.
 func IsFallbackTag(tag string) bool { return fallbackTag.MatchString(tag) }
 
+// Roots are those of a bundle: *bundle.Contents has them.
+type Roots interface {
+	Root(row int) bundle.Root
+	Roots() iter.Seq2[int, bundle.Root]
+}
+
 // Place works out where every root goes. All problems are in one error, which wraps ErrMapping or ErrCollision.
-func Place(roots []bundle.Root, rules Rules) (*Placements, error) {
+func Place(roots Roots, rules Rules) (*Placements, error) {
 	p := placer{rules: rules, mapUsed: make([]bool, len(rules.Map)), onlyUsed: make([]bool, len(rules.Only))}
 	for _, pattern := range rules.Only {
 		p.only = append(p.only, newGlob(pattern))
 	}
-	for i := range roots {
-		p.add(i, &roots[i])
+	for i, root := range roots.Roots() {
+		p.add(i, &root)
 	}
 	p.checkPatterns()
 	p.checkTags(roots)
@@ -156,7 +163,7 @@ func (p *placer) checkPatterns() {
 }
 
 // checkTags refuses to give two images one name.
-func (p *placer) checkTags(roots []bundle.Root) {
+func (p *placer) checkTags(roots Roots) {
 	first := map[string]int{}
 	for _, image := range p.Images {
 		if image.Tag == "" {
@@ -166,9 +173,11 @@ func (p *placer) checkTags(roots []bundle.Root) {
 		other, taken := first[key]
 		if !taken {
 			first[key] = image.Root
-		} else if roots[other].Digest != roots[image.Root].Digest {
+			continue
+		}
+		if one, two := roots.Root(other), roots.Root(image.Root); one.Digest != two.Digest {
 			p.problems.Add(fmt.Errorf("%w: %s and %s would both become %s; give one of them another destination with --map",
-				ErrCollision, roots[other].Source, roots[image.Root].Source, key))
+				ErrCollision, one.Source, two.Source, key))
 		}
 	}
 }
