@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -445,6 +446,28 @@ func FuzzParse(f *testing.F) {
 			}
 			e.SelectTags([]string{"1.2", "latest"})
 			e.Describe()
+		}
+	})
+}
+
+// paddedNumber is a number with zeros in front, which makes two tags one version.
+var paddedNumber = regexp.MustCompile(`(^|[^0-9])0[0-9]`)
+
+// Which tags are the newest does not depend on the order in which a registry lists them.
+func FuzzNewestVersions(f *testing.F) {
+	f.Add("1.9", "1.10-rc1", "v1.10")
+	f.Add("2.0-rc.2", "2.0-rc.10", "2.0-rc")
+	f.Add("24-alpine3.22", "24.1-debian12-dev", "24")
+	f.Add("1.0", "1", "1.0.0+x")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		if paddedNumber.MatchString(a) || paddedNumber.MatchString(b) || paddedNumber.MatchString(c) {
+			return
+		}
+		want, wantOK := config.NewestVersions([]string{a, b, c})
+		for _, tags := range [][]string{{a, c, b}, {b, a, c}, {b, c, a}, {c, a, b}, {c, b, a}} {
+			if got, ok := config.NewestVersions(tags); ok != wantOK || !slices.Equal(got, want) {
+				t.Fatalf("%q, %t; listed otherwise: %q, %t", want, wantOK, got, ok)
+			}
 		}
 	})
 }
