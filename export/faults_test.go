@@ -22,6 +22,7 @@ import (
 	"airgap/export"
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
+	"airgap/export/registry/retry"
 )
 
 // faulty is a registry with one image of one layer, and an SBOM that refers to it.
@@ -54,7 +55,7 @@ func (f *faulty) add(t *testing.T, tag string, m bundle.Manifest) bundle.Descrip
 func patient() *registry.Client {
 	return registry.New(registry.Config{
 		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry: registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry: retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 }
 
@@ -438,7 +439,7 @@ func TestPrivacyThatCannotBeAsked(t *testing.T) {
 			client := registry.New(registry.Config{
 				Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
 				Keychain: adaKeychain{},
-				Retry:    registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+				Retry:    retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 			})
 			plan, err := export.MakePlan(t.Context(), client, export.Requests{parse(t, f.Host()+"/acme/app:1")}, export.Options{Created: time.Unix(1, 0)})
 			if err != nil {

@@ -17,6 +17,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
+	"airgap/export/registry/retry"
 	importer "airgap/import"
 	"airgap/import/parallel"
 	"airgap/import/placing"
@@ -55,7 +56,7 @@ func behind(fault registrytest.Fault) func(http.Handler) http.Handler {
 func client() *registry.Client {
 	return registry.New(registry.Config{
 		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry: registry.RetryPolicy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry: retry.Policy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 }
 

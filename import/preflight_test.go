@@ -21,6 +21,7 @@ import (
 	"airgap/export/registry/harbor"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
+	"airgap/export/registry/retry"
 	importer "airgap/import"
 	"airgap/import/finding"
 	"airgap/import/placing"
@@ -60,7 +61,7 @@ func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*i
 	c := registry.New(registry.Config{
 		Keychain: keychain,
 		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry:    registry.RetryPolicy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry:    retry.Policy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 	h.t.Cleanup(c.CloseIdleConnections)
 	d, err := placing.ParseDestination(h.s.Host() + "/" + prefix)

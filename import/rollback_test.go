@@ -17,6 +17,7 @@ import (
 	"airgap/export/registry/harbor"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
+	"airgap/export/registry/retry"
 	importer "airgap/import"
 	"airgap/import/placing"
 	"airgap/import/readback"
@@ -219,7 +220,7 @@ func robotClient(who harbortest.Account) *registry.Client {
 	return registry.New(registry.Config{
 		Keychain: who.Keychain(),
 		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry:    registry.RetryPolicy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry:    retry.Policy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
+	"airgap/export/registry/retry"
 )
 
 // harborClient is the real client, which makes no pauses.
@@ -22,7 +23,7 @@ func harborClient(t testing.TB, who harbortest.Account) *registry.Client {
 	c := registry.New(registry.Config{
 		Keychain: who.Keychain(),
 		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry:    registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry:    retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 	t.Cleanup(c.CloseIdleConnections)
 	return c

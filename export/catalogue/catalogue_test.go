@@ -17,6 +17,7 @@ import (
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
 	"airgap/export/registry/repositories"
+	"airgap/export/registry/retry"
 )
 
 var now = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
@@ -57,7 +58,7 @@ func choose(t *testing.T, text string) *export.Selection {
 	}
 	client := registry.New(registry.Config{
 		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry: registry.RetryPolicy{Attempts: 1},
+		Retry: retry.Policy{Attempts: 1},
 	})
 	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: repositories.Lister{Client: client}, Source: client, Now: nowFunc}
 	s, err := choice.Choose(t.Context(), nil)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"airgap/bundle/strictjson"
+	"airgap/export/registry/flight"
+	"airgap/export/registry/retry"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -66,7 +68,7 @@ type session struct {
 	mu     sync.Mutex
 	cred   *credential
 	extra  string // a scope that a challenge asked for
-	flight flight[credential]
+	flight flight.Flight[credential]
 }
 
 // credential is an Authorization header; the zero value sends none.
@@ -136,7 +138,7 @@ func (s *session) credential(ctx context.Context) (credential, error) {
 	if cred != nil && (cred.renewAt.IsZero() || s.client.cfg.Now().Before(cred.renewAt)) {
 		return *cred, nil
 	}
-	return s.flight.do(ctx, func(ctx context.Context) (credential, error) {
+	return s.flight.Do(ctx, func(ctx context.Context) (credential, error) {
 		cred, err := s.obtain(ctx)
 		if err == nil {
 			s.mu.Lock()
@@ -356,14 +358,14 @@ func (c *Client) challenge(ctx context.Context, h *host, once bool) (challenge, 
 	if once {
 		probe = &h.hasty
 	}
-	return probe.do(ctx, func(ctx context.Context) (challenge, error) {
-		r := &request{op: "reach", ref: DisplayName(h.name), home: h, method: http.MethodGet, url: h.url(""), within: documentTimeout}
+	return probe.Do(ctx, func(ctx context.Context) (challenge, error) {
+		r := &request{op: "reach", ref: DisplayName(h.name), home: h, method: http.MethodGet, url: h.url(""), document: true}
 		err := c.retrying(ctx, once, func() error {
 			resp, err := c.hop(ctx, r, r.url, "")
 			if err != nil {
 				return err
 			}
-			if temporaryStatus(resp.StatusCode) {
+			if retry.Status(resp.StatusCode) {
 				return r.failure(resp, c.cfg.Now())
 			}
 			// Any other answer says no more than how to log in; whether this is a registry, the request itself will show.

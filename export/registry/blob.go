@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/export/registry/retry"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -51,7 +52,7 @@ func (c *Client) openBlob(ctx context.Context, r *request, size int64) (*blob, e
 	if size < 0 {
 		return nil, r.failf("%w: a size of %d bytes", bundle.ErrFormat, size)
 	}
-	b := &blob{client: c, ctx: ctx, request: r, size: size, pacer: pacer{client: c, once: r.once}}
+	b := &blob{client: c, ctx: ctx, request: r, size: size, pacer: c.pacer(r.once)}
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ type blob struct {
 	ctx     context.Context
 	request *request
 	size    int64
-	pacer   pacer
+	pacer   retry.Pacer
 
 	// Of a mirror, until it breaks off: where to go on then, and whom to tell.
 	origin *request
@@ -124,17 +125,17 @@ func (b *blob) resume(err error) error {
 		err = io.ErrUnexpectedEOF
 	}
 	if b.offset-b.mark >= resumeProgress {
-		b.pacer.progress()
+		b.pacer.Progress()
 	}
 	b.mark = b.offset
 	broken := b.client.broken(b.ctx, b.request, b.request.url, fmt.Errorf("after %d of %d bytes: %w", b.offset, b.size, err))
 	_ = b.body.Close()
 	if b.origin != nil && b.ctx.Err() == nil {
 		b.giveUp(broken)
-		b.request, b.origin, b.pacer = b.origin, nil, pacer{client: b.client}
+		b.request, b.origin, b.pacer = b.origin, nil, b.client.pacer(false)
 		return b.connect()
 	}
-	if err := b.pacer.pause(b.ctx, broken); err != nil {
+	if err := b.client.pause(b.ctx, &b.pacer, broken); err != nil {
 		return err
 	}
 	return b.connect()
@@ -147,7 +148,7 @@ func (b *blob) connect() error {
 		if err == nil {
 			return nil
 		}
-		if err := b.pacer.pause(b.ctx, err); err != nil {
+		if err := b.client.pause(b.ctx, &b.pacer, err); err != nil {
 			return err
 		}
 	}

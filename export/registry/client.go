@@ -26,6 +26,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"airgap/export/registry/flight"
+	"airgap/export/registry/retry"
+	"airgap/export/registry/wire"
+
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -50,7 +54,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	// Retry says how often and how patiently to try again; the zero value means defaults.
-	Retry RetryPolicy
+	Retry retry.Policy
 
 	// StallTimeout is how long a connection may carry no byte, in either direction, before it counts as broken; zero
 	// means one minute. There is no limit on how long a transfer takes as a whole.
@@ -103,7 +107,7 @@ type HostConfig struct {
 type Client struct {
 	cfg   Config
 	log   *slog.Logger
-	retry RetryPolicy
+	retry retry.Policy
 
 	mu       sync.Mutex
 	hosts    map[string]*host
@@ -139,7 +143,7 @@ func New(cfg Config) *Client {
 	return &Client{
 		cfg:      cfg,
 		log:      logger,
-		retry:    cfg.Retry.withDefaults(),
+		retry:    cfg.Retry.WithDefaults(),
 		hosts:    make(map[string]*host),
 		sessions: make(map[sessionKey]*session),
 	}
@@ -169,39 +173,23 @@ func IsLoopback(hostport string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// Timeouts and buffers of a connection.
-const (
-	defaultStallTimeout = time.Minute
-	dialTimeout         = 30 * time.Second
-	tlsTimeout          = 15 * time.Second
-	// answerTimeout is how long a registry may think once it has the whole request. Committing an upload of many
-	// gigabytes, which some storage backends do by copying it, takes minutes.
-	answerTimeout = 10 * time.Minute
-	// maxIdlePerHost keeps the connections of as many workers as anybody configures.
-	maxIdlePerHost = 64
-	// bufferSize is that of a connection's read and write buffers, in bytes: layers are large, and copying them in
-	// net/http's own 4 KiB steps costs a system call for each.
-	bufferSize = 64 << 10
-	// maxHeaderBytes bounds a response's header. Harbor's upload Locations are the longest honest ones, at some 1 KiB.
-	maxHeaderBytes = 128 << 10
-)
+const defaultStallTimeout = time.Minute
 
 // host is what the client knows of one host.
 type host struct {
 	name      string // as Config.Host was asked: "host" or "host:port"
 	base      url.URL
 	cfg       HostConfig
-	transport *http.Transport
-	limiter   *limiter
-	waiting   flight[bool] // for pulls; whether the one that asked was answered
-	fetched   atomic.Int64 // manifests, with GET
+	transport *wire.Transport
+	waiting   flight.Flight[bool] // for pulls; whether the one that asked was answered
+	fetched   atomic.Int64        // manifests, with GET
 	mirrors   []name.Registry
 	asMirror  mirrorState
 
 	mu        sync.Mutex
 	challenge challenge
-	probe     flight[challenge]
-	hasty     flight[challenge] // probe, for mirrors: with one try only
+	probe     flight.Flight[challenge]
+	hasty     flight.Flight[challenge] // probe, for mirrors: with one try only
 	pulls     RateLimit
 	limited   bool // whether pulls is known
 	referrers apiState
@@ -214,50 +202,33 @@ func (c *Client) host(hostname string) *host {
 	defer c.mu.Unlock()
 	h, ok := c.hosts[hostname]
 	if !ok {
-		h = newHost(hostname, c.cfg.Host(hostname))
-		h.mirrors = c.parseMirrors(h)
+		h = c.newHost(hostname)
 		c.hosts[hostname] = h
 	}
 	return h
 }
 
-// newHost sets up a transport. It speaks HTTP/1.1 only: HTTP/2 would put all layers that are fetched at once on one TCP
-// connection and buffer up to 4 MiB of each in memory. Proxies are taken from the environment
-// (http.ProxyFromEnvironment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY). Compression is off, as it would change sizes.
-func newHost(hostname string, cfg HostConfig) *host {
+func (c *Client) newHost(hostname string) *host {
+	cfg := c.cfg.Host(hostname)
 	scheme := "https"
 	if cfg.PlainHTTP {
 		scheme = "http"
-	}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if cfg.TLS != nil {
-		tlsConfig = cfg.TLS.Clone()
 	}
 	cfg.PathPrefix = strings.Trim(cfg.PathPrefix, "/")
 	if cfg.RateLimitRetry <= 0 {
 		cfg.RateLimitRetry = defaultPullsRetry
 	}
-	return &host{
-		name:    hostname,
-		base:    url.URL{Scheme: scheme, Host: hostname},
-		cfg:     cfg,
-		limiter: newLimiter(cfg),
-		transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:        tlsConfig,
-			TLSHandshakeTimeout:    tlsTimeout,
-			Protocols:              &protocols,
-			DisableCompression:     true,
-			MaxIdleConnsPerHost:    maxIdlePerHost,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-			WriteBufferSize:        bufferSize,
-			ReadBufferSize:         bufferSize,
-		},
+	h := &host{
+		name: hostname,
+		base: url.URL{Scheme: scheme, Host: hostname},
+		cfg:  cfg,
+		transport: wire.New(wire.Config{
+			TLS: cfg.TLS, ReqPerSec: cfg.ReqPerSec, ReqConcurrent: cfg.ReqConcurrent,
+			Stall: c.cfg.StallTimeout, Now: c.cfg.Now, Sleep: c.retry.Sleep,
+		}),
 	}
+	h.mirrors = c.parseMirrors(h)
+	return h
 }
 
 // url returns the address of elem, of a repository or empty, under /v2/ at h.

@@ -14,6 +14,8 @@ import (
 	"unicode"
 
 	"airgap/bundle/strictjson"
+	"airgap/export/registry/retry"
+	"airgap/export/registry/wire"
 )
 
 // What a failure means, for errors.Is. Failures that mean none of these (an answer that is not what it should be, a
@@ -139,7 +141,7 @@ func (e *Error) kind() error {
 		return ErrNotFound
 	case e.Status == http.StatusTooManyRequests:
 		return ErrThrottled
-	case e.Status >= 500, temporaryStatus(e.Status):
+	case e.Status >= 500, retry.Status(e.Status):
 		return ErrUnavailable
 	}
 	return nil
@@ -159,10 +161,10 @@ func (r *request) failf(format string, args ...any) *Error {
 func (r *request) failure(resp *http.Response, now time.Time) *Error {
 	e := &Error{
 		Op: r.op, Ref: r.ref, Method: r.method, URL: r.safeURL(resp.Request.URL), At: r.at(resp.Request.URL), Status: resp.StatusCode,
-		temporary: temporaryStatus(resp.StatusCode), token: r.realm != nil,
+		temporary: retry.Status(resp.StatusCode), token: r.realm != nil,
 	}
 	// A body that breaks off says less, not something else: the status stands.
-	hurry(resp, errorBodyTimeout)
+	wire.Hurry(resp, errorBodyTimeout)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	r.close(resp)
 	e.readBody(resp.Header.Get("Content-Type"), body)
@@ -171,7 +173,7 @@ func (r *request) failure(resp *http.Response, now time.Time) *Error {
 		e.Codes[i] = sanitize(redact(code, r.secrets), 64)
 	}
 	if e.temporary {
-		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
+		e.RetryAfter = retry.After(resp.Header.Get("Retry-After"), now)
 	}
 	e.Hint = r.hint(e, resp)
 	return e

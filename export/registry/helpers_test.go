@@ -19,6 +19,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
+	"airgap/export/registry/retry"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -114,7 +115,7 @@ func newClient(t testing.TB, change func(*registry.Config), secure ...*registryt
 			return registry.HostConfig{PlainHTTP: true, TLS: &tls.Config{}}
 		},
 		Logger:       slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Retry:        registry.RetryPolicy{Sleep: s.naps.sleep},
+		Retry:        retry.Policy{Sleep: s.naps.sleep},
 		StallTimeout: 5 * time.Second,
 		Now:          s.clock.now,
 	}

@@ -95,7 +95,7 @@ func (c *Client) awaitPulls(ctx context.Context, s *session, ref name.Reference)
 		if err := h.checkAttainable(ref); err != nil {
 			return err
 		}
-		asked, err := h.waiting.do(ctx, func(ctx context.Context) (bool, error) {
+		asked, err := h.waiting.Do(ctx, func(ctx context.Context) (bool, error) {
 			if h.pullsLeft() {
 				return true, nil
 			}

@@ -43,16 +43,16 @@ type push struct {
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
 func (c *Client) PushBlob(ctx context.Context, repo name.Repository, desc bundle.Descriptor, open func() (io.ReadCloser, error)) error {
 	p := &push{client: c, session: c.session(repo, pullPush), repo: repo, desc: desc}
-	pace := pacer{client: c}
+	pace := c.pacer(false)
 	for {
 		err := p.once(ctx, open)
 		if err == nil {
 			return nil
 		}
 		if p.gotOn() {
-			pace.progress()
+			pace.Progress()
 		}
-		if err := pace.pause(ctx, err); err != nil {
+		if err := c.pause(ctx, &pace, err); err != nil {
 			p.drop(ctx)
 			return err
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/export/registry/retry"
+	"airgap/export/registry/wire"
 )
 
 // request is what one operation asks of a registry, or of its token service.
@@ -30,8 +32,9 @@ type request struct {
 	pull    bool     // counts against a limit of pulls
 	front   bool     // for a manifest or a listing: a registry that redirects it is a front of others
 
-	// within is how long one exchange may take to the end of the answer's body; 0 is as long as it gets on.
-	within time.Duration
+	// document bounds how long one exchange may take to the end of the answer's body; what is no document may take as long as
+	// it gets on.
+	document bool
 
 	// patient repeats what is refused with 401 although this session has worked before, or has a token for it: Harbor
 	// answers so when many uploads contend for one project.
@@ -47,7 +50,7 @@ const (
 	// maxRedirects are followed from one request.
 	maxRedirects = 5
 	// documentTimeout bounds the exchange for one document (a manifest, a listing, a token), which is a few MiB at most.
-	// Without it a server could send a byte a minute for years. Waiting for a turn (see limiter) is no part of it.
+	// Without it a server could send a byte a minute for years. Waiting for a turn is no part of it.
 	documentTimeout = 5 * time.Minute
 	// drainSize and drainTimeout bound what is read of an answer that nobody wants, so that its connection can be used
 	// again.
@@ -67,7 +70,7 @@ func (c *Client) fetch(ctx context.Context, r *request, limit int64) (*http.Resp
 		resp *http.Response
 		body []byte
 	)
-	r.within = documentTimeout
+	r.document = true
 	err := c.retrying(ctx, r.once, func() (err error) {
 		resp, err = c.send(ctx, r)
 		if err != nil {
@@ -204,16 +207,15 @@ func (c *Client) follow(ctx context.Context, r *request, resp *http.Response) (*
 
 // hop is one exchange of r, with u. It knows nothing of redirects, and sends authorization as it is told.
 func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization string) (*http.Response, error) {
-	leave, err := c.host(u.Host).limiter.enter(ctx, r, c.cfg.Now, c.retry.Sleep)
-	if err != nil {
-		return nil, err
+	exchange := ctx
+	if r.document {
+		exchange = wire.Within(exchange, documentTimeout)
 	}
-	watched, w := newWatch(ctx)
-	w.within(r.within)
-	req, err := http.NewRequestWithContext(watched, r.method, u.String(), nil)
+	if r.realm != nil { // what gets a token must not wait for the request that waits for the token
+		exchange = wire.Uncounted(exchange)
+	}
+	req, err := http.NewRequestWithContext(exchange, r.method, u.String(), nil)
 	if err != nil {
-		leave()
-		w.end()
 		return nil, r.fail(urlError(err))
 	}
 	for key, values := range r.header {
@@ -223,14 +225,9 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	if r.method == http.MethodPut {
-		w.expect(answerTimeout)
-	} else {
-		w.expect(c.cfg.StallTimeout)
-	}
 	switch {
 	case r.stream != nil:
-		r.stream.begin(w, c.cfg.StallTimeout)
+		r.stream.begin()
 		req.Body, req.ContentLength = r.stream, r.stream.size
 	case r.body != nil:
 		setBody(req, r.body)
@@ -242,24 +239,17 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 			if err == nil {
 				_ = resp.Body.Close()
 			}
-			leave()
-			w.end()
 			return nil, r.fail(cause)
 		}
 	}
 	if err != nil {
-		leave()
-		err = w.translate(err)
-		w.end()
 		c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "error", sanitize(err.Error(), maxCause))
 		return nil, c.broken(ctx, r, u, err)
 	}
 	c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "status", resp.StatusCode, "after", time.Since(start))
-	if isOverload(resp.StatusCode) {
+	if retry.Overload(resp.StatusCode) {
 		c.cfg.Overloaded(u.Host)
 	}
-	w.rest()
-	resp.Body = &watchedBody{inner: resp.Body, watch: w, stall: c.cfg.StallTimeout, closed: leave}
 	return resp, nil
 }
 
@@ -281,7 +271,7 @@ func (c *Client) broken(ctx context.Context, r *request, u *url.URL, err error) 
 	e := r.fail(err)
 	e.URL, e.At = r.safeURL(u), r.at(u)
 	e.network = !errors.Is(err, bundle.ErrLimit)
-	e.temporary = temporaryNetwork(err)
+	e.temporary = retry.Network(err)
 	e.Hint = networkHint(err, u.Host)
 	return e
 }
@@ -300,7 +290,7 @@ func (c *Client) relabel(ctx context.Context, r *request, err error) error {
 // discard reads the little that is left of an answer that nobody wants, for the sake of its connection, and closes it.
 // What r is still sending breaks off.
 func (r *request) discard(resp *http.Response) {
-	hurry(resp, drainTimeout)
+	wire.Hurry(resp, drainTimeout)
 	_, _ = io.CopyN(io.Discard, resp.Body, drainSize)
 	r.close(resp)
 }

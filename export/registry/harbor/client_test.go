@@ -19,6 +19,7 @@ import (
 	"airgap/export/registry/harbor"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
+	"airgap/export/registry/retry"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -36,7 +37,7 @@ func newRegistryClient(t testing.TB, keychain authn.Keychain) *registry.Client {
 	c := registry.New(registry.Config{
 		Keychain: keychain,
 		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry:    registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry:    retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 	t.Cleanup(c.CloseIdleConnections)
 	return c

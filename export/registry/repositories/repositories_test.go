@@ -18,6 +18,7 @@ import (
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
 	"airgap/export/registry/repositories"
+	"airgap/export/registry/retry"
 )
 
 const (
@@ -46,7 +47,7 @@ func lister(t *testing.T, account keychain, change ...func(*registry.HostConfig)
 	}
 	c := registry.New(registry.Config{
 		Keychain: account, Host: func(string) registry.HostConfig { return config },
-		Retry: registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry: retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 	t.Cleanup(c.CloseIdleConnections)
 	return repositories.Lister{Client: c}

@@ -16,6 +16,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	"airgap/export/registry/repositories"
+	"airgap/export/registry/retry"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 )
@@ -30,7 +31,7 @@ func newClient(t *testing.T, who harbortest.Account) *registry.Client {
 	c := registry.New(registry.Config{
 		Keychain: keychain,
 		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry:    registry.RetryPolicy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Retry:    retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 	t.Cleanup(c.CloseIdleConnections)
 	return c

@@ -1,4 +1,5 @@
-package registry
+// Package retry decides what is tried again, and when.
+package retry
 
 import (
 	"context"
@@ -15,12 +16,12 @@ import (
 	"time"
 )
 
-// RetryPolicy says how often and how patiently a failed request is repeated. Repeated are the answers 408, 425, 429,
+// Policy says how often and how patiently a failed request is repeated. Repeated are the answers 408, 425, 429,
 // 500, 502, 503 and 504 and connections that fail, stall or break off; not certificate errors, other answers, or
 // anything once the context is done. Zero fields mean the defaults.
-type RetryPolicy struct {
+type Policy struct {
 	// Attempts is how often a request is made in all; default 6, 1 never repeats. A blob that breaks off counts afresh
-	// whenever it got on by resumeProgress bytes.
+	// whenever it got on notably.
 	Attempts int
 	// Base is the first pause, which doubles each time; default 500 ms. Up to half of each pause is random, so that
 	// parallel workers do not come back at once.
@@ -34,7 +35,8 @@ type RetryPolicy struct {
 	Sleep func(context.Context, time.Duration) error
 }
 
-func (p RetryPolicy) withDefaults() RetryPolicy {
+// WithDefaults fills in what is not set.
+func (p Policy) WithDefaults() Policy {
 	if p.Attempts <= 0 {
 		p.Attempts = 6
 	}
@@ -64,55 +66,31 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// retrying calls try until it succeeds, fails for good, or has failed too often, which with once is the first time. The
-// error is then try's last, and not temporary for who may call this from a try of its own.
-func (c *Client) retrying(ctx context.Context, once bool, try func() error) error {
-	p := pacer{client: c, once: once}
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		if err := p.pause(ctx, err); err != nil {
-			return err
-		}
-	}
-}
-
-// pacer counts the failures of one operation.
-type pacer struct {
-	client   *Client
-	once     bool
+// Pacer counts the failures of one operation.
+type Pacer struct {
+	Policy   Policy // with its defaults
+	Once     bool   // there is no second try
 	failures int
 	waited   time.Duration
 }
 
-// progress forgets earlier failures, but not the time that was spent waiting.
-func (p *pacer) progress() { p.failures = 0 }
+// Progress forgets earlier failures, but not the time that was spent waiting.
+func (p *Pacer) Progress() { p.failures = 0 }
 
-// pause returns nil when err is worth another try and the time for it has come, or else the error to give up with.
-func (p *pacer) pause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	var e *Error
-	if !errors.As(err, &e) || !e.temporary || e.final {
-		return err
-	}
-	policy := p.client.retry
+// Next returns how long to wait after a failure before the next try, which is asked at least; ok is false where enough has
+// been tried.
+func (p *Pacer) Next(asked time.Duration) (pause time.Duration, ok bool) {
 	p.failures++
-	d := policy.delay(p.failures, e.RetryAfter)
-	if p.once || p.failures >= policy.Attempts || p.waited+d > policy.Patience {
-		e.final = true
-		return err
+	pause = p.Policy.delay(p.failures, asked)
+	if p.Once || p.failures >= p.Policy.Attempts || p.waited+pause > p.Policy.Patience {
+		return 0, false
 	}
-	p.client.log.WarnContext(ctx, "trying again", "after", d, "failures", p.failures, "error", err)
-	p.waited += d
-	return policy.Sleep(ctx, d)
+	p.waited += pause
+	return pause, true
 }
 
 // delay returns the pause after the given number of failures in a row, 1 or more.
-func (p RetryPolicy) delay(failures int, asked time.Duration) time.Duration {
+func (p Policy) delay(failures int, asked time.Duration) time.Duration {
 	d := p.Cap
 	if shift := failures - 1; shift < 32 && p.Base<<shift < p.Cap && p.Base<<shift > 0 {
 		d = p.Base << shift
@@ -125,9 +103,9 @@ func (p RetryPolicy) delay(failures int, asked time.Duration) time.Duration {
 	return d
 }
 
-// retryAfter reads a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3). What cannot be read
-// is 0. Absurd times are kept, below a bound that keeps sums of them from overflowing: they are for pause to refuse.
-func retryAfter(value string, now time.Time) time.Duration {
+// After reads a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3). What cannot be read
+// is 0. Absurd times are kept, below a bound that keeps sums of them from overflowing: they are for Pacer to refuse.
+func After(value string, now time.Time) time.Duration {
 	const most = 365 * 24 * time.Hour
 	value = strings.TrimSpace(value)
 	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {
@@ -139,8 +117,8 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// temporaryStatus tells whether a request that was answered so may be answered otherwise when it is repeated.
-func temporaryStatus(status int) bool {
+// Status tells whether a request that was answered so may be answered otherwise when it is repeated.
+func Status(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -149,16 +127,13 @@ func temporaryStatus(status int) bool {
 	return false
 }
 
-// isOverload tells whether a host that answers so cannot take so much.
-func isOverload(status int) bool {
-	return temporaryStatus(status) && status != http.StatusRequestTimeout && status != http.StatusTooEarly
+// Overload tells whether a host that answers so cannot take so much.
+func Overload(status int) bool {
+	return Status(status) && status != http.StatusRequestTimeout && status != http.StatusTooEarly
 }
 
-// errStalled: no byte for StallTimeout.
-var errStalled = errors.New("the connection stalled")
-
-// temporaryNetwork tells whether err, from a connection, is one that passes.
-func temporaryNetwork(err error) bool {
+// Network tells whether err, from a connection, is one that passes.
+func Network(err error) bool {
 	var (
 		certificate *tls.CertificateVerificationError
 		alert       tls.AlertError
@@ -171,7 +146,7 @@ func temporaryNetwork(err error) bool {
 		return false
 	case errors.As(err, &dns):
 		return !dns.IsNotFound
-	case errors.Is(err, errStalled), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNABORTED),
 		errors.Is(err, syscall.EPIPE):
@@ -188,22 +163,4 @@ func temporaryNetwork(err error) bool {
 		}
 	}
 	return false
-}
-
-// networkHint says what a person may do about err.
-func networkHint(err error, hostname string) string {
-	var (
-		certificate *tls.CertificateVerificationError
-		record      tls.RecordHeaderError
-		dns         *net.DNSError
-	)
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "check the name of the registry"
-	case errors.As(err, &certificate):
-		return "if the certificate is from a private authority, pass it with --ca-file"
-	case errors.As(err, &record): // it answers, but not with TLS
-		return "if " + DisplayName(hostname) + " really speaks plain http, pass --plain-http"
-	}
-	return ""
 }

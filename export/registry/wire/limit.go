@@ -1,4 +1,4 @@
-package registry
+package wire
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// limiter holds the requests to one host to its HostConfig: so many at once, and so many in a second.
+// limiter holds the requests to one host to its Config: so many at once, and so many in a second.
 type limiter struct {
 	slots    chan struct{} // nil: any number at once
 	interval time.Duration // 0: any number in a second
@@ -18,7 +18,7 @@ type limiter struct {
 // maxInterval bounds the time between two requests, which would overflow for rates next to nothing.
 const maxInterval = time.Hour
 
-func newLimiter(cfg HostConfig) *limiter {
+func newLimiter(cfg Config) *limiter {
 	l := &limiter{}
 	if cfg.ReqConcurrent > 0 {
 		l.slots = make(chan struct{}, cfg.ReqConcurrent)
@@ -29,12 +29,10 @@ func newLimiter(cfg HostConfig) *limiter {
 	return l
 }
 
-// enter waits until r may begin. leave must be called when it is over; a second call does nothing.
-func (l *limiter) enter(
-	ctx context.Context, r *request, now func() time.Time, sleep func(context.Context, time.Duration) error,
-) (leave func(), err error) {
+// enter waits until a request may begin. leave must be called when it is over; a second call does nothing.
+func (l *limiter) enter(ctx context.Context, counted bool, cfg *Config) (leave func(), err error) {
 	leave = func() {}
-	if l.slots != nil && r.realm == nil { // what gets a token must not wait for the request that waits for the token
+	if l.slots != nil && counted {
 		select {
 		case l.slots <- struct{}{}:
 		case <-ctx.Done():
@@ -42,8 +40,8 @@ func (l *limiter) enter(
 		}
 		leave = sync.OnceFunc(func() { <-l.slots })
 	}
-	if wait := l.turn(now()); wait > 0 {
-		if err := sleep(ctx, wait); err != nil {
+	if wait := l.turn(cfg.Now()); wait > 0 {
+		if err := cfg.Sleep(ctx, wait); err != nil {
 			leave()
 			return nil, err
 		}

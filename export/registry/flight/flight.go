@@ -1,14 +1,15 @@
-package registry
+// Package flight has one do what several wait for.
+package flight
 
 import (
 	"context"
 	"sync"
 )
 
-// flight runs a function at most once at a time: whoever asks while it runs gets the same result. The function belongs
+// Flight runs a function at most once at a time: whoever asks while it runs gets the same result. The function belongs
 // to none of them, so the context of the first does not end it for the others; it is cancelled when nobody waits any
 // more. The zero value is ready.
-type flight[T any] struct {
+type Flight[T any] struct {
 	mu      sync.Mutex
 	current *run[T]
 }
@@ -21,8 +22,8 @@ type run[T any] struct {
 	err     error
 }
 
-// do returns what fn returns, or the error of ctx as soon as that is done.
-func (f *flight[T]) do(ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
+// Do returns what fn returns, or the error of ctx as soon as that is done.
+func (f *Flight[T]) Do(ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
 	r := f.join(ctx, fn)
 	select {
 	case <-r.done:
@@ -34,7 +35,7 @@ func (f *flight[T]) do(ctx context.Context, fn func(context.Context) (T, error))
 	}
 }
 
-func (f *flight[T]) join(ctx context.Context, fn func(context.Context) (T, error)) *run[T] {
+func (f *Flight[T]) join(ctx context.Context, fn func(context.Context) (T, error)) *run[T] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.current == nil {
@@ -52,7 +53,7 @@ func (f *flight[T]) join(ctx context.Context, fn func(context.Context) (T, error
 	return f.current
 }
 
-func (f *flight[T]) leave(r *run[T]) {
+func (f *Flight[T]) leave(r *run[T]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if r.waiting--; r.waiting > 0 {
@@ -64,7 +65,7 @@ func (f *flight[T]) leave(r *run[T]) {
 	}
 }
 
-func (f *flight[T]) finish(r *run[T]) {
+func (f *Flight[T]) finish(r *run[T]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.current == r {

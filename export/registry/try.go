@@ -1,0 +1,64 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+
+	"airgap/export/registry/retry"
+)
+
+// pacer paces the tries of one operation.
+func (c *Client) pacer(once bool) retry.Pacer { return retry.Pacer{Policy: c.retry, Once: once} }
+
+// retrying calls try until it succeeds, fails for good, or has failed too often, which with once is the first time. The
+// error is then try's last, and not temporary for who may call this from a try of its own.
+func (c *Client) retrying(ctx context.Context, once bool, try func() error) error {
+	p := c.pacer(once)
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if err := c.pause(ctx, &p, err); err != nil {
+			return err
+		}
+	}
+}
+
+// pause returns nil when err is worth another try and the time for it has come, or else the error to give up with.
+func (c *Client) pause(ctx context.Context, p *retry.Pacer, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var e *Error
+	if !errors.As(err, &e) || !e.temporary || e.final {
+		return err
+	}
+	d, ok := p.Next(e.RetryAfter)
+	if !ok {
+		e.final = true
+		return err
+	}
+	c.log.WarnContext(ctx, "trying again", "after", d, "error", err)
+	return c.retry.Sleep(ctx, d)
+}
+
+// networkHint says what a person may do about err.
+func networkHint(err error, hostname string) string {
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		dns         *net.DNSError
+	)
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "check the name of the registry"
+	case errors.As(err, &certificate):
+		return "if the certificate is from a private authority, pass it with --ca-file"
+	case errors.As(err, &record): // it answers, but not with TLS
+		return "if " + DisplayName(hostname) + " really speaks plain http, pass --plain-http"
+	}
+	return ""
+}
