@@ -62,6 +62,8 @@ type Excluded struct {
 	Source string `json:"source"` // reference
 	Rule   string `json:"rule"`   // which setting
 	Entry  string `json:"entry,omitempty"`
+	// Repository is set where it is a repository, with all that is in it, and not an image.
+	Repository bool `json:"repository,omitempty"`
 	// Waiting is set where it is not left out for good, but too young.
 	Waiting bool `json:"waiting,omitempty"`
 }

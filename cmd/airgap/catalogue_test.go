@@ -181,6 +181,21 @@ func TestReferrersThatAreLeftOutAreReported(t *testing.T) {
 	}
 }
 
+// What is left out is counted as what it is.
+func TestLeftOutIsCounted(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("AIRGAP_PASSWORD", "secret")
+	s := registrytest.New(t, registrytest.Faults(registrytest.On("GET", "/v2/_catalog",
+		registrytest.Answer(200, `{"repositories":["acme/app","acme/one","acme/two"]}`, "Content-Type", "application/json"))))
+	for _, tag := range []string{"1", "2"} {
+		s.AddManifest("acme/app", tag, bundle.MediaTypeOCIIndex, []byte(`{"schemaVersion":2,"mediaType":"`+bundle.MediaTypeOCIIndex+`","manifests":[]}`))
+	}
+	config := w.write(t, "regsync.yaml", "sync: [{source: "+s.Host()+", target: harbor.example.com/all, type: registry, repos: {deny: ['.*/one', '.*/two']}, tags: {deny: ['2']}}]")
+	w.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(w.home, "airgap"))
+	w.expect(t, exitOK, "2 repositories and 1 image left out by the rules of the configuration", "export", "-c", config,
+		"--key", filepath.Join(w.home, "airgap.key"), "-o", filepath.Join(w.home, "bundle.tar"))
+}
+
 func TestKeepGoing(t *testing.T) {
 	c := newSource(t)
 	config := c.config(t, "regsync.yaml", dhi+`

@@ -172,16 +172,37 @@ func showLeftOut(a *app, r *export.Result) {
 			showLeftOutReferrers(a.say, &r.Images[i])
 		}
 	}
-	if n := len(r.Excluded); n > 0 {
-		waiting := 0
-		for _, x := range r.Excluded {
-			if x.Waiting {
-				waiting++
-				a.say("waiting: %s: %s", x.Source, x.Rule)
-			}
-		}
-		a.say("%s left out by the rules of the configuration, %d of them as too young; \"airgap plan\" lists them", terminal.Count(n, "image"), waiting)
+	if len(r.Excluded) > 0 {
+		showExcludedCounts(a, r.Excluded)
 	}
+}
+
+// showExcludedCounts prints how much the rules of the configuration leave out, and by name what only waits.
+func showExcludedCounts(a *app, all []export.Excluded) {
+	repositories, images, waiting := 0, 0, 0
+	for _, x := range all {
+		switch {
+		case x.Repository:
+			repositories++
+		case x.Waiting:
+			waiting++
+			a.say("waiting: %s: %s", x.Source, x.Rule)
+		default:
+			images++
+		}
+	}
+	var parts []string
+	if repositories > 0 {
+		parts = append(parts, terminal.Count(repositories, "repository"))
+	}
+	if images+waiting > 0 {
+		parts = append(parts, terminal.Count(images+waiting, "image"))
+	}
+	text := strings.Join(parts, " and ") + " left out by the rules of the configuration"
+	if waiting > 0 {
+		text += fmt.Sprintf(", %d of them as too young", waiting)
+	}
+	a.say("%s; \"airgap plan\" lists them", text)
 }
 
 func showLeftOutReferrers(say func(string, ...any), image *export.ImageResult) {

@@ -127,7 +127,7 @@ func (s *selector) expand(ctx context.Context, e *config.Entry) []*part {
 	for _, path := range listing.Repositories {
 		repo := e.Registry.Repo(path)
 		if rule := e.SelectRepository(path); rule != "" {
-			s.excluded = append(s.excluded, export.Excluded{Source: registry.DisplayName(repo.Name()), Rule: rule, Entry: e.Position.String()})
+			s.excluded = append(s.excluded, export.Excluded{Source: registry.DisplayName(repo.Name()), Rule: rule, Entry: e.Position.String(), Repository: true})
 			continue
 		}
 		parts = append(parts, &part{entry: e, repo: repo, target: strings.TrimPrefix(e.Target+"/"+path, "/")})
