@@ -1,7 +1,8 @@
 // Package cache keeps the manifests that an export has fetched, so that tomorrow's plan fetches only what has changed.
 //
 // Manifests are kept by digest, and a digest is checked whenever one is read: whatever happens to the files, the worst
-// is that something is fetched again. Tags are asked for each time, with HEAD, which registries do not count as a pull.
+// is that something is fetched again. Tags are asked for each time: with HEAD, which registries do not count as a pull, unless
+// what they lead to is likely to be new.
 // What refers to an image is never kept, as it can change at any time. For choosing images, configs are kept as well,
 // which say when an image was made. The directory is safe to delete.
 package cache
@@ -14,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,51 +31,106 @@ const keepFor = 60 * 24 * time.Hour
 // maxEntry bounds a file, in bytes: a manifest and its media type.
 const maxEntry = bundle.MaxManifestSize + 256
 
-// Source is a source of manifests with a cache in front. Everything else goes to the source behind it.
-type Source struct {
+// Registries is what a cache stands in front of. *registry.Client is the real one.
+type Registries interface {
 	export.Source
-	dir  string
-	now  func() time.Time
-	hits atomic.Int64
+
+	// RateLimit returns what the registry says of its limit of pulls; known is false where it says nothing.
+	RateLimit(reg name.Registry) (limit registry.RateLimit, known bool)
+}
+
+// Source is a source of manifests with a cache in front. Everything else goes to the registries behind it.
+type Source struct {
+	Registries
+
+	dir string
+	now func() time.Time
+	// isNew tells that the last manifest that a tag led to had to be fetched: then those of the next ones are likely to be
+	// new as well, and asking for their digests first would be one request too many for each.
+	isNew atomic.Bool
 }
 
 // New returns source with a cache in dir, which is made where it is missing, for this user alone.
-func New(source export.Source, dir string, now func() time.Time) (*Source, error) {
+func New(source Registries, dir string, now func() time.Time) (*Source, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return &Source{Source: source, dir: dir, now: now}, nil
+	return &Source{Registries: source, dir: dir, now: now}, nil
 }
-
-// Hits is how many manifests did not have to be fetched.
-func (s *Source) Hits() int { return int(s.hits.Load()) }
 
 // Manifest implements export.Source.
 func (s *Source) Manifest(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error) {
-	pinned, ok := ref.(name.Digest)
-	if !ok {
-		desc, err := s.Resolve(ctx, ref)
-		if err != nil {
-			return bundle.Descriptor{}, nil, err
-		}
-		pinned = ref.Context().Digest(desc.Digest.String())
+	tag, isTag := ref.(name.Tag)
+	if !isTag {
+		return s.pinned(ctx, ref)
 	}
-	digest, err := bundle.ParseDigest(pinned.DigestStr())
+	if s.isNew.Load() && !s.isLimited(ref) {
+		return s.fetchTag(ctx, tag)
+	}
+	resolved, err := s.Resolve(ctx, ref)
 	if err != nil {
-		return s.Source.Manifest(ctx, ref) // which says what is wrong with it
+		return bundle.Descriptor{}, nil, err
 	}
-	if mediaType, content, ok := s.get(digest); ok && bundle.IsManifest(mediaType) {
-		s.hits.Add(1)
-		return bundle.Descriptor{MediaType: mediaType, Digest: digest, Size: int64(len(content))}, content, nil
+	if desc, content, ok := s.manifest(resolved.Digest); ok {
+		s.isNew.Store(false)
+		return desc, content, nil
 	}
-	desc, content, err := s.Source.Manifest(ctx, pinned)
-	if ref != name.Reference(pinned) && errors.Is(err, registry.ErrNotFound) {
-		desc, content, err = s.Source.Manifest(ctx, ref) // some registries find by the tag alone what they name by it
+	s.isNew.Store(true)
+	desc, content, err := s.fetch(ctx, ref.Context().Digest(resolved.Digest.String()))
+	if errors.Is(err, registry.ErrNotFound) { // some registries find by the tag alone what they name by it
+		return s.fetch(ctx, ref)
 	}
+	return desc, content, err
+}
+
+// isLimited tells whether a registry counts pulls, which asking for a digest is not.
+func (s *Source) isLimited(ref name.Reference) bool {
+	_, known := s.RateLimit(ref.Context().Registry)
+	return known
+}
+
+// pinned returns what a digest names.
+func (s *Source) pinned(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error) {
+	digest, err := bundle.ParseDigest(ref.Identifier())
+	if err != nil {
+		return s.Registries.Manifest(ctx, ref) // which says what is wrong with it
+	}
+	if desc, content, ok := s.manifest(digest); ok {
+		return desc, content, nil
+	}
+	return s.fetch(ctx, ref)
+}
+
+// fetchTag fetches what a tag leads to, which may turn out to be kept already.
+func (s *Source) fetchTag(ctx context.Context, tag name.Tag) (bundle.Descriptor, []byte, error) {
+	desc, content, err := s.Registries.Manifest(ctx, tag)
+	if err != nil {
+		return desc, content, err
+	}
+	_, err = os.Stat(s.path(desc.Digest))
+	s.isNew.Store(err != nil)
+	if err != nil {
+		s.put(desc, content)
+	}
+	return desc, content, nil
+}
+
+// fetch fetches what is not kept.
+func (s *Source) fetch(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error) {
+	desc, content, err := s.Registries.Manifest(ctx, ref)
 	if err == nil {
 		s.put(desc, content)
 	}
 	return desc, content, err
+}
+
+// manifest returns a manifest that is kept.
+func (s *Source) manifest(d bundle.Digest) (bundle.Descriptor, []byte, bool) {
+	mediaType, content, ok := s.get(d)
+	if !ok || !bundle.IsManifest(mediaType) {
+		return bundle.Descriptor{}, nil, false
+	}
+	return bundle.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(content))}, content, true
 }
 
 // maxBlob is the size up to which blobs are kept, in bytes: configs, and little else.
@@ -93,12 +148,12 @@ type withBlobs struct{ *Source }
 func (s withBlobs) Blob(ctx context.Context, ref name.Digest, size int64) (io.ReadCloser, error) {
 	digest, err := bundle.ParseDigest(ref.DigestStr())
 	if err != nil || size > maxBlob {
-		return s.Source.Source.Blob(ctx, ref, size)
+		return s.Registries.Blob(ctx, ref, size)
 	}
 	if mediaType, content, ok := s.get(digest); ok && mediaType == blobType && int64(len(content)) == size {
 		return io.NopCloser(bytes.NewReader(content)), nil
 	}
-	body, err := s.Source.Source.Blob(ctx, ref, size)
+	body, err := s.Registries.Blob(ctx, ref, size)
 	if err != nil {
 		return nil, err
 	}
@@ -140,32 +195,19 @@ func (s *Source) get(d bundle.Digest) (mediaType string, content []byte, ok bool
 
 func isKept(mediaType string) bool { return bundle.IsManifest(mediaType) || mediaType == blobType }
 
-// put keeps a manifest or blob. A cache that cannot be written, because a disk is full, is no reason to stop.
+// put keeps a manifest or blob. A cache that cannot be written, because a disk is full, is no reason to stop; neither is a file
+// that another run writes at the same time, or one that is not whole, as get looks at every byte.
 func (s *Source) put(desc bundle.Descriptor, content []byte) {
 	if !isKept(desc.MediaType) {
 		return
 	}
-	path := s.path(desc.Digest)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), temporary+"*") // 0600
-	if err != nil {
-		return
-	}
-	_, err = f.Write(append([]byte(desc.MediaType+"\n"), content...))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	path, entry := s.path(desc.Digest), append([]byte(desc.MediaType+"\n"), content...)
+	if err := os.WriteFile(path, entry, 0o600); errors.Is(err, fs.ErrNotExist) && os.MkdirAll(filepath.Dir(path), 0o700) == nil {
+		_ = os.WriteFile(path, entry, 0o600)
 	}
 }
 
-// temporary begins the names of files that are being written.
-const temporary = ".new-"
-
-// Prune removes what nobody has asked for in a long time, and what interrupted runs have left.
+// Prune removes what nobody has asked for in a long time.
 func (s *Source) Prune() error {
 	root, err := os.OpenRoot(s.dir)
 	if err != nil {
@@ -183,11 +225,7 @@ func (s *Source) Prune() error {
 		if err != nil {
 			return err
 		}
-		limit := keepFor
-		if strings.HasPrefix(entry.Name(), temporary) {
-			limit = 24 * time.Hour
-		}
-		if !isEntry(entry.Name()) || s.now().Sub(info.ModTime()) < limit {
+		if !isEntry(entry.Name()) || s.now().Sub(info.ModTime()) < keepFor {
 			return nil
 		}
 		if err := root.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -199,9 +237,6 @@ func (s *Source) Prune() error {
 
 // isEntry tells whether a file is one of the cache's own: a directory that was given by mistake must not suffer.
 func isEntry(file string) bool {
-	if strings.HasPrefix(file, temporary) {
-		return true
-	}
 	_, err := bundle.ParseDigest("sha256:" + file)
 	return err == nil
 }
