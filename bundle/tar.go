@@ -55,7 +55,12 @@ func tarHeaderSize(size int64) int64 {
 func ustarBlock(name string, size, mtime int64, typeflag byte) []byte {
 	b := make([]byte, blockSize)
 	copy(b, name)
-	octal := func(at, digits int, v int64) { copy(b[at:], fmt.Sprintf("%0*o\x00", digits, v)) }
+	octal := func(at, digits int, v int64) { // and the NUL that follows is there
+		for ; digits > 0; digits-- {
+			b[at+digits-1] = '0' + byte(v&7)
+			v >>= 3
+		}
+	}
 	octal(fieldMode, 7, 0o644)
 	octal(fieldUID, 7, 0)
 	octal(fieldGID, 7, 0)
@@ -68,11 +73,12 @@ func ustarBlock(name string, size, mtime int64, typeflag byte) []byte {
 
 	// The checksum is the sum of all bytes with the checksum field itself as spaces.
 	copy(b[fieldChecksum:], "        ")
-	sum := 0
+	sum := int64(0)
 	for _, c := range b {
-		sum += int(c)
+		sum += int64(c)
 	}
-	copy(b[fieldChecksum:], fmt.Sprintf("%06o\x00 ", sum))
+	copy(b[fieldChecksum:], "000000\x00 ")
+	octal(fieldChecksum, 6, sum)
 	return b
 }
 

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (b *Bundle) checkBlobs(ctx context.Context, o bundle.Observer, layers *laye
 	case b.Removable():
 		err = c.batches(ctx)
 	default:
-		err = c.parallel(ctx, b.stored())
+		err = c.parallel(ctx, largestFirst(b.Contents().Blobs))
 	}
 	return errors.Join(ctx.Err(), err, c.problems.Err())
 }
@@ -93,11 +94,27 @@ func (c *blobCheck) total() int64 {
 	return total
 }
 
-// stored yields the rows of everything that is in the file.
-func (b *Bundle) stored() iter.Seq[int] {
+// largeBlob is from where on the turn of a blob matters, in bytes: when all others have been read, none should be left that
+// keeps one processor busy for long. It is also enough for a disk to find its way to it.
+const largeBlob = 16 << 20
+
+// largestFirst yields the rows of everything that is in the file: large blobs by their size, and then the others as they lie.
+func largestFirst(blobs []bundle.Blob) iter.Seq[int] {
+	var large []int
+	for row := range blobs {
+		if blobs[row].IsStored() && blobs[row].Size >= largeBlob {
+			large = append(large, row)
+		}
+	}
+	slices.SortStableFunc(large, func(i, j int) int { return cmp.Compare(blobs[j].Size, blobs[i].Size) })
 	return func(yield func(int) bool) {
-		for row, blob := range b.Contents().Blobs {
-			if blob.IsStored() && !yield(row) {
+		for _, row := range large {
+			if !yield(row) {
+				return
+			}
+		}
+		for row := range blobs {
+			if blobs[row].IsStored() && blobs[row].Size < largeBlob && !yield(row) {
 				return
 			}
 		}
@@ -130,13 +147,21 @@ func (c *blobCheck) batches(ctx context.Context) error {
 	return c.bundle.reader.CheckEnd()
 }
 
-func (c *blobCheck) parallel(ctx context.Context, wanted iter.Seq[int]) error {
+// parallel reads rows on all processors.
+func (c *blobCheck) parallel(ctx context.Context, rows iter.Seq[int]) error {
+	take, stop := iter.Pull(rows)
+	defer stop()
+	var mu sync.Mutex
+	next := func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		return take()
+	}
 	var group errgroup.Group
-	rows := make(chan int)
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() error {
 			buffer := make([]byte, readBuffer)
-			for row := range rows {
+			for row, ok := next(); ok && ctx.Err() == nil; row, ok = next() {
 				blob, err := c.bundle.Open(row)
 				if err == nil {
 					err = errors.Join(c.read(ctx, row, blob, buffer), blob.Close())
@@ -146,13 +171,6 @@ func (c *blobCheck) parallel(ctx context.Context, wanted iter.Seq[int]) error {
 			return nil
 		})
 	}
-	for row := range wanted {
-		if ctx.Err() != nil {
-			break
-		}
-		rows <- row
-	}
-	close(rows)
 	return group.Wait()
 }
 
