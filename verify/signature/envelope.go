@@ -124,7 +124,17 @@ func (e *envelope) checkStatement(manifestIndex bundle.Digest) error {
 	if hex != manifestIndex.Hex() {
 		return fmt.Errorf("%w: it is over the digest %.80q, not over the manifest index %s", ErrWrongSubject, hex, manifestIndex)
 	}
+	if !isEmptyObject(s.Predicate) {
+		return fmt.Errorf("%w: its predicate is %.80q, not {}", ErrWrongPredicate, s.Predicate)
+	}
 	return nil
+}
+
+// isEmptyObject tells whether JSON that has been checked is {}, with or without white space.
+func isEmptyObject(document json.RawMessage) bool {
+	var members map[string]json.RawMessage
+	err := json.Unmarshal(document, &members)
+	return err == nil && members != nil && len(members) == 0
 }
 
 // preAuthEncoding returns what is signed: both parts with their lengths, so that neither can pass for the other.

@@ -288,7 +288,11 @@ func TestSpoiledStatement(t *testing.T) {
 		wanted               error
 	}{
 		"good":                   {inToto, `{` + v1 + `,` + sign + `,"subject":[` + one + `],"predicate":{}}`, nil},
-		"good, with more":        {inToto, `{` + v1 + `,` + sign + `,"subject":[{"name":"x",` + one[1:] + `],"predicate":{"a":1,"A":2}}`, nil},
+		"good, with more":        {inToto, `{` + v1 + `,` + sign + `,"subject":[{"name":"x",` + one[1:] + `],"predicate":{ },"more":{"a":1}}`, nil},
+		"a predicate with more":  {inToto, `{` + v1 + `,` + sign + `,"subject":[` + one + `],"predicate":{"a":1}}`, signature.ErrWrongPredicate},
+		"no predicate":           {inToto, `{` + v1 + `,` + sign + `,"subject":[` + one + `]}`, signature.ErrWrongPredicate},
+		"a null predicate":       {inToto, `{` + v1 + `,` + sign + `,"subject":[` + one + `],"predicate":null}`, signature.ErrWrongPredicate},
+		"an array as predicate":  {inToto, `{` + v1 + `,` + sign + `,"subject":[` + one + `],"predicate":[]}`, signature.ErrWrongPredicate},
 		"other payload type":     {"application/json", `{` + v1 + `,` + sign + `,"subject":[` + one + `],"predicate":{}}`, signature.ErrMalformed},
 		"no JSON":                {inToto, `x`, signature.ErrMalformed},
 		"empty":                  {inToto, ``, signature.ErrMalformed},

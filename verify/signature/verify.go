@@ -15,7 +15,7 @@ import (
 
 // Verify checks that signature, a Sigstore bundle, is over manifestIndex and by one of the trusted keys, and returns
 // that key. Which key the signature says it is by plays no part. Nothing in the payload is looked at before the
-// signature over it has been checked; log entries, timestamps and the predicate are not looked at at all.
+// signature over it has been checked; log entries and timestamps are not looked at at all.
 //
 // Errors wrap ErrMalformed, ErrUntrustedKey, ErrWrongPredicate or ErrWrongSubject.
 func Verify(signature []byte, manifestIndex bundle.Digest, trusted []PublicKey) (PublicKey, error) {
