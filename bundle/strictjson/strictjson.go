@@ -28,6 +28,7 @@
 package strictjson
 
 import (
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,8 +78,46 @@ func unmarshal(data []byte, v any, s scanner) error {
 	if err := s.document(shapeOf(target.Type())); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, v); err != nil {
+	err := json.Unmarshal(data, v)
+	if mismatch := (*json.UnmarshalTypeError)(nil); errors.As(err, &mismatch) {
+		return typeError(mismatch)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return nil
 }
+
+// typeError says what encoding/json found without the names of Go's types, which mean nothing to who reads it.
+func typeError(e *json.UnmarshalTypeError) *Error {
+	reason := e.Value + " where " + nameOf(e.Type) + " is expected"
+	if e.Field != "" {
+		reason = e.Field + ": " + reason
+	}
+	return &Error{Offset: int(e.Offset), Reason: reason}
+}
+
+// nameOf names what JSON has for a Go type.
+func nameOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return fmt.Sprintf("an integer of %d bits", t.Bits())
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return fmt.Sprintf("a positive integer of %d bits", t.Bits())
+	case reflect.Map, reflect.Struct:
+		if !reflect.PointerTo(t).Implements(textUnmarshalerType) {
+			return "an object"
+		}
+	case reflect.Array, reflect.Slice:
+		if !reflect.PointerTo(t).Implements(textUnmarshalerType) {
+			return "an array"
+		}
+	}
+	return "a string"
+}
+
+var textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
