@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"strings"
@@ -54,7 +55,7 @@ var exitCodes = []struct {
 }{
 	{exitOK, "all went well", nil},
 	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
-	{exitUsage, "the command line is wrong; nothing was done", isUsage},
+	{exitUsage, "the command line, or a file that it names, is wrong or not there; nothing was done", isUsage},
 	{exitIncomplete, "the bundle was written without images that could not be had (--keep-going)", anyOf(errMissing)},
 	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(finding.ErrBlocked)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
@@ -87,7 +88,15 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[usageError](err) || anyOf(export.ErrReference, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey)(err)
+	return isA[usageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey)(err)
+}
+
+// absent makes an error in the command line of one that a file which is named there does not exist.
+func absent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return usageError{err}
+	}
+	return err
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +47,7 @@ func TestExitCode(t *testing.T) {
 		{signature.ErrMalformed, exitUntrusted},
 		{signature.ErrWrongPredicate, exitUntrusted},
 		{signature.ErrWrongSubject, exitUntrusted},
+		{signature.ErrKey, exitUsage},
 		{signature.ErrPassword, exitFailure},
 		{registry.ErrUnauthorized, exitUnauthorized},
 		{registry.ErrForbidden, exitUnauthorized},
@@ -87,6 +91,34 @@ func TestExitCodesTopicNamesAll(t *testing.T) {
 	for _, row := range exitCodes {
 		if !strings.Contains(w.out.String(), fmt.Sprintf("%5d  %s\n", row.code, row.meaning)) {
 			t.Errorf("%d is missing", row.code)
+		}
+	}
+}
+
+// The report never goes where something lies that the import reads.
+func TestReportSparesWhatIsRead(t *testing.T) {
+	w, file, public := exportOne(t)
+	volumes := filepath.Join(w.home, "volumes")
+	if err := os.Mkdir(volumes, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(t, exitOK, "", "split", file, "--volume-size", "64KiB", "-o", filepath.Join(volumes, "a.tar"))
+	parts, err := filepath.Glob(volumes + "/a.tar.*")
+	if err != nil || len(parts) < 3 {
+		t.Fatal(parts, err)
+	}
+	link := filepath.Join(w.home, "link")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ source, report string }{{file, file}, {file, link}, {link, file}, {file, public}, {volumes, parts[1]}, {parts[0], parts[2]}} {
+		before, err := os.ReadFile(test.report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.expect(t, exitUsage, "would be overwritten", "import", test.source, "localhost:1/mirror", "--key", public, "--report", test.report)
+		if after, err := os.ReadFile(test.report); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("%s has changed: %v", test.report, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
 	importer "airgap/import"
 	"airgap/import/finding"
@@ -143,8 +145,11 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	if err != nil {
 		return err
 	}
+	if err := notRead(flags.report, slices.Concat(files, flags.keys)); err != nil {
+		return err
+	}
 	if err := checkWritable(flags.report); err != nil {
-		return fmt.Errorf("--report: %w", err)
+		return absent(fmt.Errorf("--report: %w", err))
 	}
 	options.Now = a.now
 	client, err := flags.target(ctx, a, options.Destination.Registry.RegistryStr())
@@ -181,6 +186,23 @@ func noFile(destination string) error {
 	mayBeRegistry := looksLikeHost(host) && !strings.HasPrefix(host, ".")
 	if info, err := os.Stat(destination); err == nil && !(info.IsDir() && mayBeRegistry) {
 		return usagef("%s is a file or a directory on this machine, and the last argument is the registry, as in harbor.example.com/mirror", destination)
+	}
+	return nil
+}
+
+// notRead finds reports that would be written over what is read: the bundle, any of its volumes, or a key.
+func notRead(report string, files []string) error {
+	written, err := os.Stat(report)
+	if err != nil {
+		return nil // it is not there
+	}
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && os.SameFile(info, written) {
+			return usagef("--report: %s is %s, and would be overwritten", report, file)
+		}
+	}
+	if volume.IsPart(filepath.Base(report)) {
+		return usagef("--report: %s is a volume of a bundle, and would be overwritten", report)
 	}
 	return nil
 }

@@ -98,10 +98,10 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 		}
 	} else {
 		if len(flags.keys) > 0 {
-			return err // a signature can only be checked in a file
+			return absent(err) // a signature can only be checked in a file
 		}
 		if looksLikeFile(args[0]) {
-			return err
+			return absent(err)
 		}
 		if found, err = inspectReference(ctx, a, flags, args[0]); err != nil {
 			return err

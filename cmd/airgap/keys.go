@@ -31,7 +31,7 @@ var errNoPassword = usagef("the private key has a password, and there is no term
 func loadPrivateKey(ctx context.Context, a *app, path string) (*signature.PrivateKey, error) {
 	content, err := readKeyFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("--key: %w; \"airgap keygen\" makes a pair of keys", err)
+		return nil, usagef("--key: %w; \"airgap keygen\" makes a pair of keys", err)
 	}
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func loadPublicKeys(a *app, paths []string) ([]signature.PublicKey, error) {
 	for _, path := range paths {
 		content, err := readKeyFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("--key: %w; it is the .pub file that \"airgap keygen\" wrote where the bundles are made", err)
+			return nil, usagef("--key: %w; it is the .pub file that \"airgap keygen\" wrote where the bundles are made", err)
 		}
 		if err != nil {
 			return nil, err

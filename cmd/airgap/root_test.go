@@ -42,18 +42,27 @@ func TestUsageErrors(t *testing.T) {
 
 func TestFilesThatAreNotThere(t *testing.T) {
 	w := newWorld(t)
+	t.Setenv("AIRGAP_PASSWORD", "x")
+	w.expect(t, exitOK, "", "keygen", "--output-key-prefix", w.home+"/airgap")
+	public, private := w.home+"/airgap.pub", w.home+"/airgap.key"
 	for _, test := range []struct {
-		code    int
 		args    string
 		message string
 	}{
-		{exitFailure, "verify x.tar --key nope.pub", `--key: open nope.pub: no such file or directory; it is the .pub file that "airgap keygen" wrote`},
-		{exitFailure, "inspect nope.tar", "nope.tar: no such file"},
-		{exitUsage, "rollback nope.json", `no such file or directory; a report is what "airgap import --report FILE" wrote`},
-		{exitFailure, "import x.tar localhost:1/y --key nope.pub --report nowhere/report.json", "--report: open nowhere/report.json"},
-		{exitUsage, "plan -f nope.txt", "--file: open nope.txt"},
+		{"verify x.tar --key nope.pub", `--key: open nope.pub: no such file or directory; it is the .pub file that "airgap keygen" wrote`},
+		{"inspect nope.tar", "nope.tar: no such file"},
+		{"verify nope.tar --key " + public, "nope.tar: no such file"},
+		{"import nope.tar localhost:1/y --key " + public, "nope.tar: no such file"},
+		{"verify nope.tar.001 nope.tar.002 --key " + public, "nope.tar.001: no such file"},
+		{"split nope.tar --volume-size dvd -o x.tar", "nope.tar: no such file"},
+		{"export localhost:1/x:1 --key nope.key -o y.tar", "--key: open nope.key: no such file"},
+		{"verify x.tar --key " + private, "this is a private key"},
+		{"export localhost:1/x:1 --key " + public + " -o y.tar", "public key"},
+		{"rollback nope.json", `no such file or directory; a report is what "airgap import --report FILE" wrote`},
+		{"import x.tar localhost:1/y --key nope.pub --report nowhere/report.json", "--report: open nowhere/report.json"},
+		{"plan -f nope.txt", "--file: open nope.txt"},
 	} {
-		w.expect(t, test.code, test.message, strings.Fields(test.args)...)
+		w.expect(t, exitUsage, test.message, strings.Fields(test.args)...)
 	}
 }
 

@@ -117,10 +117,14 @@ func TestInspectShowsTheSameTreeOnBothSides(t *testing.T) {
 	if !strings.Contains(c.out.String(), "NOT CHECKED") {
 		t.Error("inspect without a key does not say that the signature was not checked")
 	}
-	c.expect(t, exitOK, "", "inspect", target+"/acme/dhi-python:3.13", "--platform", "linux/amd64", "--digest")
 	index := c.fixture.Manifest(t, c.fixture.Digest(t, "acme/dhi-python", "3.13"))
-	if got := strings.TrimSpace(c.out.String()); got != index.Children[0] {
-		t.Errorf("linux/amd64 is %s, want %s", got, index.Children[0])
+	for platform, want := range map[string]string{
+		"linux/amd64": index.Children[0], "linux/arm64": index.Children[1], "linux/arm64/v8": index.Children[1], "linux/aarch64": index.Children[1],
+	} {
+		c.expect(t, exitOK, "", "inspect", target+"/acme/dhi-python:3.13", "--platform", platform, "--digest")
+		if got := strings.TrimSpace(c.out.String()); got != want {
+			t.Errorf("%s is %s, want %s", platform, got, want)
+		}
 	}
 }
 

@@ -128,7 +128,7 @@ func (f *sourceFlags) openSealed(a *app, files []string) (*bundle.Sealed, *volum
 	case f.oneAtATime:
 		drive, err := openDrive(a, files)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, absent(err)
 		}
 		sealed, err := openAs(drive, drive.ManifestIndex())
 		return sealed, nil, err
@@ -139,7 +139,7 @@ func (f *sourceFlags) openSealed(a *app, files []string) (*bundle.Sealed, *volum
 	}
 	set, err := open(files...)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, absent(err)
 	}
 	sealed, err := openAs(set, set.ManifestIndex())
 	return sealed, set, err
@@ -156,7 +156,7 @@ func openWhole(a *app, file string) (*bundle.Sealed, error) {
 	}
 	medium, err := bundle.OpenFile(file)
 	if err != nil {
-		return nil, err
+		return nil, absent(err)
 	}
 	return bundle.Open(medium)
 }

@@ -135,7 +135,7 @@ type wholeBundle struct {
 func openToSplit(ctx context.Context, file string) (*wholeBundle, error) {
 	medium, err := bundle.OpenFile(file)
 	if err != nil {
-		return nil, err
+		return nil, absent(err)
 	}
 	sealed, err := bundle.Open(medium)
 	if err != nil {
@@ -173,7 +173,7 @@ func runJoin(ctx context.Context, a *app, paths []string, output string, asJSON 
 	}
 	set, err := volume.Open(paths...)
 	if err != nil {
-		return err
+		return absent(err)
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
 	if err := a.withProgress(func(o bundle.Observer) error { return volume.Join(ctx, set, output, o) }); err != nil {
@@ -217,7 +217,7 @@ func runRepair(ctx context.Context, a *app, paths []string, output string, asJSO
 	}
 	set, err := volume.OpenDamaged(paths...)
 	if err != nil {
-		return err
+		return absent(err)
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
 	if err := os.MkdirAll(output, 0o750); err != nil {
