@@ -4,7 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
+
+	"airgap/export/registry/auth"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -60,10 +61,9 @@ func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*API
 	}
 	switch {
 	case call.Token != "":
-		secrets := append(slices.Clone(call.Secrets), call.Token)
-		r.session = &session{client: c, home: home, cred: &credential{header: "Bearer " + call.Token, secrets: secrets, account: true}, fixed: true}
+		r.session = &session{Session: auth.Fixed(call.Token, call.Secrets...), home: home}
 	case !call.Anonymous:
-		r.session = c.sessionFor(reg, sessionKey{registry: reg.RegistryStr(), basic: true})
+		r.session = c.sessionFor(reg, auth.Scope{Basic: true})
 	}
 	resp, body, err := c.fetch(ctx, r, call.Limit)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/strictjson"
+	"airgap/export/registry/auth"
 )
 
 // Bounds on the catalog. One over them is an error that wraps bundle.ErrLimit.
@@ -23,7 +24,7 @@ const (
 // its host are not looked at. Many registries show it to some accounts only, or to none; one that does not have it is an
 // error that wraps ErrNoCatalog. https://distribution.github.io/distribution/spec/api/#listing-repositories
 func (c *Client) Catalog(ctx context.Context, reg name.Registry) ([]string, error) {
-	s := c.sessionFor(reg, sessionKey{registry: reg.RegistryStr(), actions: catalogActions})
+	s := c.sessionFor(reg, auth.Scope{Actions: auth.Catalog})
 	u := s.home.base
 	u.Path, u.RawQuery = "/v2/_catalog", fmt.Sprintf("n=%d", catalogPageSize)
 	r := &request{op: "list repositories of", ref: DisplayName(s.home.name), home: s.home, session: s, method: http.MethodGet, url: &u}

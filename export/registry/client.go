@@ -3,9 +3,21 @@
 // (https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md) and what Docker's registries made of it
 // before.
 //
-// Make one Client per run with New, and share it: it is safe for concurrent use and remembers, per registry, the
-// connections, the tokens and whether there is a referrers API. Every error is an *Error that wraps one of the
-// sentinels in errors.go, or the context's own error once that is done.
+// Make one Client with New, and share it: it is safe for concurrent use and remembers, per registry, the connections, the
+// tokens and whether there is a referrers API; what it remembers is bounded, and believed for a while only. Every error is an
+// *Error that wraps one of the sentinels in errors.go, or the context's own error once that is done.
+//
+// Here are the specification's requests, the errors, and the way of one request (send.go), which is put together from layers:
+//
+//	wire      one exchange with one host: connections, limits of rate and number, what to do when nothing moves (an http.RoundTripper)
+//	auth      the credentials that it is sent with
+//	retry     whether and when it is tried again
+//
+// Credentials and redirects are no RoundTrippers: which host may see which credential depends on the registry that an
+// operation is for and on every step on the way, not on the request alone. Neither are retries, since an answer that breaks
+// off while it is read is tried again too, and a blob from where it broke. Mirrors (mirror.go) and limits of pulls (pulls.go)
+// lie around operations, not requests. What registries have besides the specification lies beside this package: harbor,
+// dockerhub, and repositories, which lists with whatever there is.
 //
 // It is written on net/http and not on go-containerregistry's remote package, of which only the names and the
 // credential interfaces are used. That package reads every failed referrers listing as "none", does not honour
@@ -26,6 +38,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"airgap/export/registry/auth"
 	"airgap/export/registry/flight"
 	"airgap/export/registry/retry"
 	"airgap/export/registry/wire"
@@ -181,15 +194,13 @@ type host struct {
 	base      url.URL
 	cfg       HostConfig
 	transport *wire.Transport
+	auth      *auth.Registry
 	waiting   flight.Flight[bool] // for pulls; whether the one that asked was answered
 	fetched   atomic.Int64        // manifests, with GET
 	mirrors   []name.Registry
 	asMirror  mirrorState
 
 	mu        sync.Mutex
-	challenge challenge
-	probe     flight.Flight[challenge]
-	hasty     flight.Flight[challenge] // probe, for mirrors: with one try only
 	pulls     RateLimit
 	limited   bool // whether pulls is known
 	referrers apiState
@@ -227,6 +238,7 @@ func (c *Client) newHost(hostname string) *host {
 			Stall: c.cfg.StallTimeout, Now: c.cfg.Now, Sleep: c.retry.Sleep,
 		}),
 	}
+	h.auth = auth.NewRegistry(h.base, c.cfg.Keychain, sender{c, h}, c.cfg.Now)
 	h.mirrors = c.parseMirrors(h)
 	return h
 }
@@ -252,7 +264,7 @@ func (h *host) prefixed(repository string) string {
 // Ping checks that the registry can be reached and speaks the protocol and that it accepts the credentials for it.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
 func (c *Client) Ping(ctx context.Context, reg name.Registry) error {
-	s := c.sessionFor(reg, sessionKey{registry: reg.RegistryStr()})
+	s := c.sessionFor(reg, auth.Scope{})
 	r := &request{
 		op: "reach", ref: DisplayName(reg.RegistryStr()), home: s.home, session: s, method: http.MethodGet, url: s.home.url(""),
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"airgap/bundle"
+	"airgap/export/registry/wire"
 )
 
 // ForeignBlob returns the content at an address that a descriptor gives for a layer that registries do not hold
@@ -19,11 +20,11 @@ func (c *Client) ForeignBlob(ctx context.Context, address string, size int64) (i
 	const op = "fetch foreign layer"
 	u, err := url.Parse(address)
 	if err == nil {
-		err = checkURL(u)
+		err = wire.CheckURL(u)
 	}
 	if err != nil {
 		// The address may have a credential in it and is not repeated.
-		return nil, &Error{Op: op, Ref: "from its URL", Err: fmt.Errorf("%w: %w", bundle.ErrUnsupported, urlError(err))}
+		return nil, &Error{Op: op, Ref: "from its URL", Err: fmt.Errorf("%w: %w", bundle.ErrUnsupported, wire.URLError(err))}
 	}
 	u.Fragment = ""
 	r := &request{

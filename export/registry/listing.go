@@ -11,6 +11,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/strictjson"
+	"airgap/export/registry/httpfield"
+	"airgap/export/registry/wire"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -68,15 +70,15 @@ func nextPage(home *url.URL, resp *http.Response) (*url.URL, error) {
 	}
 	next, err := resp.Request.URL.Parse(target)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errLink, urlError(err))
+		return nil, fmt.Errorf("%w: %w", errLink, wire.URLError(err))
 	}
-	if err := checkURL(next); err != nil {
+	if err := wire.CheckURL(next); err != nil {
 		return nil, fmt.Errorf("%w: %w", errLink, err)
 	}
 	next.Fragment = ""
 	switch {
 	case home.Scheme == "https" && next.Scheme != "https":
-		return nil, fmt.Errorf("next page: %w", errDowngrade)
+		return nil, fmt.Errorf("next page: %w", wire.ErrDowngrade)
 	case strings.EqualFold(next.Host, home.Host):
 		next.Scheme = home.Scheme // Harbor behind plain http may name itself with https
 	case !sameOrigin(next, home):
@@ -122,12 +124,12 @@ func parseLink(s string) (target, rel, rest string, err error) {
 		if rest[0] != ';' {
 			return "", "", "", errLink
 		}
-		key, after := token(strings.TrimLeft(rest[1:], " \t"))
+		key, after := httpfield.Token(strings.TrimLeft(rest[1:], " \t"))
 		after = strings.TrimLeft(after, " \t")
 		text := ""
 		if strings.HasPrefix(after, "=") {
 			var ok bool
-			if text, after, ok = value(strings.TrimLeft(after[1:], " \t")); !ok {
+			if text, after, ok = httpfield.Value(strings.TrimLeft(after[1:], " \t")); !ok {
 				return "", "", "", errLink
 			}
 		}

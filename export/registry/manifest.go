@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/export/registry/auth"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -158,9 +159,7 @@ func mediaType(header http.Header) string {
 // Where neither finds it, the error wraps ErrNotFound.
 func (c *Client) AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error) {
 	repo := ref.Context()
-	s := c.sessionFor(repo, sessionKey{
-		registry: repo.RegistryStr(), repository: repo.RepositoryStr(), actions: pull, anonymous: true,
-	})
+	s := c.sessionIn(repo, auth.Scope{Actions: pull, Anonymous: true})
 	_, _, err := c.fetch(ctx, c.manifestRequest("look without credentials for", http.MethodHead, s, ref), 0)
 	switch {
 	case err == nil:

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/export/registry/auth"
 )
 
 // mirrorState is what is known of a host as a mirror: a mirror that is no use must cost less than none.
@@ -55,9 +56,7 @@ func (c *Client) mirrorsOf(ref name.Digest) []name.Digest {
 
 // mirrorSession is a session in which nothing is tried twice.
 func (c *Client) mirrorSession(repo name.Repository) *session {
-	return c.sessionFor(repo, sessionKey{
-		registry: repo.RegistryStr(), repository: repo.RepositoryStr(), actions: pull, once: true,
-	})
+	return c.sessionIn(repo, auth.Scope{Actions: pull, Once: true})
 }
 
 // passOver draws conclusions from the failure of a mirror.

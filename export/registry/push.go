@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/export/registry/auth"
+	"airgap/export/registry/wire"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -187,17 +189,17 @@ func uploadLocation(r *request, resp *http.Response) (*url.URL, error) {
 	}
 	location, err := resp.Request.URL.Parse(header)
 	if err == nil {
-		err = checkURL(location)
+		err = wire.CheckURL(location)
 	}
 	if err != nil {
-		return nil, r.failf("upload location: %w", urlError(err))
+		return nil, r.failf("upload location: %w", wire.URLError(err))
 	}
 	location.Fragment = ""
 	if location.Host == r.home.base.Host {
 		location.Scheme = r.home.base.Scheme
 	}
 	if resp.Request.URL.Scheme == "https" && location.Scheme != "https" {
-		return nil, r.failf("upload location on %s: %w", sanitize(location.Host, 300), errDowngrade)
+		return nil, r.failf("upload location on %s: %w", sanitize(location.Host, 300), wire.ErrDowngrade)
 	}
 	return location, nil
 }
@@ -236,12 +238,10 @@ func (p *push) remove(ctx context.Context, location *url.URL) error {
 // without an error means that the registry would not, for whatever reason, and that the blob has to be pushed.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository
 func (c *Client) Mount(ctx context.Context, repo, from name.Repository, d bundle.Digest) (mounted bool, err error) {
-	s := c.sessionFor(repo, sessionKey{
-		registry: repo.RegistryStr(), repository: repo.RepositoryStr(), actions: pullPush, from: from.RepositoryStr(),
-	})
+	s := c.sessionIn(repo, auth.Scope{Actions: pullPush, From: c.Path(from)})
 	p := &push{client: c, session: s, repo: repo, desc: bundle.Descriptor{Digest: d}}
 	u := s.home.url(repo.RepositoryStr() + "/blobs/uploads/")
-	u.RawQuery = url.Values{"mount": {d.String()}, "from": {s.home.prefixed(from.RepositoryStr())}}.Encode()
+	u.RawQuery = url.Values{"mount": {d.String()}, "from": {c.Path(from)}}.Encode()
 	r := p.request(http.MethodPost, u, http.StatusCreated, http.StatusAccepted)
 	r.op, r.patient = "mount blob", false
 	if repo.RegistryStr() != from.RegistryStr() {

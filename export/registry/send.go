@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/export/registry/auth"
 	"airgap/export/registry/retry"
 	"airgap/export/registry/wire"
 )
@@ -58,10 +59,7 @@ const (
 	drainTimeout = time.Second
 )
 
-var (
-	errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
-	errDowngrade = errors.New("refused to go from https to http")
-)
+var errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
 
 // fetch sends r until it is answered with an accepted status, with pauses as RetryPolicy says, and reads the whole body,
 // which may have limit bytes.
@@ -125,7 +123,7 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
 		return resp, nil
 	}
 	e := r.failure(resp, c.cfg.Now())
-	if resp.StatusCode == http.StatusUnauthorized && r.patient && (r.session.works.Load() || r.session.mayPush()) {
+	if resp.StatusCode == http.StatusUnauthorized && r.patient && (r.session.works.Load() || r.session.MayPush()) {
 		e.temporary = true
 	}
 	return nil, e
@@ -141,31 +139,31 @@ func (c *Client) authorized(ctx context.Context, r *request) (*http.Response, er
 		r.secrets = nil
 		return c.hop(ctx, r, r.url, "")
 	}
-	cred, err := r.session.credential(ctx)
+	cred, err := r.session.Credential(ctx)
 	if err != nil {
 		return nil, c.relabel(ctx, r, err)
 	}
-	r.secrets, r.account = cred.secrets, cred.account
-	resp, err := c.hop(ctx, r, r.url, cred.header)
+	r.secrets, r.account = cred.Secrets, cred.Account
+	resp, err := c.hop(ctx, r, r.url, cred.Header)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
-	renewed, err := r.session.renew(ctx, cred, resp.Header)
+	renewed, err := r.session.Renew(ctx, cred, resp.Header)
 	if err != nil {
 		r.discard(resp)
 		return nil, c.relabel(ctx, r, err)
 	}
-	if renewed.header == cred.header {
+	if renewed.Header == cred.Header {
 		return resp, nil
 	}
-	r.secrets = append(slices.Clone(cred.secrets), renewed.secrets...)
+	r.secrets = append(slices.Clone(cred.Secrets), renewed.Secrets...)
 	if r.stream != nil {
 		e := r.failure(resp, c.cfg.Now())
 		e.temporary = true // for who can open the content again
 		return nil, e
 	}
 	r.discard(resp)
-	return c.hop(ctx, r, r.url, renewed.header)
+	return c.hop(ctx, r, r.url, renewed.Header)
 }
 
 // follow goes where resp redirects to. Credentials go along only while every step stays at the registry itself.
@@ -184,13 +182,13 @@ func (c *Client) follow(ctx context.Context, r *request, resp *http.Response) (*
 		}
 		to, err := from.Parse(location)
 		if err == nil {
-			err = checkURL(to)
+			err = wire.CheckURL(to)
 		}
 		if err == nil && from.Scheme == "https" && to.Scheme != "https" {
-			err = errDowngrade
+			err = wire.ErrDowngrade
 		}
 		if err != nil {
-			return nil, r.failf("redirect from %s: %w", r.safeURL(from), urlError(err))
+			return nil, r.failf("redirect from %s: %w", r.safeURL(from), wire.URLError(err))
 		}
 		if home = home && sameOrigin(to, &r.home.base); !home {
 			header = ""
@@ -216,7 +214,7 @@ func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization 
 	}
 	req, err := http.NewRequestWithContext(exchange, r.method, u.String(), nil)
 	if err != nil {
-		return nil, r.fail(urlError(err))
+		return nil, r.fail(wire.URLError(err))
 	}
 	for key, values := range r.header {
 		req.Header[key] = values
@@ -279,7 +277,11 @@ func (c *Client) broken(ctx context.Context, r *request, u *url.URL, err error) 
 // relabel returns an error that authorization ended in as one of r, so that it names what the user asked for.
 func (c *Client) relabel(ctx context.Context, r *request, err error) error {
 	var e *Error
-	if ctx.Err() != nil || !errors.As(err, &e) {
+	var failed *auth.Error
+	switch {
+	case ctx.Err() == nil && errors.As(err, &failed):
+		return &Error{Op: r.op, Ref: r.ref, At: failed.At, Err: failed.Err}
+	case ctx.Err() != nil || !errors.As(err, &e):
 		return c.broken(ctx, r, r.url, err)
 	}
 	relabeled := *e // others may wait for the same credentials
@@ -311,29 +313,6 @@ func isRedirect(status int) bool {
 		return true
 	}
 	return false
-}
-
-// checkURL refuses addresses that are not plain http or https ones. User information in one would be sent as a
-// credential by parts of net/http.
-func checkURL(u *url.URL) error {
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http":
-		return fmt.Errorf("refused an address of scheme %.20q", u.Scheme)
-	case u.Host == "" || u.Hostname() == "" || u.Opaque != "":
-		return errors.New("refused an address without a host")
-	case u.User != nil:
-		return errors.New("refused an address with a user name in it")
-	}
-	return nil
-}
-
-// urlError takes the address out of an error of package url, as its query may be a credential.
-func urlError(err error) error {
-	var e *url.Error
-	if errors.As(err, &e) {
-		return fmt.Errorf("not an address: %w", e.Err)
-	}
-	return err
 }
 
 // sameOrigin tells whether a and b are the same scheme, host and port.

@@ -1,11 +1,16 @@
-package registry
+package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+
+	"airgap/export/registry/httpfield"
+	"airgap/export/registry/wire"
 )
 
 // Authentication schemes, in lower case.
@@ -24,39 +29,77 @@ type challenge struct {
 	err     error // why a Bearer challenge cannot be followed
 }
 
-// learn remembers how h wants requests to be authorized. What was learnt first stays: Harbor challenges with Bearer those
-// who send nothing, and with Basic those who send a token that has expired. It is an error where following c could send
-// credentials where they must not go.
-func (h *host) learn(c challenge) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.challenge.scheme != "" || h.challenge.known && c.scheme == "" {
+// believedFor is how long it is believed how a registry wants requests to be authorized: it may move its token service while
+// somebody waits for images for weeks.
+const believedFor = time.Hour
+
+// ask returns how the registry wants requests to be authorized. The first call asks it, and later ones once in a
+// while. https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
+func (r *Registry) ask(ctx context.Context, once bool) (challenge, error) {
+	r.mu.Lock()
+	known, fresh := r.challenge, r.now().Sub(r.learned) < believedFor
+	r.mu.Unlock()
+	if known.known && fresh {
+		return known, nil
+	}
+	probe := &r.probe
+	if once {
+		probe = &r.probeOnce
+	}
+	return probe.Do(ctx, func(ctx context.Context) (challenge, error) {
+		status, header, err := r.sender.Probe(ctx, once)
+		if err != nil {
+			return challenge{}, err
+		}
+		// Any other answer says no more than how to log in; whether this is a registry, the request itself will show.
+		c := challenge{known: true}
+		if status == http.StatusUnauthorized {
+			c = parseChallenge(header)
+		}
+		if err := r.check(&c); err != nil {
+			return challenge{}, err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.challenge, r.learned = c, r.now()
+		return c, nil
+	})
+}
+
+// learn remembers how a request that was refused is to be authorized, where nothing is known yet. What was learnt first
+// stays: Harbor challenges with Bearer those who send nothing, and with Basic those who send a token that has expired.
+func (r *Registry) learn(c challenge) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.challenge.scheme != "" || r.challenge.known && c.scheme == "" {
 		return nil
 	}
-	if c.scheme == bearer {
-		if err := h.checkRealm(&c); err != nil {
-			return &Error{Op: "log in to", Ref: DisplayName(h.name), At: "token service", Err: err}
-		}
+	if err := r.check(&c); err != nil {
+		return err
 	}
-	c.known = true
-	h.challenge = c
+	r.challenge, r.learned = c, r.now()
 	return nil
 }
 
-// checkRealm refuses token services that are no place for credentials. Any host may be one, private addresses too.
-func (h *host) checkRealm(c *challenge) error {
-	if c.err != nil {
-		return c.err
+// check refuses what could send credentials where they must not go: token services that are no place for them. Any host may
+// be one, private addresses too.
+func (r *Registry) check(c *challenge) error {
+	if c.scheme != bearer {
+		return nil
 	}
-	if err := checkURL(c.realm); err != nil {
-		return err
+	err := c.err
+	if err == nil {
+		err = wire.CheckURL(c.realm)
 	}
-	if h.base.Scheme == "https" && c.realm.Scheme != "https" {
-		return fmt.Errorf("%s: %w", sanitize(c.realm.Host, maxCause), errDowngrade)
+	if err == nil && r.base.Scheme == "https" && c.realm.Scheme != "https" {
+		err = fmt.Errorf("%s: %w", c.realm.Host, wire.ErrDowngrade)
 	}
-	if strings.EqualFold(c.realm.Host, h.base.Host) {
+	if err != nil {
+		return &Error{At: "token service", Err: err}
+	}
+	if strings.EqualFold(c.realm.Host, r.base.Host) {
 		// Harbor behind plain http may still name itself with https, which nothing speaks at this very address.
-		c.realm.Scheme = h.base.Scheme
+		c.realm.Scheme = r.base.Scheme
 	}
 	return nil
 }
@@ -87,7 +130,7 @@ func bearerChallenge(params map[string]string) challenge {
 	case params["realm"] == "":
 		c.err = errors.New("the registry does not say where")
 	case err != nil:
-		c.err = urlError(err)
+		c.err = wire.URLError(err)
 	default:
 		realm.Fragment = ""
 		c.realm = realm
@@ -101,7 +144,7 @@ func challenges(field string) func(yield func(scheme string, params map[string]s
 	return func(yield func(string, map[string]string) bool) {
 		for {
 			var scheme string
-			scheme, field = token(strings.TrimLeft(field, " \t,"))
+			scheme, field = httpfield.Token(strings.TrimLeft(field, " \t,"))
 			if scheme == "" {
 				return
 			}
@@ -119,12 +162,12 @@ func parameters(s string) (map[string]string, string) {
 	params := make(map[string]string)
 	for {
 		start := strings.TrimLeft(s, " \t,")
-		key, rest := token(start)
+		key, rest := httpfield.Token(start)
 		rest = strings.TrimLeft(rest, " \t")
 		if key == "" || !strings.HasPrefix(rest, "=") {
 			return params, start // the next scheme, or the end
 		}
-		value, rest, ok := value(strings.TrimLeft(rest[1:], " \t"))
+		value, rest, ok := httpfield.Value(strings.TrimLeft(rest[1:], " \t"))
 		if !ok {
 			return params, ""
 		}
@@ -133,34 +176,4 @@ func parameters(s string) (map[string]string, string) {
 		}
 		s = rest
 	}
-}
-
-// token cuts a token off s (RFC 9110, section 5.6.2).
-func token(s string) (tok, rest string) {
-	end := strings.IndexFunc(s, func(c rune) bool {
-		return c <= ' ' || c > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
-	})
-	if end < 0 {
-		return s, ""
-	}
-	return s[:end], s[end:]
-}
-
-// value cuts a token or a quoted string off s (RFC 9110, section 5.6.4).
-func value(s string) (v, rest string, ok bool) {
-	if !strings.HasPrefix(s, `"`) {
-		v, rest = token(s)
-		return v, rest, true
-	}
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			return b.String(), s[i+1:], true
-		case s[i] == '\\' && i+1 < len(s):
-			i++
-		}
-		b.WriteByte(s[i])
-	}
-	return "", "", false
 }
