@@ -10,6 +10,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/target"
 )
 
@@ -30,8 +31,8 @@ func expectNotes(t *testing.T, got []string, want ...[]string) {
 
 // TestAccessories: what each version of Harbor shows otherwise than it was sent is told.
 func TestAccessories(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	kept := []string{"2 .att and .sbom tags", "artifacts of their own"}
 	for version, want := range map[string][][]string{
 		"v2.7.4":  {{"Harbor v2.7.4", "14 referrers as artifacts of their own", "fallback tags"}, kept},
@@ -40,10 +41,10 @@ func TestAccessories(t *testing.T) {
 	} {
 		t.Run(version, func(t *testing.T) {
 			s := acmeHarbor(t, harbortest.Version(version))
-			c := harborClient(t, harbortest.Admin)
+			c := importtest.HarborClient(t, harbortest.Admin)
 			o := intoHarbor(t, s, c)
 			for _, changes := range []bool{true, false} { // the second time, all of it is there
-				done, err := importer.Run(t.Context(), open(t, path), c, o)
+				done, err := importer.Run(t.Context(), importtest.Open(t, path), c, o)
 				if err != nil || !done.Complete || done.Changed != changes {
 					t.Fatalf("%v, %+v", err, done)
 				}
@@ -56,26 +57,26 @@ func TestAccessories(t *testing.T) {
 
 // TestAccessoriesThatAreMissing: something is listed by the registry, and Harbor's own API does not know it.
 func TestAccessoriesThatAreMissing(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := acmeHarbor(t, harbortest.Version("v2.15.0"))
-	c := harborClient(t, harbortest.Admin)
+	c := importtest.HarborClient(t, harbortest.Admin)
 	o := intoHarbor(t, s, c)
 	none := registrytest.Answer(http.StatusOK, "[]", "Content-Type", "application/json", "X-Total-Count", "0")
-	s.Inject(registrytest.On("GET", a.index.Digest.String()+"/accessories", none))
-	done, err := importer.Run(t.Context(), open(t, path), c, o)
+	s.Inject(registrytest.On("GET", a.Index.Digest.String()+"/accessories", none))
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}
 	expectNotes(t, done.Notes,
-		[]string{"lists 10 referrers", "acme/app@" + a.index.Digest.String()},
-		[]string{"2 .sig tags", "acme/app@" + a.index.Digest.String()}, []string{"2 .att"})
+		[]string{"lists 10 referrers", "acme/app@" + a.Index.Digest.String()},
+		[]string{"2 .sig tags", "acme/app@" + a.Index.Digest.String()}, []string{"2 .att"})
 
 	// What is in neither is a difference.
-	s.Inject(registrytest.On("GET", a.index.Digest.String()+"/accessories", none),
-		registrytest.On("GET", "/other/app/referrers/"+a.index.Digest.String(), registrytest.Answer(http.StatusOK, `{"schemaVersion":2,"manifests":[]}`,
+	s.Inject(registrytest.On("GET", a.Index.Digest.String()+"/accessories", none),
+		registrytest.On("GET", "/other/app/referrers/"+a.Index.Digest.String(), registrytest.Answer(http.StatusOK, `{"schemaVersion":2,"manifests":[]}`,
 			"Content-Type", "application/vnd.oci.image.index.v1+json")))
-	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	done, err = importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if !errors.Is(err, target.ErrDiffers) || done.Complete {
 		t.Error(err)
 	}
@@ -83,20 +84,20 @@ func TestAccessoriesThatAreMissing(t *testing.T) {
 
 // TestAccessoriesNotChecked: what the account may not see, or Harbor does not answer, is told, and no failure.
 func TestAccessoriesNotChecked(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := acmeHarbor(t)
-	c := harborClient(t, pushers(s))
-	done, err := importer.Run(t.Context(), open(t, path), c, intoHarbor(t, s, c))
+	c := importtest.HarborClient(t, pushers(s))
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), c, intoHarbor(t, s, c))
 	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}
 	expectNotes(t, done.Notes, []string{"2 .att"}, []string{"not checked", "acme, other", "accessory:list"})
 
-	c = harborClient(t, pushers(s, harbortest.ListAccessories))
+	c = importtest.HarborClient(t, pushers(s, harbortest.ListAccessories))
 	o := intoHarbor(t, s, c)
 	s.Inject(registrytest.On("GET", "/accessories", registrytest.Answer(http.StatusBadGateway, "<html>")))
-	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	done, err = importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}

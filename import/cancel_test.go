@@ -10,6 +10,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 )
 
 // phases is an observer that does something when a phase begins.
@@ -33,13 +34,13 @@ func (phases) Warn(string) {}
 // Harbor does not answer, leaves nothing that looks finished, and the import can be run again.
 func TestCancelWhereNobodyAnswers(t *testing.T) {
 	h := newAtHarbor(t)
-	h.path = h.file()
+	h.path = h.File()
 	projectIs := map[string]bool{"check target": false, "create projects": false, "push": true, "list referrers": true, "check everything": true, "tag": true, "read back": true}
 	for phase, made := range projectIs {
 		for _, piped := range []bool{false, true} {
 			t.Run(phase, func(t *testing.T) {
-				h := &atHarbor{acme: h.acme, t: t, s: harbortest.New(t), path: h.path}
-				c := harborClient(t, harbortest.Admin)
+				h := &atHarbor{Acme: h.Acme, t: t, s: harbortest.New(t), path: h.path}
+				c := importtest.HarborClient(t, harbortest.Admin)
 				o := intoHarbor(t, h.s, c)
 				o.Destination.Prefix, o.CreateProjects = "new", true
 				ctx, cancel := context.WithCancel(t.Context())
@@ -53,9 +54,9 @@ func TestCancelWhereNobodyAnswers(t *testing.T) {
 					return registrytest.Hang()(w, r, next)
 				})
 				o.Observer = phases{phase, func() { silent.Store(true) }}
-				b := open(t, h.path)
+				b := importtest.Open(t, h.path)
 				if piped {
-					b = openPipe(t, h.path)
+					b = importtest.OpenPipe(t, h.path)
 				}
 				began := time.Now()
 				done, err := importer.Run(ctx, b, c, o)
@@ -70,7 +71,7 @@ func TestCancelWhereNobodyAnswers(t *testing.T) {
 				}
 				silent.Store(false)
 				h.works(harbortest.Admin, "new", createProjects)
-				if h.s.Tags("new/acme/tool")["2"] != h.tool.Digest {
+				if h.s.Tags("new/acme/tool")["2"] != h.Tool.Digest {
 					t.Errorf("%v", h.s.Tags("new/acme/tool"))
 				}
 			})

@@ -16,6 +16,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/projects"
 	"airgap/import/report"
 	"airgap/import/rollback"
@@ -37,7 +38,7 @@ func TestImmutableTagWhoseAnswerIsLost(t *testing.T) {
 	h.s.Inject(unanswered("/lab/acme/tool/manifests/2"))
 	done := h.works(harbortest.Admin, "lab")
 	i := slices.IndexFunc(done.Tags, func(m report.TagMove) bool { return m.Tag == "2" })
-	if done.Tags[i].Status != report.StatusMoved || h.s.Tags("lab/acme/tool")["2"] != h.tool.Digest {
+	if done.Tags[i].Status != report.StatusMoved || h.s.Tags("lab/acme/tool")["2"] != h.Tool.Digest {
 		t.Errorf("%+v", done.Tags[i])
 	}
 }
@@ -62,7 +63,7 @@ func TestTagInDoubt(t *testing.T) {
 		t.Fatalf("%v, %+v", err, m)
 	}
 	down.Store(false)
-	if h.s.Tags("lab/acme/tool")["2"] != h.tool.Digest {
+	if h.s.Tags("lab/acme/tool")["2"] != h.Tool.Digest {
 		t.Fatal("the tag was not moved, so that nothing is tested")
 	}
 	content, err := json.Marshal(done)
@@ -73,8 +74,8 @@ func TestTagInDoubt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := harborClient(t, harbortest.Admin)
-	back, err := rollback.Run(t.Context(), imported, c, rollback.Options{Harbor: harborOf(t, c, h.s)})
+	c := importtest.HarborClient(t, harbortest.Admin)
+	back, err := rollback.Run(t.Context(), imported, c, rollback.Options{Harbor: importtest.HarborOf(t, c, h.s)})
 	if err != nil || !back.Complete || h.s.Tags("lab/acme/tool")["2"] != old {
 		t.Errorf("%v, %+v", err, back)
 	}
@@ -102,17 +103,17 @@ func TestProjectInDoubt(t *testing.T) {
 
 // TestNoOverwriteOfWhatIsHidden: a tag stays that somebody makes during the import, also where a pull policy hides it.
 func TestNoOverwriteOfWhatIsHidden(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := trusting(t)
-	c := harborClient(t, pushers(s))
+	c := importtest.HarborClient(t, pushers(s))
 	o := intoHarbor(t, s, c)
 	o.NoOverwrite = true
-	theirs := a.report.Digest
+	theirs := a.Report.Digest
 	s.Inject(registrytest.On(http.MethodPut, "/manifests/sha256:", registrytest.Times(1, func(http.ResponseWriter, *http.Request, http.Handler) bool {
-		s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[theirs])
+		s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.Blobs[theirs])
 		return false
 	})))
-	_, err := importer.Run(t.Context(), open(t, a.file()), c, o)
+	_, err := importer.Run(t.Context(), importtest.Open(t, a.File()), c, o)
 	if !errors.Is(err, target.ErrConflict) || s.Tags("acme/tool")["2"] != theirs {
 		t.Errorf("%v, %v", err, s.Tags("acme/tool"))
 	}

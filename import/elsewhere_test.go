@@ -5,6 +5,7 @@ import (
 
 	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 )
 
 // TestLayersThatAProjectHas: a layer that lies in a repository of the project to which nothing goes is mounted from there and
@@ -17,8 +18,8 @@ func TestLayersThatAProjectHas(t *testing.T) {
 		"may-not-list": {harbortest.Push},
 	} {
 		h.s.AddProject(harbortest.Project{Name: name})
-		h.s.AddBlob(name+"/unrelated/app", layerType, h.blobs[h.large.Digest])
-		h.s.AddManifest(name+"/unrelated/app", "", h.tool.MediaType, h.blobs[h.tool.Digest]) // or the repository is not listed
+		h.s.AddBlob(name+"/unrelated/app", importtest.LayerType, h.Blobs[h.Large.Digest])
+		h.s.AddManifest(name+"/unrelated/app", "", h.Tool.MediaType, h.Blobs[h.Tool.Digest]) // or the repository is not listed
 		robot := h.s.AddRobot(name, "imp", rights...)
 		dry, err := h.run(robot, name, func(o *importer.Options) { o.DryRun = true })
 		if err != nil {
@@ -30,7 +31,7 @@ func TestLayersThatAProjectHas(t *testing.T) {
 		}
 		sent[name] = done.Done.BytesPushed
 	}
-	if sent["may-not-list"]-sent["may-list"] != h.large.Size {
-		t.Errorf("sent %v; want %d less where repositories may be listed", sent, h.large.Size)
+	if sent["may-not-list"]-sent["may-list"] != h.Large.Size {
+		t.Errorf("sent %v; want %d less where repositories may be listed", sent, h.Large.Size)
 	}
 }

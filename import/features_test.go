@@ -14,23 +14,24 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/transfer"
 )
 
 // What refers to an image goes to the repository that the bundle names for it, with all that refers to that; cosign's
 // tags stay beside what they are about.
 func TestReferrersGoToTheirOwnRepository(t *testing.T) {
-	w := newWorld(t)
-	platform := w.image("amd64", w.layer(1000))
-	index := w.manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{platform}})
-	sbom := w.referrer(platform, sbomType, "sbom")
-	signature := w.referrer(sbom, sigstoreType, "signature of the sbom")
-	tagged := w.referrer(bundle.Descriptor{}, sigstoreType, "cosign 2")
-	w.cosignTag(index, tagged, ".sig")
-	w.root("example.com/from:1", "app", "1", index)
-	w.images[0].Root.ReferrerPath = "proofs/app"
+	w := importtest.NewWorld(t)
+	platform := w.Image("amd64", w.Layer(1000))
+	index := w.Manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{platform}})
+	sbom := w.Referrer(platform, importtest.SbomType, "sbom")
+	signature := w.Referrer(sbom, importtest.SigstoreType, "signature of the sbom")
+	tagged := w.Referrer(bundle.Descriptor{}, importtest.SigstoreType, "cosign 2")
+	w.CosignTag(index, tagged, ".sig")
+	w.Root("example.com/from:1", "app", "1", index)
+	w.Images[0].Root.ReferrerPath = "proofs/app"
 	s := registrytest.New(t, targets["acknowledges"]...)
-	done, err := importer.Run(t.Context(), open(t, w.file()), client(), options(t, s))
+	done, err := importer.Run(t.Context(), importtest.Open(t, w.File()), importtest.Client(), options(t, s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,17 +57,17 @@ func TestReferrersGoToTheirOwnRepository(t *testing.T) {
 
 // A target that does not take an index with missing manifests says so before a blob is sent.
 func TestSparseIndexIsPushedFirst(t *testing.T) {
-	w := newWorld(t)
-	carried, left := w.image("amd64", w.layer(1000)), w.image("s390x", w.layer(1000))
-	index := w.manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{carried, left}})
-	w.root("example.com/from:1", "app", "1", index)
-	root := &w.images[0]
+	w := importtest.NewWorld(t)
+	carried, left := w.Image("amd64", w.Layer(1000)), w.Image("s390x", w.Layer(1000))
+	index := w.Manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{carried, left}})
+	w.Root("example.com/from:1", "app", "1", index)
+	root := &w.Images[0]
 	root.Root.Platforms = []string{"linux/amd64"}
 	root.Manifests = slices.DeleteFunc(root.Manifests, func(r bundle.ManifestRow) bool { return r.Digest == left.Digest })
-	file := w.file()
+	file := w.File()
 
 	strict := registrytest.New(t) // go-containerregistry's registry looks for every manifest of an index
-	_, err := importer.Run(t.Context(), open(t, file), client(), options(t, strict))
+	_, err := importer.Run(t.Context(), importtest.Open(t, file), importtest.Client(), options(t, strict))
 	if !errors.Is(err, transfer.ErrSparse) || !strings.Contains(err.Error(), "--platform-mode rewrite") {
 		t.Errorf("at a target that refuses: %v", err)
 	}
@@ -75,7 +76,7 @@ func TestSparseIndexIsPushedFirst(t *testing.T) {
 	}
 
 	lenient := registrytest.New(t, registrytest.Wrap(takesSparse))
-	if _, err := importer.Run(t.Context(), open(t, file), client(), options(t, lenient)); err != nil {
+	if _, err := importer.Run(t.Context(), importtest.Open(t, file), importtest.Client(), options(t, lenient)); err != nil {
 		t.Fatalf("at a target that does not mind: %v", err)
 	}
 	for reference, want := range map[string]int{"1": http.StatusOK, index.Digest.String(): http.StatusOK, carried.Digest.String(): http.StatusOK, left.Digest.String(): http.StatusNotFound} {

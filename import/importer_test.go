@@ -17,8 +17,8 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
-	"airgap/export/registry/retry"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/parallel"
 	"airgap/import/placing"
 	"airgap/import/report"
@@ -53,13 +53,6 @@ func behind(fault registrytest.Fault) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler { return registrytest.Then(fault, next) }
 }
 
-func client() *registry.Client {
-	return registry.New(registry.Config{
-		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry: retry.Policy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
-	})
-}
-
 func options(t testing.TB, s *registrytest.Server) importer.Options {
 	t.Helper()
 	d, err := placing.ParseDestination(s.Host() + "/mirror")
@@ -70,29 +63,18 @@ func options(t testing.TB, s *registrytest.Server) importer.Options {
 	return importer.Options{Rules: placing.Rules{Destination: d}, TempDir: t.TempDir(), Now: func() time.Time { now = now.Add(time.Second); return now }}
 }
 
-// writes are the requests that change something at the target.
-func writes(s *registrytest.Server) []string {
-	var list []string
-	for _, r := range s.Requests() {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			list = append(list, r.String())
-		}
-	}
-	return list
-}
-
 func TestImport(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	for name, at := range targets {
 		for _, way := range []string{"file", "pipe"} {
 			t.Run(name+", "+way, func(t *testing.T) {
 				s := registrytest.New(t, at...)
-				b := open(t, path)
+				b := importtest.Open(t, path)
 				if way == "pipe" {
-					b = openPipe(t, path)
+					b = importtest.OpenPipe(t, path)
 				}
-				done, err := importer.Run(t.Context(), b, client(), options(t, s))
+				done, err := importer.Run(t.Context(), b, importtest.Client(), options(t, s))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -104,20 +86,20 @@ func TestImport(t *testing.T) {
 }
 
 // expectAcme reads the target as any client would, and compares it with the world.
-func expectAcme(t *testing.T, a *acme, s *registrytest.Server, fallback bool) {
+func expectAcme(t *testing.T, a *importtest.Acme, s *registrytest.Server, fallback bool) {
 	t.Helper()
-	for _, image := range a.images {
+	for _, image := range a.Images {
 		repo := "mirror/" + image.Root.Path
 		if image.Root.Tag != "" {
-			expectManifest(t, s, repo, image.Root.Tag, a.blobs[image.Root.Digest])
+			importtest.ExpectManifest(t, s, repo, image.Root.Tag, a.Blobs[image.Root.Digest])
 		}
 		lists := map[bundle.Digest]map[string]bundle.Manifest{}
 		for _, m := range image.Manifests {
-			expectManifest(t, s, repo, m.Digest.String(), a.blobs[m.Digest])
+			importtest.ExpectManifest(t, s, repo, m.Digest.String(), a.Blobs[m.Digest])
 			if m.Tag != "" {
-				expectManifest(t, s, repo, m.Tag, a.blobs[m.Digest])
+				importtest.ExpectManifest(t, s, repo, m.Tag, a.Blobs[m.Digest])
 			}
-			parsed := a.parse(m.Digest)
+			parsed := a.Parse(m.Digest)
 			for _, blob := range parsed.Blobs() {
 				expectBlob(t, a, s, repo, blob)
 			}
@@ -134,21 +116,14 @@ func expectAcme(t *testing.T, a *acme, s *registrytest.Server, fallback bool) {
 	}
 }
 
-func expectManifest(t *testing.T, s *registrytest.Server, repo, reference string, want []byte) {
-	t.Helper()
-	if got := s.StoredManifest(repo, reference); string(got) != string(want) {
-		t.Errorf("%s, %s: %d bytes, want %d", repo, reference, len(got), len(want))
-	}
-}
-
-func expectBlob(t *testing.T, a *acme, s *registrytest.Server, repo string, want bundle.Descriptor) {
+func expectBlob(t *testing.T, a *importtest.Acme, s *registrytest.Server, repo string, want bundle.Descriptor) {
 	t.Helper()
 	status, body := get(t, s, "/v2/"+repo+"/blobs/"+want.Digest.String())
-	if want.MediaType == foreignType {
+	if want.MediaType == importtest.ForeignType {
 		if status != http.StatusNotFound {
 			t.Errorf("the layer that may not be distributed is in %s", repo)
 		}
-	} else if status != http.StatusOK || body != string(a.blobs[want.Digest]) {
+	} else if status != http.StatusOK || body != string(a.Blobs[want.Digest]) {
 		t.Errorf("%s: blob %s: status %d, %d bytes", repo, want.Digest, status, len(body))
 	}
 }
@@ -195,7 +170,7 @@ func expectList(t *testing.T, s *registrytest.Server, repo string, subject bundl
 	}
 }
 
-func expectReport(t *testing.T, a *acme, done *report.Report, at string) {
+func expectReport(t *testing.T, a *importtest.Acme, done *report.Report, at string) {
 	t.Helper()
 	want := report.Work{
 		// acme/app and other/app get 13 manifests each.
@@ -204,10 +179,10 @@ func expectReport(t *testing.T, a *acme, done *report.Report, at string) {
 	blobs := map[bundle.Digest]int{}
 	for _, repo := range []string{"acme/app", "other/app", "acme/tool", "acme/report"} {
 		seen := map[bundle.Digest]bool{}
-		for _, image := range a.images {
+		for _, image := range a.Images {
 			for _, m := range image.Manifests {
-				for _, b := range a.parse(m.Digest).Blobs() {
-					if image.Root.Path == repo && b.MediaType != foreignType && !seen[b.Digest] {
+				for _, b := range a.Parse(m.Digest).Blobs() {
+					if image.Root.Path == repo && b.MediaType != importtest.ForeignType && !seen[b.Digest] {
 						seen[b.Digest] = true
 						blobs[b.Digest]++
 					}
@@ -216,7 +191,7 @@ func expectReport(t *testing.T, a *acme, done *report.Report, at string) {
 		}
 	}
 	for d, n := range blobs {
-		size := int64(len(a.blobs[d]))
+		size := int64(len(a.Blobs[d]))
 		want.BlobsPushed, want.BytesPushed = want.BlobsPushed+1, want.BytesPushed+size
 		want.BlobsMounted, want.BytesMounted = want.BlobsMounted+n-1, want.BytesMounted+size*int64(n-1)
 	}
@@ -236,14 +211,14 @@ func expectReport(t *testing.T, a *acme, done *report.Report, at string) {
 	if !done.Complete || !done.Changed || done.DryRun || done.Seconds != 1 {
 		t.Errorf("%+v", done)
 	}
-	if !slices.Equal(done.Nondistributable, []bundle.Digest{a.foreign.Digest}) {
+	if !slices.Equal(done.Nondistributable, []bundle.Digest{a.Foreign.Digest}) {
 		t.Errorf("left out: %v", done.Nondistributable)
 	}
 	for _, row := range done.Images {
 		if row.Status != report.StatusPushed {
 			t.Errorf("%+v", row)
 		}
-		if row.Digest == a.index.Digest && (row.Referrers != 9 || !slices.Equal(row.Platforms, []string{"linux/amd64", "linux/arm64"})) {
+		if row.Digest == a.Index.Digest && (row.Referrers != 9 || !slices.Equal(row.Platforms, []string{"linux/amd64", "linux/arm64"})) {
 			t.Errorf("%+v", row)
 		}
 	}
@@ -256,20 +231,20 @@ func expectReport(t *testing.T, a *acme, done *report.Report, at string) {
 }
 
 func TestAgainChangesNothing(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	for name, at := range targets {
 		t.Run(name, func(t *testing.T) {
 			s := registrytest.New(t, at...)
-			if _, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil {
+			if _, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s)); err != nil {
 				t.Fatal(err)
 			}
 			s.Forget()
-			done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+			done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s))
 			if err != nil || done.Changed || !done.Complete {
 				t.Errorf("%v, %+v", err, done)
 			}
-			if w := writes(s); len(w) > 0 {
+			if w := importtest.Writes(s); len(w) > 0 {
 				t.Errorf("written: %v", w)
 			}
 			if d := done.Done; d.BlobsPushed+d.BlobsMounted+d.ManifestsPushed+d.TagsMoved != 0 || d.BlobsVouched == 0 || d.BytesVouched == 0 {
@@ -285,30 +260,30 @@ func TestAgainChangesNothing(t *testing.T) {
 }
 
 func TestDryRunWritesNothing(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := registrytest.New(t, targets["acknowledges"]...)
-	old := s.AddManifest("mirror/acme/app", "latest", bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
-	s.AddManifest("mirror/acme/app", "", bundle.MediaTypeOCIManifest, a.blobs[a.arm64.Digest])
+	old := s.AddManifest("mirror/acme/app", "latest", bundle.MediaTypeOCIManifest, a.Blobs[a.Tool.Digest])
+	s.AddManifest("mirror/acme/app", "", bundle.MediaTypeOCIManifest, a.Blobs[a.Arm64.Digest])
 	for _, b := range []bool{false, true} {
 		o := options(t, s)
 		o.DryRun = true
-		checked := open(t, path)
+		checked := importtest.Open(t, path)
 		if b {
-			checked = openPipe(t, path)
+			checked = importtest.OpenPipe(t, path)
 		}
-		done, err := importer.Run(t.Context(), checked, client(), o)
+		done, err := importer.Run(t.Context(), checked, importtest.Client(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w := writes(s); len(w) > 0 {
+		if w := importtest.Writes(s); len(w) > 0 {
 			t.Errorf("written: %v", w)
 		}
 		if done.Changed || done.Complete || !done.DryRun || done.Done.BlobsPushed != 0 || done.Planned.ManifestsPresent != 1 || done.Planned.TagsMoved != 8 {
 			t.Errorf("%+v", done)
 		}
 		i := slices.IndexFunc(done.Tags, func(m report.TagMove) bool { return m.Tag == "latest" })
-		if m := done.Tags[i]; m.Old != old.Digest || m.New != a.index.Digest || m.Status != report.StatusPlanned {
+		if m := done.Tags[i]; m.Old != old.Digest || m.New != a.Index.Digest || m.Status != report.StatusPlanned {
 			t.Errorf("%+v", m)
 		}
 	}
@@ -316,11 +291,11 @@ func TestDryRunWritesNothing(t *testing.T) {
 
 // TestReportsAreAlike: the same import gives the same report.
 func TestReportsAreAlike(t *testing.T) {
-	path := newAcme(t).file()
+	path := importtest.NewAcme(t).File()
 	var first []byte
 	for range 3 {
 		s := registrytest.New(t, targets["acknowledges"]...)
-		done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+		done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,10 +314,10 @@ func TestReportsAreAlike(t *testing.T) {
 }
 
 // tagsOf returns what the tags point to that people use.
-func tagsOf(t *testing.T, a *acme, s *registrytest.Server) map[string]string {
+func tagsOf(t *testing.T, a *importtest.Acme, s *registrytest.Server) map[string]string {
 	t.Helper()
 	tags := map[string]string{}
-	for _, image := range a.images {
+	for _, image := range a.Images {
 		if image.Root.Tag != "" {
 			if content := s.StoredManifest("mirror/"+image.Root.Path, image.Root.Tag); content != nil {
 				tags[image.Root.Destination()] = bundle.DigestOf(content).String()
@@ -355,24 +330,24 @@ func tagsOf(t *testing.T, a *acme, s *registrytest.Server) map[string]string {
 // TestEveryWriteFails lets one write after the other fail for good. No tag may move before all is there, and running
 // it again must complete it.
 func TestEveryWriteFails(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	for _, name := range []string{"acknowledges", "fallback tags"} {
 		t.Run(name, func(t *testing.T) {
 			s := registrytest.New(t, targets[name]...)
-			if _, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil {
+			if _, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s)); err != nil {
 				t.Fatal(err)
 			}
-			n := len(writes(s))
+			n := len(importtest.Writes(s))
 			for k := 0; k < n; k++ {
 				if k%5 != len(name)%5 && k < n-20 { // all of the last, where tags move
 					continue
 				}
 				s := registrytest.New(t, targets[name]...)
-				s.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
+				s.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIManifest, a.Blobs[a.Tool.Digest])
 				before := tagsOf(t, a, s)
 				s.Inject(writesFrom(k, registrytest.Code(http.StatusInternalServerError, "UNKNOWN", "killed")))
-				done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+				done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s))
 				if err == nil || done == nil || done.Complete {
 					t.Fatalf("write %d of %d failed: %v, %+v", k, n, err, done)
 				}
@@ -384,7 +359,7 @@ func TestEveryWriteFails(t *testing.T) {
 					t.Errorf("write %d: %v, tags %v", k, err, after)
 				}
 				s.Inject()
-				done, err = importer.Run(t.Context(), open(t, path), client(), options(t, s))
+				done, err = importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s))
 				if err != nil || !done.Complete {
 					t.Fatalf("after write %d failed: %v", k, err)
 				}
@@ -405,19 +380,19 @@ func writesFrom(k int, fault registrytest.Fault) registrytest.Fault {
 func TestSpoiledLayer(t *testing.T) {
 	for _, way := range []string{"file", "pipe"} {
 		t.Run(way, func(t *testing.T) {
-			a := newAcme(t)
-			path := a.file()
-			spoil(t, path, a.blobs[a.large.Digest])
+			a := importtest.NewAcme(t)
+			path := a.File()
+			importtest.Spoil(t, path, a.Blobs[a.Large.Digest])
 			s := registrytest.New(t, targets["acknowledges"]...)
-			b := open(t, path)
+			b := importtest.Open(t, path)
 			if way == "pipe" {
-				b = openPipe(t, path)
+				b = importtest.OpenPipe(t, path)
 			}
-			_, err := importer.Run(t.Context(), b, client(), options(t, s))
+			_, err := importer.Run(t.Context(), b, importtest.Client(), options(t, s))
 			if !errors.Is(err, bundle.ErrDigest) {
 				t.Fatal(err)
 			}
-			for _, part := range []string{"docker.io/acme/app:1", "linux/amd64", a.large.Digest.String(), "no tag was moved"} {
+			for _, part := range []string{"docker.io/acme/app:1", "linux/amd64", a.Large.Digest.String(), "no tag was moved"} {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("%q is not in: %v", part, err)
 				}
@@ -425,7 +400,7 @@ func TestSpoiledLayer(t *testing.T) {
 			if tags := tagsOf(t, a, s); len(tags) > 0 {
 				t.Errorf("tags: %v", tags)
 			}
-			if s.StoredBlob("mirror/acme/app", a.large.Digest) != nil || s.StoredManifest("mirror/acme/app", a.index.Digest.String()) != nil {
+			if s.StoredBlob("mirror/acme/app", a.Large.Digest) != nil || s.StoredManifest("mirror/acme/app", a.Index.Digest.String()) != nil {
 				t.Error("the spoiled layer, or what needs it, was committed")
 			}
 		})
@@ -434,42 +409,42 @@ func TestSpoiledLayer(t *testing.T) {
 
 // TestSpoiledButNotNeeded: what the target has is not read from a file, and counts apart; from a pipe it is read.
 func TestSpoiledButNotNeeded(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := registrytest.New(t, targets["acknowledges"]...)
-	if _, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil {
+	if _, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s)); err != nil {
 		t.Fatal(err)
 	}
-	spoil(t, path, a.blobs[a.large.Digest])
-	if done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s)); err != nil || done.Done.BytesVouched < a.large.Size {
+	importtest.Spoil(t, path, a.Blobs[a.Large.Digest])
+	if done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s)); err != nil || done.Done.BytesVouched < a.Large.Size {
 		t.Error(err, done)
 	}
-	_, err := importer.Run(t.Context(), openPipe(t, path), client(), options(t, s))
+	_, err := importer.Run(t.Context(), importtest.OpenPipe(t, path), importtest.Client(), options(t, s))
 	if !errors.Is(err, bundle.ErrDigest) || !strings.Contains(err.Error(), "linux/amd64") {
 		t.Error(err)
 	}
 }
 
 func TestCosignTagConflict(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := registrytest.New(t, targets["acknowledges"]...)
-	tag := a.index.Digest.FallbackTag() + ".sig"
+	tag := a.Index.Digest.FallbackTag() + ".sig"
 	for _, repo := range []string{"mirror/acme/app", "mirror/other/app"} {
-		s.AddManifest(repo, tag, bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
+		s.AddManifest(repo, tag, bundle.MediaTypeOCIManifest, a.Blobs[a.Tool.Digest])
 	}
 	o := options(t, s)
-	done, err := importer.Run(t.Context(), open(t, path), client(), o)
-	if !errors.Is(err, target.ErrConflict) || len(writes(s)) > 0 || done == nil {
-		t.Fatalf("%v, %v", err, writes(s))
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), o)
+	if !errors.Is(err, target.ErrConflict) || len(importtest.Writes(s)) > 0 || done == nil {
+		t.Fatalf("%v, %v", err, importtest.Writes(s))
 	}
-	for _, part := range []string{"mirror/acme/app:" + tag, "mirror/other/app:" + tag, a.tool.Digest.String(), a.cosignSig.Digest.String(), "nothing was written"} {
+	for _, part := range []string{"mirror/acme/app:" + tag, "mirror/other/app:" + tag, a.Tool.Digest.String(), a.CosignSig.Digest.String(), "nothing was written"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in: %v", part, err)
 		}
 	}
 	o.OverwriteCosignTags = true
-	if _, err := importer.Run(t.Context(), open(t, path), client(), o); err != nil {
+	if _, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), o); err != nil {
 		t.Fatal(err)
 	}
 	expectAcme(t, a, s, false)
@@ -477,23 +452,23 @@ func TestCosignTagConflict(t *testing.T) {
 
 // TestDamagedAtTarget: a blob of another size is no blob that is there.
 func TestDamagedAtTarget(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)
-	s.Inject(registrytest.On("HEAD", a.large.Digest.String(), registrytest.Answer(http.StatusOK, "", "Content-Length", "7")))
-	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, target.ErrConflict) || !strings.Contains(err.Error(), "7 bytes") || len(writes(s)) > 0 {
+	s.Inject(registrytest.On("HEAD", a.Large.Digest.String(), registrytest.Answer(http.StatusOK, "", "Content-Length", "7")))
+	_, err := importer.Run(t.Context(), importtest.Open(t, a.File()), importtest.Client(), options(t, s))
+	if !errors.Is(err, target.ErrConflict) || !strings.Contains(err.Error(), "7 bytes") || len(importtest.Writes(s)) > 0 {
 		t.Error(err)
 	}
 }
 
 // TestRefusedRepositories: each repository that refuses is named once, and nothing is written to any.
 func TestRefusedRepositories(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)
 	denied := registrytest.Code(http.StatusForbidden, "DENIED", "not yours")
 	s.Inject(registrytest.On("", "/acme/tool/", denied), registrytest.On("", "/other/app/", denied))
-	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, registry.ErrForbidden) || len(writes(s)) > 0 {
+	_, err := importer.Run(t.Context(), importtest.Open(t, a.File()), importtest.Client(), options(t, s))
+	if !errors.Is(err, registry.ErrForbidden) || len(importtest.Writes(s)) > 0 {
 		t.Fatal(err)
 	}
 	// Requests that were under way when the first was refused may be reported as well.
@@ -505,8 +480,8 @@ func TestRefusedRepositories(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	for _, way := range []string{"file", "pipe"} {
 		for k := 0; k < 120; k += 7 {
 			t.Run(fmt.Sprintf("%s at write %d", way, k), func(t *testing.T) {
@@ -517,12 +492,12 @@ func TestCancel(t *testing.T) {
 					cancel()
 					return false
 				}))
-				b := open(t, path)
+				b := importtest.Open(t, path)
 				if way == "pipe" {
-					b = openPipe(t, path)
+					b = importtest.OpenPipe(t, path)
 				}
-				done, err := importer.Run(ctx, b, client(), options(t, s))
-				if len(writes(s)) <= k && err == nil {
+				done, err := importer.Run(ctx, b, importtest.Client(), options(t, s))
+				if len(importtest.Writes(s)) <= k && err == nil {
 					return // it was done before
 				}
 				moved := map[string]string{}
@@ -545,23 +520,23 @@ func TestCancel(t *testing.T) {
 
 // TestReadBack: what is read back differs.
 func TestReadBack(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)
 	// Whoever pushes app:1 finds it changed at once; and one list is empty.
 	s.Inject(
 		registrytest.On("PUT", "/acme/app/manifests/1", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 			next.ServeHTTP(w, r)
-			s.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.tool.Digest])
+			s.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIManifest, a.Blobs[a.Tool.Digest])
 			return true
 		}),
-		registrytest.On("GET", "/other/app/referrers/"+a.index.Digest.String(),
+		registrytest.On("GET", "/other/app/referrers/"+a.Index.Digest.String(),
 			registrytest.Answer(http.StatusOK, `{"schemaVersion":2,"manifests":[]}`, "Content-Type", bundle.MediaTypeOCIIndex)),
 	)
-	done, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	done, err := importer.Run(t.Context(), importtest.Open(t, a.File()), importtest.Client(), options(t, s))
 	if !errors.Is(err, target.ErrDiffers) || done.Complete {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"mirror/acme/app:1 is " + a.tool.Digest.String(), "mirror/other/app@" + a.index.Digest.String()} {
+	for _, part := range []string{"mirror/acme/app:1 is " + a.Tool.Digest.String(), "mirror/other/app@" + a.Index.Digest.String()} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in: %v", part, err)
 		}
@@ -570,13 +545,13 @@ func TestReadBack(t *testing.T) {
 
 // TestVanishesBeforeTags: a manifest that went missing while the import ran keeps all tags where they are.
 func TestVanishesBeforeTags(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)
-	s.Inject(registrytest.On("", "/acme/app/manifests/"+a.arm64.Digest.String(), func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+	s.Inject(registrytest.On("", "/acme/app/manifests/"+a.Arm64.Digest.String(), func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		return r.Method != "PUT" && registrytest.Code(http.StatusNotFound, "MANIFEST_UNKNOWN", "gone")(w, r, next)
 	}))
-	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || len(tagsOf(t, a, s)) > 0 {
+	_, err := importer.Run(t.Context(), importtest.Open(t, a.File()), importtest.Client(), options(t, s))
+	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), a.Arm64.Digest.String()) || len(tagsOf(t, a, s)) > 0 {
 		t.Error(err, tagsOf(t, a, s))
 	}
 }
@@ -584,15 +559,15 @@ func TestVanishesBeforeTags(t *testing.T) {
 // TestOrder: children before their index, subjects before referrers, referrers of one subject one at a time. From a file,
 // the samples of two kinds of referrers come before everything.
 func TestOrder(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
-	for early, b := range map[int]*verify.Bundle{0: openPipe(t, path), 2: open(t, path)} {
+	a := importtest.NewAcme(t)
+	path := a.File()
+	for early, b := range map[int]*verify.Bundle{0: importtest.OpenPipe(t, path), 2: importtest.Open(t, path)} {
 		s := registrytest.New(t, targets["acknowledges"]...)
 		var watch watcher
 		s.Inject(watch.fault(t, a))
 		o := options(t, s)
 		o.Jobs = 16
-		if _, err := importer.Run(t.Context(), b, client(), o); err != nil {
+		if _, err := importer.Run(t.Context(), b, importtest.Client(), o); err != nil {
 			t.Fatal(err)
 		}
 		if watch.early != early {

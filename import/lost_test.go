@@ -11,6 +11,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/target"
 )
 
@@ -23,22 +24,22 @@ func acmeHarbor(t testing.TB, opts ...harbortest.Option) *harbortest.Server {
 }
 
 // expectInHarbor compares all that a Harbor has with the world.
-func expectInHarbor(t *testing.T, a *acme, s *harbortest.Server) {
+func expectInHarbor(t *testing.T, a *importtest.Acme, s *harbortest.Server) {
 	t.Helper()
-	for _, image := range a.images {
+	for _, image := range a.Images {
 		repo := image.Root.Path
 		if image.Root.Tag != "" && s.Tags(repo)[image.Root.Tag] != image.Root.Digest {
 			t.Errorf("%s:%s is %s", repo, image.Root.Tag, s.Tags(repo)[image.Root.Tag])
 		}
 		for _, m := range image.Manifests {
-			if _, body := s.Manifest(repo, m.Digest.String()); string(body) != string(a.blobs[m.Digest]) {
+			if _, body := s.Manifest(repo, m.Digest.String()); string(body) != string(a.Blobs[m.Digest]) {
 				t.Errorf("%s lacks %s", repo, m.Digest)
 			}
 			if m.Tag != "" && s.Tags(repo)[m.Tag] != m.Digest {
 				t.Errorf("%s:%s is %s", repo, m.Tag, s.Tags(repo)[m.Tag])
 			}
-			for _, b := range a.parse(m.Digest).Blobs() {
-				if b.MediaType != foreignType && string(s.Blob(repo, b.Digest)) != string(a.blobs[b.Digest]) {
+			for _, b := range a.Parse(m.Digest).Blobs() {
+				if b.MediaType != importtest.ForeignType && string(s.Blob(repo, b.Digest)) != string(a.Blobs[b.Digest]) {
 					t.Errorf("%s lacks the blob %s", repo, b.Digest)
 				}
 			}
@@ -76,15 +77,15 @@ func moments(s *harbortest.Server) map[string]registrytest.Fault {
 
 // TestGarbageCollection: what garbage collection takes before the tags move is pushed again.
 func TestGarbageCollection(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	for moment := range moments(nil) {
 		t.Run(moment, func(t *testing.T) {
 			s := acmeHarbor(t)
-			c := harborClient(t, harbortest.Admin)
+			c := importtest.HarborClient(t, harbortest.Admin)
 			o := intoHarbor(t, s, c)
 			s.Inject(moments(s)[moment])
-			done, err := importer.Run(t.Context(), open(t, path), c, o)
+			done, err := importer.Run(t.Context(), importtest.Open(t, path), c, o)
 			if err != nil || !done.Complete {
 				t.Fatal(err)
 			}
@@ -98,12 +99,12 @@ func TestGarbageCollection(t *testing.T) {
 
 // TestGarbageCollectionFromPipe: a blob that came through a pipe cannot be read again.
 func TestGarbageCollectionFromPipe(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := acmeHarbor(t)
-	c := harborClient(t, harbortest.Admin)
+	c := importtest.HarborClient(t, harbortest.Admin)
 	o := intoHarbor(t, s, c)
 	s.Inject(moments(s)["everything was pushed"])
-	_, err := importer.Run(t.Context(), openPipe(t, a.file()), c, o)
+	_, err := importer.Run(t.Context(), importtest.OpenPipe(t, a.File()), c, o)
 	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), "no tag was moved") {
 		t.Fatal(err)
 	}
@@ -114,16 +115,16 @@ func TestGarbageCollectionFromPipe(t *testing.T) {
 
 // TestManifestsLostFromPipe: manifests of a bundle that came through a pipe were kept, and are pushed again.
 func TestManifestsLostFromPipe(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := acmeHarbor(t)
-	c := harborClient(t, harbortest.Admin)
+	c := importtest.HarborClient(t, harbortest.Admin)
 	o := intoHarbor(t, s, c)
 	// As after a collection that comes at once after the push, so that the blobs are still spared.
-	place := "/acme/tool/manifests/" + a.tool.Digest.String()
+	place := "/acme/tool/manifests/" + a.Tool.Digest.String()
 	s.Inject(reads(place, func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		return s.Count("PUT", place) == 1 && registrytest.NotFoundText()(w, r, next)
 	}))
-	done, err := importer.Run(t.Context(), openPipe(t, a.file()), c, o)
+	done, err := importer.Run(t.Context(), importtest.OpenPipe(t, a.File()), c, o)
 	if err != nil || !done.Complete {
 		t.Fatal(err)
 	}
@@ -135,17 +136,17 @@ func TestManifestsLostFromPipe(t *testing.T) {
 
 // TestLostForEver: what is gone each time ends the import, with the tags where they were.
 func TestLostForEver(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := acmeHarbor(t)
-	c := harborClient(t, harbortest.Admin)
+	c := importtest.HarborClient(t, harbortest.Admin)
 	o := intoHarbor(t, s, c)
-	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
-	s.Inject(reads("/other/app/manifests/"+a.arm64.Digest.String(), registrytest.NotFoundText()))
-	_, err := importer.Run(t.Context(), open(t, a.file()), c, o)
-	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), a.arm64.Digest.String()) || s.Tags("acme/tool")["2"] != old.Digest {
+	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.Blobs[a.Report.Digest])
+	s.Inject(reads("/other/app/manifests/"+a.Arm64.Digest.String(), registrytest.NotFoundText()))
+	_, err := importer.Run(t.Context(), importtest.Open(t, a.File()), c, o)
+	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), a.Arm64.Digest.String()) || s.Tags("acme/tool")["2"] != old.Digest {
 		t.Errorf("%v, %v", err, s.Tags("acme/tool"))
 	}
-	if n := s.Count("PUT", "/other/app/manifests/"+a.arm64.Digest.String()); n != 4 {
+	if n := s.Count("PUT", "/other/app/manifests/"+a.Arm64.Digest.String()); n != 4 {
 		t.Errorf("pushed %d times", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"airgap/export/registry/harbor"
 	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/parallel"
 	"airgap/import/placing"
 )
@@ -73,26 +74,26 @@ func (u *underWay) fault(w http.ResponseWriter, r *http.Request, next http.Handl
 // from getting on. Blobs that both need are brought into one after the other.
 func TestParallelismPerProject(t *testing.T) {
 	const images = 12
-	w := newWorld(t)
+	w := importtest.NewWorld(t)
 	for i := range images {
 		for _, project := range []string{"slow", "other"} {
 			name := fmt.Sprintf("%s/app%d", project, i)
-			w.root("example.com/"+name+":1", name, "1", w.image(name, w.layer(1000), w.layer(200<<10)))
+			w.Root("example.com/"+name+":1", name, "1", w.Image(name, w.Layer(1000), w.Layer(200<<10)))
 		}
 	}
-	path := w.file()
+	path := w.File()
 	for _, limit := range []int{0, 2} {
 		for _, way := range []string{"file", "pipe"} {
 			t.Run(fmt.Sprintf("%s, %d", way, limit), func(t *testing.T) {
 				s := harbortest.New(t)
 				s.AddProject(harbortest.Project{Name: "slow"})
 				s.AddProject(harbortest.Project{Name: "other"})
-				c := harborClient(t, harbortest.Admin)
+				c := importtest.HarborClient(t, harbortest.Admin)
 				u := &underWay{t: t, now: map[string]int{}, most: map[string]int{}, manifests: images, done: make(chan struct{})}
 				s.Inject(u.fault)
-				b := open(t, path)
+				b := importtest.Open(t, path)
 				if way == "pipe" {
-					b = openPipe(t, path)
+					b = importtest.OpenPipe(t, path)
 				}
 				o := intoHarbor(t, s, c)
 				o.Jobs, o.JobsPerProject = 16, limit
@@ -111,18 +112,18 @@ func TestParallelismPerProject(t *testing.T) {
 
 // TestBlobOfManyProjects: a blob that several projects need is uploaded once, and mounted into the others.
 func TestBlobOfManyProjects(t *testing.T) {
-	w := newWorld(t)
-	shared := w.layer(3 << 20)
+	w := importtest.NewWorld(t)
+	shared := w.Layer(3 << 20)
 	s := harbortest.New(t)
 	for i := range 5 {
 		project := fmt.Sprintf("p%d", i)
 		s.AddProject(harbortest.Project{Name: project})
 		name := project + "/app"
-		w.root("example.com/"+name+":1", name, "1", w.image(name, shared))
+		w.Root("example.com/"+name+":1", name, "1", w.Image(name, shared))
 	}
-	path := w.file()
-	c := harborClient(t, harbortest.Admin)
-	done, err := importer.Run(t.Context(), openPipe(t, path), c, intoHarbor(t, s, c))
+	path := w.File()
+	c := importtest.HarborClient(t, harbortest.Admin)
+	done, err := importer.Run(t.Context(), importtest.OpenPipe(t, path), c, intoHarbor(t, s, c))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/verify"
 )
 
@@ -48,20 +49,20 @@ func (*counter) Warn(string) {}
 
 // TestUploadsAreRetried: an upload that breaks off begins again, from the file or from the spool, and is counted once.
 func TestUploadsAreRetried(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	for _, way := range []string{"file", "pipe"} {
 		t.Run(way, func(t *testing.T) {
 			s := registrytest.New(t, targets["acknowledges"]...)
 			s.Inject(registrytest.On("PATCH", "", registrytest.Times(1, registrytest.DropUpload(100<<10))))
-			b := open(t, path)
+			b := importtest.Open(t, path)
 			if way == "pipe" {
-				b = openPipe(t, path)
+				b = importtest.OpenPipe(t, path)
 			}
 			o := options(t, s)
 			count := newCounter()
 			o.Observer = count
-			done, err := importer.Run(t.Context(), b, client(), o)
+			done, err := importer.Run(t.Context(), b, importtest.Client(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,13 +87,13 @@ func TestUploadsAreRetried(t *testing.T) {
 
 // TestSpoolIsBounded: blobs that are larger than the spool go through it one at a time, and nothing is left of them.
 func TestSpoolIsBounded(t *testing.T) {
-	w := newWorld(t)
+	w := importtest.NewWorld(t)
 	var layers []bundle.Descriptor
 	for range 6 {
-		layers = append(layers, w.layer(2<<20))
+		layers = append(layers, w.Layer(2<<20))
 	}
-	image := w.image("many", layers...)
-	w.root("docker.io/acme/many:1", "acme/many", "1", image)
+	image := w.Image("many", layers...)
+	w.Root("docker.io/acme/many:1", "acme/many", "1", image)
 	s := registrytest.New(t, targets["acknowledges"]...)
 	o := options(t, s)
 	o.SpoolBytes = 1 << 20
@@ -109,7 +110,7 @@ func TestSpoolIsBounded(t *testing.T) {
 		mu.Unlock()
 		return true
 	}))
-	if _, err := importer.Run(t.Context(), openPipe(t, w.file()), client(), o); err != nil {
+	if _, err := importer.Run(t.Context(), importtest.OpenPipe(t, w.File()), importtest.Client(), o); err != nil {
 		t.Fatal(err)
 	}
 	if most != 1 {
@@ -122,8 +123,8 @@ func TestSpoolIsBounded(t *testing.T) {
 
 // TestPipeIsReadToItsEnd: what is wrong after the last blob that is needed keeps the tags where they are.
 func TestPipeIsReadToItsEnd(t *testing.T) {
-	a := newAcme(t)
-	file, err := os.ReadFile(a.file())
+	a := importtest.NewAcme(t)
+	file, err := os.ReadFile(a.File())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func TestPipeIsReadToItsEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := registrytest.New(t, targets["acknowledges"]...)
-			_, err := importer.Run(t.Context(), openPipe(t, path), client(), options(t, s))
+			_, err := importer.Run(t.Context(), importtest.OpenPipe(t, path), importtest.Client(), options(t, s))
 			if !errors.Is(err, bundle.ErrFormat) || !strings.Contains(err.Error(), "no tag was moved") || len(tagsOf(t, a, s)) > 0 {
 				t.Error(err)
 			}
@@ -148,14 +149,14 @@ func TestPipeIsReadToItsEnd(t *testing.T) {
 
 // TestTargetRefusesManifest names the image in the error.
 func TestTargetRefusesManifest(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)
-	s.Inject(registrytest.On("PUT", "/manifests/"+a.sbom.Digest.String(), registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "no artifacts here")))
-	done, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
+	s.Inject(registrytest.On("PUT", "/manifests/"+a.Sbom.Digest.String(), registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "no artifacts here")))
+	done, err := importer.Run(t.Context(), importtest.Open(t, a.File()), importtest.Client(), options(t, s))
 	if err == nil || done.Complete || len(tagsOf(t, a, s)) > 0 {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"docker.io/acme/app:1", "referrer " + a.sbom.Digest.String(), "no artifacts here", "run again"} {
+	for _, part := range []string{"docker.io/acme/app:1", "referrer " + a.Sbom.Digest.String(), "no artifacts here", "run again"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in: %v", part, err)
 		}
@@ -164,11 +165,11 @@ func TestTargetRefusesManifest(t *testing.T) {
 
 // TestTargetRefusesForeignLayers says what to do about it.
 func TestTargetRefusesForeignLayers(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)
-	s.Inject(registrytest.On("PUT", "/manifests/"+a.amd64.Digest.String(), registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "invalid URL on layer")))
-	_, err := importer.Run(t.Context(), open(t, a.file()), client(), options(t, s))
-	if err == nil || !strings.Contains(err.Error(), "--include-nondistributable") || !strings.Contains(err.Error(), a.foreign.Digest.String()) {
+	s.Inject(registrytest.On("PUT", "/manifests/"+a.Amd64.Digest.String(), registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "invalid URL on layer")))
+	_, err := importer.Run(t.Context(), importtest.Open(t, a.File()), importtest.Client(), options(t, s))
+	if err == nil || !strings.Contains(err.Error(), "--include-nondistributable") || !strings.Contains(err.Error(), a.Foreign.Digest.String()) {
 		t.Error(err)
 	}
 }
@@ -182,11 +183,11 @@ func (brokenMounts) Mount(context.Context, name.Repository, name.Repository, bun
 
 // TestMountsFail: whatever keeps a target from mounting, the blob is uploaded again.
 func TestMountsFail(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
-	for _, b := range []*verify.Bundle{open(t, path), openPipe(t, path)} {
+	a := importtest.NewAcme(t)
+	path := a.File()
+	for _, b := range []*verify.Bundle{importtest.Open(t, path), importtest.OpenPipe(t, path)} {
 		s := registrytest.New(t, targets["acknowledges"]...)
-		done, err := importer.Run(t.Context(), b, brokenMounts{client()}, options(t, s))
+		done, err := importer.Run(t.Context(), b, brokenMounts{importtest.Client()}, options(t, s))
 		if err != nil || done.Done.BlobsMounted != 0 || done.Done.BlobsPushed != done.Planned.BlobsPushed+done.Planned.BlobsMounted {
 			t.Errorf("%v, %+v", err, done)
 		}
@@ -196,14 +197,14 @@ func TestMountsFail(t *testing.T) {
 
 // TestProofsAreKeptOnce: what the bundle keeps of a pipe is uploaded from there, and takes no place in the spool of layers.
 func TestProofsAreKeptOnce(t *testing.T) {
-	w := newWorld(t)
-	image := w.image("proved", w.layer(100))
-	w.referrer(image, "application/vnd.example.sbom", strings.Repeat("s", 1<<20+1)) // more than is held in memory
-	w.root("docker.io/acme/proved:1", "acme/proved", "1", image)
+	w := importtest.NewWorld(t)
+	image := w.Image("proved", w.Layer(100))
+	w.Referrer(image, "application/vnd.example.sbom", strings.Repeat("s", 1<<20+1)) // more than is held in memory
+	w.Root("docker.io/acme/proved:1", "acme/proved", "1", image)
 	s := registrytest.New(t, targets["acknowledges"]...)
 	o := options(t, s)
 	o.TempDir = filepath.Join(o.TempDir, "is not there")
-	report, err := importer.Run(t.Context(), openPipe(t, w.file()), client(), o)
+	report, err := importer.Run(t.Context(), importtest.OpenPipe(t, w.File()), importtest.Client(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	importer "airgap/import"
 	"airgap/import/finding"
+	"airgap/import/importtest"
 	"airgap/import/readback"
 	"airgap/import/report"
 	"airgap/import/rollback"
@@ -37,13 +38,13 @@ func pushers(s *harbortest.Server, more ...harbortest.Right) harbortest.Account 
 // TestPullPolicy: what a policy hides is seen by Harbor's API, so that it is read back, found to be there, and skipped
 // where tags cannot be moved.
 func TestPullPolicy(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := trusting(t)
-	c := harborClient(t, pushers(s, harbortest.ReadArtifacts))
+	c := importtest.HarborClient(t, pushers(s, harbortest.ReadArtifacts))
 	o := intoHarbor(t, s, c)
-	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
-	done, err := importer.Run(t.Context(), open(t, path), c, o)
+	old := s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.Blobs[a.Report.Digest])
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if err != nil || !done.Complete || len(done.Unchecked) > 0 {
 		t.Fatalf("%v, %+v", err, done)
 	}
@@ -59,7 +60,7 @@ func TestPullPolicy(t *testing.T) {
 		s.ChangeProject(project, func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{}} })
 	}
 	s.Forget()
-	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	done, err = importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if err != nil || done.Changed || !done.Complete || len(s.Writes()) > 0 {
 		t.Errorf("%v, %v, %+v", err, s.Writes(), done.Done)
 	}
@@ -67,19 +68,19 @@ func TestPullPolicy(t *testing.T) {
 
 // TestPullPolicyThatCannotBeSeenThrough: all is written, and what could not be read back is told.
 func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := trusting(t)
-	c := harborClient(t, pushers(s))
+	c := importtest.HarborClient(t, pushers(s))
 	o := intoHarbor(t, s, c)
-	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.blobs[a.report.Digest])
+	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, a.Blobs[a.Report.Digest])
 	s.Inject(moments(s)["everything was pushed"])
-	done, err := importer.Run(t.Context(), open(t, path), c, o)
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if !errors.Is(err, readback.ErrUnchecked) || errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), "artifact:read") {
 		t.Fatal(err)
 	}
 	expectInHarbor(t, a, s)
-	att := a.arm64.Digest.FallbackTag() + ".att"
+	att := a.Arm64.Digest.FallbackTag() + ".att"
 	want := []string{"acme/app:" + att, "acme/tool:2", "other/app:" + att}
 	for i := range want {
 		want[i] = s.Host() + "/" + want[i]
@@ -102,7 +103,7 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin := harborClient(t, harbortest.Admin)
+	admin := importtest.HarborClient(t, harbortest.Admin)
 	back, err := rollback.Run(t.Context(), imported, admin, rollback.Options{Harbor: intoHarbor(t, s, admin).Harbor})
 	i := slices.IndexFunc(back.Tags, func(row rollback.Row) bool { return row.Tag == "2" })
 	if !errors.Is(err, rollback.ErrNotRolledBack) || back.Tags[i].Status != rollback.Failed || !strings.Contains(back.Tags[i].Reason, "pull policy hid") {
@@ -111,7 +112,7 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	if _, there := s.Tags("acme/tool")["2"]; !there {
 		t.Error("the rollback has removed a tag that was there before the import")
 	}
-	if _, err := importer.Run(t.Context(), open(t, path), c, o); !errors.Is(err, readback.ErrUnchecked) {
+	if _, err := importer.Run(t.Context(), importtest.Open(t, path), c, o); !errors.Is(err, readback.ErrUnchecked) {
 		t.Fatal(err)
 	}
 
@@ -119,18 +120,18 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 	s.Forget()
 	careful := o
 	careful.NoOverwrite = true
-	if _, err := importer.Run(t.Context(), open(t, path), c, careful); !errors.Is(err, finding.ErrBlocked) || !strings.Contains(err.Error(), "acme/tool:2") {
+	if _, err := importer.Run(t.Context(), importtest.Open(t, path), c, careful); !errors.Is(err, finding.ErrBlocked) || !strings.Contains(err.Error(), "acme/tool:2") {
 		t.Errorf("--no-overwrite: %v", err)
 	}
 
 	// What is under cosign's tags now nobody knows, and it is not overwritten unasked.
 	s.Forget()
-	_, err = importer.Run(t.Context(), open(t, path), c, o)
+	_, err = importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if !errors.Is(err, target.ErrConflict) || errors.Is(err, readback.ErrUnchecked) || !strings.Contains(err.Error(), att) || len(s.Writes()) > 0 {
 		t.Errorf("%v, %v", err, s.Writes())
 	}
 	o.OverwriteCosignTags = true
-	done, err = importer.Run(t.Context(), open(t, path), c, o)
+	done, err = importer.Run(t.Context(), importtest.Open(t, path), c, o)
 	if !errors.Is(err, readback.ErrUnchecked) || done.Done.BlobsPushed+done.Done.BlobsMounted > 0 {
 		t.Errorf("%v, %+v", err, done.Done)
 	}
@@ -139,22 +140,22 @@ func TestPullPolicyThatCannotBeSeenThrough(t *testing.T) {
 
 // TestImmutableTagThatCannotBeSeen: it is refused, right or not, and the error says what would help.
 func TestImmutableTagThatCannotBeSeen(t *testing.T) {
-	w := newWorld(t)
-	image := w.image("tool", w.layer(1000))
-	w.root("docker.io/acme/tool:2", "acme/tool", "2", image)
+	w := importtest.NewWorld(t)
+	image := w.Image("tool", w.Layer(1000))
+	w.Root("docker.io/acme/tool:2", "acme/tool", "2", image)
 	s := trusting(t)
-	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, w.blobs[image.Digest])
+	s.AddManifest("acme/tool", "2", bundle.MediaTypeOCIManifest, w.Blobs[image.Digest])
 	s.ChangeProject("acme", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{}} })
-	c := harborClient(t, pushers(s))
-	_, err := importer.Run(t.Context(), open(t, w.file()), c, intoHarbor(t, s, c))
+	c := importtest.HarborClient(t, pushers(s))
+	_, err := importer.Run(t.Context(), importtest.Open(t, w.File()), c, intoHarbor(t, s, c))
 	if err == nil || !strings.Contains(err.Error(), "immutable") || !strings.Contains(err.Error(), "artifact:read") {
 		t.Error(err)
 	}
 
 	// Who may see the rules is told before anything is written.
 	s.Forget()
-	knowing := harborClient(t, s.AddSystemRobot("knowing", map[string][]harbortest.Right{"acme": {harbortest.Push, harbortest.ListImmutableRules}}))
-	done, err := importer.Run(t.Context(), open(t, w.file()), knowing, intoHarbor(t, s, knowing))
+	knowing := importtest.HarborClient(t, s.AddSystemRobot("knowing", map[string][]harbortest.Right{"acme": {harbortest.Push, harbortest.ListImmutableRules}}))
+	done, err := importer.Run(t.Context(), importtest.Open(t, w.File()), knowing, intoHarbor(t, s, knowing))
 	if !errors.Is(err, finding.ErrBlocked) || len(s.Writes()) > 0 {
 		t.Fatalf("%v, %v", err, s.Writes())
 	}
@@ -163,14 +164,14 @@ func TestImmutableTagThatCannotBeSeen(t *testing.T) {
 
 // TestPullPolicyAndDifference: what differs counts more than what is hidden.
 func TestPullPolicyAndDifference(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := trusting(t)
-	c := harborClient(t, pushers(s))
+	c := importtest.HarborClient(t, pushers(s))
 	o := intoHarbor(t, s, c)
 	s.Inject(after("PUT", "/acme/app/manifests/1", func() {
-		s.AddManifest("acme/app", "1", bundle.MediaTypeOCIManifest, a.blobs[a.cosignSig.Digest])
+		s.AddManifest("acme/app", "1", bundle.MediaTypeOCIManifest, a.Blobs[a.CosignSig.Digest])
 	}))
-	done, err := importer.Run(t.Context(), open(t, a.file()), c, o)
+	done, err := importer.Run(t.Context(), importtest.Open(t, a.File()), c, o)
 	if !errors.Is(err, target.ErrDiffers) || errors.Is(err, readback.ErrUnchecked) || len(done.Unchecked) == 0 {
 		t.Errorf("%v, %+v", err, done.Unchecked)
 	}
@@ -179,8 +180,8 @@ func TestPullPolicyAndDifference(t *testing.T) {
 // TestPullPolicyBelowPrefix: Harbor's API is asked for what the registry is asked for, where the client puts a prefix before
 // each repository.
 func TestPullPolicyBelowPrefix(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := harbortest.New(t)
 	s.AddProject(harbortest.Project{Name: "lab", ContentTrust: true})
 	who := s.AddRobot("lab", "imp", harbortest.Push, harbortest.ReadArtifacts, harbortest.DeleteTag)
@@ -192,8 +193,8 @@ func TestPullPolicyBelowPrefix(t *testing.T) {
 	})
 	t.Cleanup(c.CloseIdleConnections)
 	o := intoHarbor(t, s, c)
-	done, err := importer.Run(t.Context(), open(t, path), c, o)
-	if err != nil || !done.Complete || s.Tags("lab/mirror/acme/tool")["2"] != a.tool.Digest {
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), c, o)
+	if err != nil || !done.Complete || s.Tags("lab/mirror/acme/tool")["2"] != a.Tool.Digest {
 		t.Fatalf("%v, %v", err, s.Tags("lab/mirror/acme/tool"))
 	}
 	content, err := json.Marshal(done)

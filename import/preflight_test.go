@@ -24,6 +24,7 @@ import (
 	"airgap/export/registry/retry"
 	importer "airgap/import"
 	"airgap/import/finding"
+	"airgap/import/importtest"
 	"airgap/import/placing"
 	"airgap/import/projects"
 	"airgap/import/report"
@@ -32,7 +33,7 @@ import (
 
 // atHarbor is a bundle and the Harbor that it goes to.
 type atHarbor struct {
-	*acme
+	*importtest.Acme
 	t      *testing.T
 	s      *harbortest.Server
 	path   string                                // of the bundle
@@ -41,7 +42,7 @@ type atHarbor struct {
 }
 
 func newAtHarbor(t *testing.T, opts ...harbortest.Option) *atHarbor {
-	return &atHarbor{acme: newAcme(t), t: t, s: harbortest.New(t, opts...)}
+	return &atHarbor{Acme: importtest.NewAcme(t), t: t, s: harbortest.New(t, opts...)}
 }
 
 // Phase, Add, Item and Warn make it an observer.
@@ -76,14 +77,14 @@ func (h *atHarbor) run(who harbortest.Account, prefix string, changes ...func(*i
 		change(&o)
 	}
 	if h.path == "" {
-		h.path = h.file()
+		h.path = h.File()
 	}
 	h.warns = nil
 	var at importer.Target = c
 	if h.around != nil {
 		at = h.around(c)
 	}
-	return importer.Run(h.t.Context(), open(h.t, h.path), at, o)
+	return importer.Run(h.t.Context(), importtest.Open(h.t, h.path), at, o)
 }
 
 // content is everything that an import could change.
@@ -150,7 +151,7 @@ func expectNone(t *testing.T, r *report.Report, level finding.Level, check findi
 	}
 }
 
-func (h *atHarbor) private() { h.images[0].Root.Private = true }
+func (h *atHarbor) private() { h.Images[0].Root.Private = true }
 
 func createProjects(o *importer.Options) { o.CreateProjects = true }
 
@@ -259,8 +260,8 @@ func TestPreflightBlocks(t *testing.T) {
 		},
 		"index that lists a digest twice": {
 			before: func(h *atHarbor) harbortest.Account {
-				twice := h.manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{h.tool, h.tool}})
-				h.root("docker.io/acme/twice:1", "acme/twice", "1", twice)
+				twice := h.Manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{h.Tool, h.Tool}})
+				h.Root("docker.io/acme/twice:1", "acme/twice", "1", twice)
 				return harbortest.Admin
 			},
 			want: blocked{finding.CheckManifest, "", "--only"},
@@ -325,7 +326,7 @@ func mapping(t *testing.T, text string) placing.Mapping {
 // old puts another image under a tag.
 func (h *atHarbor) old(repo, tag string) bundle.Digest {
 	h.t.Helper()
-	config := h.s.AddBlob(repo, configType, []byte(`{"os":"old"}`))
+	config := h.s.AddBlob(repo, importtest.ConfigType, []byte(`{"os":"old"}`))
 	content := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`,
 		bundle.MediaTypeOCIManifest, config.MediaType, config.Digest, config.Size)
 	return h.s.AddManifest(repo, tag, bundle.MediaTypeOCIManifest, content).Digest
@@ -335,8 +336,8 @@ func (h *atHarbor) old(repo, tag string) bundle.Digest {
 func TestPreflightFindsEverythingAtOnce(t *testing.T) {
 	h := newAtHarbor(t)
 	h.private()
-	h.root("docker.io/more/small:1", "small/tool", "1", h.tool)
-	h.root("docker.io/more/immutable:1", "fixed/tool", "1", h.tool)
+	h.Root("docker.io/more/small:1", "small/tool", "1", h.Tool)
+	h.Root("docker.io/more/immutable:1", "fixed/tool", "1", h.Tool)
 	h.s.AddProject(harbortest.Project{Name: "acme", Public: true})
 	h.s.AddProject(harbortest.Project{Name: "small", Quota: 1000})
 	h.s.AddProject(harbortest.Project{Name: "fixed", Rules: []harbortest.Rule{{}}})
@@ -376,7 +377,7 @@ func TestQuotaIsCountedAsHarborCounts(t *testing.T) {
 	h.works(harbortest.Admin, "enough") // nothing is added
 	// The shared layer is in one repository of the project, and needed in others.
 	h.s.AddProject(harbortest.Project{Name: "partly", Quota: used})
-	h.s.AddBlob("partly/acme/tool", layerType, h.blobs[h.shared.Digest])
+	h.s.AddBlob("partly/acme/tool", importtest.LayerType, h.Blobs[h.Shared.Digest])
 	h.works(harbortest.Admin, "partly")
 }
 
@@ -393,13 +394,13 @@ func TestQuotaKnowsTheOtherRepositories(t *testing.T) {
 		words  string // "": it works
 	}{
 		"may look":           {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListRepositories}, 0, ""},
-		"may look, too much": {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListRepositories}, -1, fmt.Sprintf("adds %d bytes", used-h.large.Size-h.tool.Size)},
+		"may look, too much": {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota, harbortest.ListRepositories}, -1, fmt.Sprintf("adds %d bytes", used-h.Large.Size-h.Tool.Size)},
 		"may not look":       {[]harbortest.Right{harbortest.Push, harbortest.ReadProject, harbortest.ReadQuota}, 0, fmt.Sprintf("adds up to %d bytes", used)},
 	} {
 		project := "p" + strconv.Itoa(len(label))
 		h.s.AddProject(harbortest.Project{Name: project, Quota: used + test.spare})
-		h.s.AddBlob(project+"/unrelated/app", layerType, h.blobs[h.large.Digest])
-		h.s.AddManifest(project+"/unrelated/app", "", h.tool.MediaType, h.blobs[h.tool.Digest])
+		h.s.AddBlob(project+"/unrelated/app", importtest.LayerType, h.Blobs[h.Large.Digest])
+		h.s.AddManifest(project+"/unrelated/app", "", h.Tool.MediaType, h.Blobs[h.Tool.Digest])
 		robot := h.s.AddRobot(project, "imp", test.rights...)
 		if test.words == "" {
 			h.works(robot, project)
@@ -635,7 +636,7 @@ func TestCreateProjects(t *testing.T) {
 			t.Errorf("%+v", done.Projects[i])
 		}
 	}
-	if !done.Changed || h.s.Tags("acme/tool")["2"] != h.tool.Digest {
+	if !done.Changed || h.s.Tags("acme/tool")["2"] != h.Tool.Digest {
 		t.Errorf("changed %t, %v", done.Changed, h.s.Tags("acme/tool"))
 	}
 	done = h.works(harbortest.Admin, "public", createProjects, func(o *importer.Options) { o.ProjectPublic = true })
@@ -735,7 +736,7 @@ func TestNoOverwriteHoldsWhenTagsMove(t *testing.T) {
 func TestNoOverwriteOfCosignTags(t *testing.T) {
 	h := newAtHarbor(t)
 	h.s.AddProject(harbortest.Project{Name: "lab"})
-	tag := h.index.Digest.FallbackTag() + ".sig"
+	tag := h.Index.Digest.FallbackTag() + ".sig"
 	h.old("lab/acme/app", tag)
 	noOverwrite := func(o *importer.Options) { o.NoOverwrite = true }
 	if _, err := h.run(harbortest.Admin, "lab", noOverwrite); !errors.Is(err, target.ErrConflict) || errors.Is(err, finding.ErrBlocked) {
@@ -819,7 +820,7 @@ func TestHostedRegistries(t *testing.T) {
 		"another":                           {"registry.example.com", "NAME_UNKNOWN", "", nil},
 	} {
 		t.Run(label, func(t *testing.T) {
-			a := newAcme(t)
+			a := importtest.NewAcme(t)
 			s := registrytest.New(t)
 			s.Inject(registrytest.On("", "/v2/", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 				if r.URL.Path == "/v2/" {
@@ -836,9 +837,9 @@ func TestHostedRegistries(t *testing.T) {
 			if o.Destination, err = placing.ParseDestination(test.destination); err != nil {
 				t.Fatal(err)
 			}
-			done, err := importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
-			if errors.Is(err, finding.ErrBlocked) != (len(test.want) > 0) || len(test.want) == 0 && err != nil || len(writes(s)) > 0 {
-				t.Fatalf("%v, %q", err, writes(s))
+			done, err := importer.Run(t.Context(), importtest.Open(t, a.File()), elsewhere{importtest.Client(), host}, o)
+			if errors.Is(err, finding.ErrBlocked) != (len(test.want) > 0) || len(test.want) == 0 && err != nil || len(importtest.Writes(s)) > 0 {
+				t.Fatalf("%v, %q", err, importtest.Writes(s))
 			}
 			for _, text := range test.want {
 				if !strings.Contains(err.Error(), text) || !slices.ContainsFunc(done.Findings, func(f finding.Finding) bool {
@@ -849,7 +850,7 @@ func TestHostedRegistries(t *testing.T) {
 			}
 		})
 	}
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := registrytest.New(t)
 	o := options(t, s)
 	o.Map = []placing.Mapping{mapping(t, "docker.io/acme/tool=tool")}
@@ -858,8 +859,8 @@ func TestHostedRegistries(t *testing.T) {
 		t.Fatal(err)
 	}
 	host, _ := name.NewRegistry(s.Host())
-	_, err = importer.Run(t.Context(), open(t, a.file()), elsewhere{client(), host}, o)
-	if !errors.Is(err, finding.ErrBlocked) || !strings.Contains(err.Error(), "OWNER/IMAGE") || len(writes(s)) > 0 {
+	_, err = importer.Run(t.Context(), importtest.Open(t, a.File()), elsewhere{importtest.Client(), host}, o)
+	if !errors.Is(err, finding.ErrBlocked) || !strings.Contains(err.Error(), "OWNER/IMAGE") || len(importtest.Writes(s)) > 0 {
 		t.Errorf("%v", err)
 	}
 }
@@ -867,13 +868,13 @@ func TestHostedRegistries(t *testing.T) {
 // TestReferrersOfOtherRegistriesAreProbed once something is there.
 func TestReferrersOfOtherRegistriesAreProbed(t *testing.T) {
 	for label, want := range map[string]string{"referrers API": "it has the referrers API", "fallback tags": "fallback tags, sha256-"} {
-		w := newWorld(t)
-		tool := w.image("tool", w.layer(1000))
-		w.root("docker.io/acme/tool:1", "acme/tool", "1", tool)
+		w := importtest.NewWorld(t)
+		tool := w.Image("tool", w.Layer(1000))
+		w.Root("docker.io/acme/tool:1", "acme/tool", "1", tool)
 		s := registrytest.New(t, targets[label]...)
-		path := w.file()
+		path := w.File()
 		for range 2 {
-			done, err := importer.Run(t.Context(), open(t, path), client(), options(t, s))
+			done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -898,10 +899,10 @@ func (g granting) Granted(context.Context, name.Repository, ...string) ([]string
 
 // TestRobotThatMayNotPull cannot read back what it pushed, which it is told beforehand.
 func TestRobotThatMayNotPull(t *testing.T) {
-	a := newAcme(t)
+	a := importtest.NewAcme(t)
 	s := acmeHarbor(t)
-	c := harborClient(t, harbortest.Admin)
-	done, err := importer.Run(t.Context(), open(t, a.file()), granting{c, []string{"push"}}, intoHarbor(t, s, c))
+	c := importtest.HarborClient(t, harbortest.Admin)
+	done, err := importer.Run(t.Context(), importtest.Open(t, a.File()), granting{c, []string{"push"}}, intoHarbor(t, s, c))
 	if !errors.Is(err, finding.ErrBlocked) || len(s.Writes()) > 0 {
 		t.Fatalf("%v, %v", err, s.Writes())
 	}
@@ -910,17 +911,17 @@ func TestRobotThatMayNotPull(t *testing.T) {
 
 // TestAccountThatMayNotPush to another registry is told so beforehand, unless nothing is to be written.
 func TestAccountThatMayNotPush(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	s := registrytest.New(t)
 	o := options(t, s)
-	done, err := importer.Run(t.Context(), open(t, path), granting{client(), []string{"pull"}}, o)
-	if !errors.Is(err, finding.ErrBlocked) || len(writes(s)) > 0 {
-		t.Fatalf("%v, %v", err, writes(s))
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), granting{importtest.Client(), []string{"pull"}}, o)
+	if !errors.Is(err, finding.ErrBlocked) || len(importtest.Writes(s)) > 0 {
+		t.Fatalf("%v, %v", err, importtest.Writes(s))
 	}
 	expectFinding(t, done, finding.Blocks, finding.CheckPush, s.Host()+"/mirror/acme/tool", "airgap login "+s.Host())
 	for _, actions := range [][]string{{"*"}, {"pull"}} {
-		if _, err := importer.Run(t.Context(), open(t, path), granting{client(), actions}, o); err != nil {
+		if _, err := importer.Run(t.Context(), importtest.Open(t, path), granting{importtest.Client(), actions}, o); err != nil {
 			t.Errorf("%v: %v", actions, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/transfer"
 )
 
@@ -29,24 +30,24 @@ func refuses(text string, answer registrytest.Fault) registrytest.Fault {
 
 // What a target never takes is found out before an image is sent, and the error says what it is and where it hangs.
 func TestRefusedKindsAreFoundFirst(t *testing.T) {
-	a := newAcme(t)
-	file := a.file()
+	a := importtest.NewAcme(t)
+	file := a.File()
 	invalid := registrytest.Code(http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid")
 	for name, test := range map[string]struct {
 		refused string // text of the manifests that are refused
 		answer  registrytest.Fault
 		want    []string
 	}{
-		"artifact type": {sbomType, invalid, []string{"artifact type " + sbomType, "docker.io/acme/app:1, referrer " + a.sbom.Digest.String(), "400", "MANIFEST_INVALID: manifest invalid"}},
+		"artifact type": {importtest.SbomType, invalid, []string{"artifact type " + importtest.SbomType, "docker.io/acme/app:1, referrer " + a.Sbom.Digest.String(), "400", "MANIFEST_INVALID: manifest invalid"}},
 		"empty config":  {bundle.MediaTypeEmptyJSON, invalid, []string{"config " + bundle.MediaTypeEmptyJSON}},
-		"unsupported":   {sigstoreType, registrytest.Answer(http.StatusUnsupportedMediaType, "no such media"), []string{"artifact type " + sigstoreType, "415", "no such media"}},
-		"not found":     {"vnd.example.report", registrytest.Code(http.StatusNotFound, "NOT_FOUND", "not found"), []string{"acme/report@" + a.report.Digest.String(), "NOT_FOUND"}},
+		"unsupported":   {importtest.SigstoreType, registrytest.Answer(http.StatusUnsupportedMediaType, "no such media"), []string{"artifact type " + importtest.SigstoreType, "415", "no such media"}},
+		"not found":     {"vnd.example.report", registrytest.Code(http.StatusNotFound, "NOT_FOUND", "not found"), []string{"acme/report@" + a.Report.Digest.String(), "NOT_FOUND"}},
 		"unprocessable": {`"subject"`, registrytest.Code(http.StatusUnprocessableEntity, "MANIFEST_INVALID", "no subjects here"), []string{"no subjects here"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := registrytest.New(t, targets["acknowledges"]...)
 			s.Inject(refuses(test.refused, test.answer))
-			done, err := importer.Run(t.Context(), open(t, file), client(), options(t, s))
+			done, err := importer.Run(t.Context(), importtest.Open(t, file), importtest.Client(), options(t, s))
 			if !errors.Is(err, transfer.ErrRefused) || done.Complete {
 				t.Fatalf("not refused: %v", err)
 			}
@@ -61,15 +62,15 @@ func TestRefusedKindsAreFoundFirst(t *testing.T) {
 }
 
 // expectOnlySamples looks for what is no small artifact, and for tags.
-func expectOnlySamples(t *testing.T, a *acme, s *registrytest.Server) {
+func expectOnlySamples(t *testing.T, a *importtest.Acme, s *registrytest.Server) {
 	t.Helper()
 	if tags := tagsOf(t, a, s); len(tags) > 0 {
 		t.Errorf("tags: %v", tags)
 	}
-	for digest, m := range a.manifests {
-		parsed := a.parse(digest)
-		sampled := parsed.Subject != nil || digest == a.report.Digest
-		for _, image := range a.images {
+	for digest, m := range a.Manifests {
+		parsed := a.Parse(digest)
+		sampled := parsed.Subject != nil || digest == a.Report.Digest
+		for _, image := range a.Images {
 			repo := "mirror/" + image.Root.Path
 			if !sampled && s.StoredManifest(repo, digest.String()) != nil {
 				t.Errorf("%s (%s) was pushed", digest, m.MediaType)
@@ -86,21 +87,21 @@ func expectOnlySamples(t *testing.T, a *acme, s *registrytest.Server) {
 // A target that takes everything gets the samples before the images, one of each kind, and nothing twice; nothing at all
 // when nothing is lacking.
 func TestSamplesArePartOfTheImport(t *testing.T) {
-	a := newAcme(t)
-	file := a.file()
+	a := importtest.NewAcme(t)
+	file := a.File()
 	for name, at := range targets {
 		t.Run(name, func(t *testing.T) {
 			s := registrytest.New(t, at...)
-			if _, err := importer.Run(t.Context(), open(t, file), client(), options(t, s)); err != nil {
+			if _, err := importer.Run(t.Context(), importtest.Open(t, file), importtest.Client(), options(t, s)); err != nil {
 				t.Fatal(err)
 			}
 			expectAcme(t, a, s, name == "fallback tags")
 			pushes := digestsPushed(s)
 			first := map[string]int{}
 			for _, push := range pushes[:3] {
-				first[a.parse(push.digest).RecordedArtifactType()]++
+				first[a.Parse(push.digest).RecordedArtifactType()]++
 			}
-			if first[sbomType] != 1 || first[sigstoreType] != 1 || first["application/vnd.example.report"] != 1 {
+			if first[importtest.SbomType] != 1 || first[importtest.SigstoreType] != 1 || first["application/vnd.example.report"] != 1 {
 				t.Errorf("the first three manifests are %v", first)
 			}
 			seen := map[pushedTo]bool{}
@@ -111,8 +112,8 @@ func TestSamplesArePartOfTheImport(t *testing.T) {
 				seen[push] = true
 			}
 			s.Forget()
-			if _, err := importer.Run(t.Context(), open(t, file), client(), options(t, s)); err != nil || len(writes(s)) > 0 {
-				t.Errorf("the second time: %v, %v", err, writes(s))
+			if _, err := importer.Run(t.Context(), importtest.Open(t, file), importtest.Client(), options(t, s)); err != nil || len(importtest.Writes(s)) > 0 {
+				t.Errorf("the second time: %v, %v", err, importtest.Writes(s))
 			}
 		})
 	}
@@ -140,19 +141,19 @@ func digestsPushed(s *registrytest.Server) []pushedTo {
 
 // Of each kind the smallest is pushed; what is large, and what is an image, is not.
 func TestSamplesAreSmall(t *testing.T) {
-	w := newWorld(t)
-	image := w.image("app", w.layer(3000))
-	w.referrer(image, sbomType, strings.Repeat("large ", 1000))
-	small := w.referrer(image, sbomType, "small")
-	huge := w.referrer(image, "application/vnd.example.huge", strings.Repeat("huge", 1<<18)+".")
-	chart := w.manifest(bundle.MediaTypeOCIManifest, bundle.Manifest{
-		Config: ptr(w.blob("application/vnd.cncf.helm.config.v1+json", []byte(`{"name":"chart"}`))),
-		Layers: []bundle.Descriptor{w.blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", []byte("chart"))},
+	w := importtest.NewWorld(t)
+	image := w.Image("app", w.Layer(3000))
+	w.Referrer(image, importtest.SbomType, strings.Repeat("large ", 1000))
+	small := w.Referrer(image, importtest.SbomType, "small")
+	huge := w.Referrer(image, "application/vnd.example.huge", strings.Repeat("huge", 1<<18)+".")
+	chart := w.Manifest(bundle.MediaTypeOCIManifest, bundle.Manifest{
+		Config: ptr(w.Blob("application/vnd.cncf.helm.config.v1+json", []byte(`{"name":"chart"}`))),
+		Layers: []bundle.Descriptor{w.Blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", []byte("chart"))},
 	})
-	w.root("example.com/app:1", "app", "1", image)
-	w.root("example.com/charts/app:1", "charts/app", "1", chart)
+	w.Root("example.com/app:1", "app", "1", image)
+	w.Root("example.com/charts/app:1", "charts/app", "1", chart)
 	s := registrytest.New(t, targets["acknowledges"]...)
-	if _, err := importer.Run(t.Context(), open(t, w.file()), client(), options(t, s)); err != nil {
+	if _, err := importer.Run(t.Context(), importtest.Open(t, w.File()), importtest.Client(), options(t, s)); err != nil {
 		t.Fatal(err)
 	}
 	pushes := digestsPushed(s)
@@ -168,19 +169,19 @@ func ptr[T any](v T) *T { return &v }
 
 // A target that wants the subject first, against the specification, gets it first.
 func TestSampleWaitsForItsSubject(t *testing.T) {
-	w := newWorld(t)
-	image := w.image("app", w.layer(3000))
-	sbom := w.referrer(image, sbomType, "sbom")
-	w.root("example.com/app:1", "app", "1", image)
+	w := importtest.NewWorld(t)
+	image := w.Image("app", w.Layer(3000))
+	sbom := w.Referrer(image, importtest.SbomType, "sbom")
+	w.Root("example.com/app:1", "app", "1", image)
 	for _, code := range []string{"MANIFEST_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"} {
 		s := registrytest.New(t, targets["acknowledges"]...)
-		s.Inject(refuses(sbomType, func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		s.Inject(refuses(importtest.SbomType, func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
 			return s.StoredManifest("mirror/app", image.Digest.String()) == nil &&
 				registrytest.Code(http.StatusNotFound, code, "no such subject")(rw, r, next)
 		}))
-		if _, err := importer.Run(t.Context(), open(t, w.file()), client(), options(t, s)); err != nil {
+		if _, err := importer.Run(t.Context(), importtest.Open(t, w.File()), importtest.Client(), options(t, s)); err != nil {
 			t.Fatal(err)
 		}
-		expectManifest(t, s, "mirror/app", sbom.Digest.String(), w.blobs[sbom.Digest])
+		importtest.ExpectManifest(t, s, "mirror/app", sbom.Digest.String(), w.Blobs[sbom.Digest])
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
+	"airgap/import/importtest"
 )
 
 // once limits a fault to the first request of each kind: to that repository, about that content.
@@ -31,8 +32,8 @@ func onWrites(fault registrytest.Fault) registrytest.Fault {
 
 // TestHarborsTroubles: what passes does not end an import, with several requests under way.
 func TestHarborsTroubles(t *testing.T) {
-	a := newAcme(t)
-	path := a.file()
+	a := importtest.NewAcme(t)
+	path := a.File()
 	html := registrytest.Answer(http.StatusBadGateway, "<html>502 Bad Gateway</html>", "Content-Type", "text/html")
 	contention := func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		w.Header().Set("Www-Authenticate", `Basic realm="harbor"`)
@@ -73,7 +74,7 @@ func TestHarborsTroubles(t *testing.T) {
 			if test.set != nil {
 				s.Change(test.set)
 			}
-			c := harborClient(t, pushers(s, harbortest.ListAccessories))
+			c := importtest.HarborClient(t, pushers(s, harbortest.ListAccessories))
 			o := intoHarbor(t, s, c)
 			o.Jobs = 1
 			if title != "tokens expire" { // there one would expire that was just renewed
@@ -82,7 +83,7 @@ func TestHarborsTroubles(t *testing.T) {
 			if test.fault != nil {
 				s.Inject(test.fault(s))
 			}
-			done, err := importer.Run(t.Context(), open(t, path), c, o)
+			done, err := importer.Run(t.Context(), importtest.Open(t, path), c, o)
 			if err != nil || !done.Complete {
 				t.Fatal(err)
 			}

@@ -2,7 +2,6 @@ package importer_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,22 +11,10 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/export/registry"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
-	"airgap/export/registry/retry"
+	"airgap/import/importtest"
 )
-
-// harborClient is the real client, which makes no pauses.
-func harborClient(t testing.TB, who harbortest.Account) *registry.Client {
-	c := registry.New(registry.Config{
-		Keychain: who.Keychain(),
-		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry:    retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
-	})
-	t.Cleanup(c.CloseIdleConnections)
-	return c
-}
 
 // sent counts the bytes of bodies that arrive at a server.
 type sent struct{ bytes atomic.Int64 }
@@ -159,7 +146,7 @@ func TestUploadsContinue(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			s := harbortest.New(t, harbortest.With(func(set *harbortest.Settings) { set.StrictUploads = test.strict }))
-			c := harborClient(t, harbortest.Admin)
+			c := importtest.HarborClient(t, harbortest.Admin)
 			var arrived sent
 			s.Inject(append([]registrytest.Fault{arrived.fault}, test.faults(s)...)...)
 			open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blob)), nil }
@@ -181,9 +168,9 @@ func TestUploadsContinue(t *testing.T) {
 
 // largeBlob is one in which no two parts are alike.
 func largeBlob() []byte {
-	w := newWorld(nil)
+	w := importtest.NewWorld(nil)
 	content := make([]byte, uploadSize)
-	_, _ = w.random.Read(content)
+	_, _ = w.Random.Read(content)
 	return content
 }
 
@@ -195,7 +182,7 @@ func TestContinuedUploadIsChecked(t *testing.T) {
 	damaged := errors.New("damaged")
 	for _, at := range []int{100_000, 300_000, len(blob)} {
 		opened := 0
-		err := harborClient(t, harbortest.Admin).PushBlob(t.Context(), s.Repo("library/app"), desc, func() (io.ReadCloser, error) {
+		err := importtest.HarborClient(t, harbortest.Admin).PushBlob(t.Context(), s.Repo("library/app"), desc, func() (io.ReadCloser, error) {
 			if opened++; opened == 1 {
 				return io.NopCloser(bytes.NewReader(blob)), nil
 			}

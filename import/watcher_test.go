@@ -9,6 +9,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry/registrytest"
+	"airgap/import/importtest"
 )
 
 // watcher sees in which order manifests arrive.
@@ -21,7 +22,7 @@ type watcher struct {
 
 var manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/(sha256:.+)$`)
 
-func (o *watcher) fault(t *testing.T, a *acme) registrytest.Fault {
+func (o *watcher) fault(t *testing.T, a *importtest.Acme) registrytest.Fault {
 	o.arrived, o.busy = map[string]bool{}, map[string]bool{}
 	return registrytest.On("PUT", "/manifests/sha256:", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		parts := manifestPath.FindStringSubmatch(r.URL.Path)
@@ -31,7 +32,7 @@ func (o *watcher) fault(t *testing.T, a *acme) registrytest.Fault {
 			t.Error(err)
 			return false
 		}
-		m := a.parse(digest)
+		m := a.Parse(digest)
 		o.mu.Lock()
 		for _, child := range m.Children() {
 			o.expect(t, repo, digest, child.Digest)

@@ -27,8 +27,10 @@ func (p *Projects) look(findings *finding.List) look {
 	return look{projects: p, inv: p.inv, target: p.target, harbor: p.harbor, options: p.options, findings: findings}
 }
 
+func canBeProject(name string) bool { return harbor.CheckProjectName(name) == nil }
+
 func (l look) project(ctx context.Context, p *project) error {
-	if harbor.CheckProjectName(p.name) != nil {
+	if !canBeProject(p.name) {
 		l.projects.leave(p)
 		l.findings.Block(finding.CheckProject, p.subject(), "Harbor gives such a name to no project: small letters and digits, with one of . _ - between them",
 			"choose another PREFIX, or other paths with --map")

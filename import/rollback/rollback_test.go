@@ -1,9 +1,8 @@
-package importer_test
+package rollback_test
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,61 +16,12 @@ import (
 	"airgap/export/registry/harbor"
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
-	"airgap/export/registry/retry"
-	importer "airgap/import"
+	"airgap/import/importtest"
 	"airgap/import/placing"
 	"airgap/import/readback"
 	"airgap/import/report"
 	"airgap/import/rollback"
 )
-
-// release is a bundle of two images, of which the second is new in version 2. It has cosign tags, of which one is taken
-// over by version 2.
-func release(t testing.TB, version int) (*world, *carriedBundle) {
-	w := newWorld(t)
-	app := w.image(fmt.Sprint("app ", version), w.layer(1000))
-	w.cosignTag(app, w.image(fmt.Sprint("sig ", version)), ".sig")
-	w.root("docker.io/acme/app:1", "acme/app", "1", app)
-	w.root("docker.io/acme/app:same", "acme/app", "same", w.image("same"))
-	if version == 2 {
-		tool := w.image("tool", w.layer(2000))
-		w.root("docker.io/acme/tool:1", "acme/tool", "1", tool)
-		w.root("docker.io/acme/tool:latest", "acme/tool", "latest", tool)
-	}
-	return w, &carriedBundle{t: t, path: w.file()}
-}
-
-type carriedBundle struct {
-	t    testing.TB
-	path string
-}
-
-// into imports the bundle, and returns the report as it is read back from a file.
-func (b *carriedBundle) into(c *registry.Client, destination string) *report.Imported {
-	b.t.Helper()
-	imported, err := report.Read(bytes.NewReader(b.report(c, destination)))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return imported
-}
-
-func (b *carriedBundle) report(c *registry.Client, destination string) []byte {
-	b.t.Helper()
-	d, err := placing.ParseDestination(destination)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	done, err := importer.Run(b.t.Context(), open(b.t, b.path), c, importer.Options{Rules: placing.Rules{Destination: d}, TempDir: b.t.TempDir()})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	content, err := json.MarshalIndent(done, "", "  ")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return content
-}
 
 // allTags reads the tags of repositories as any client would.
 func allTags(t testing.TB, c *registry.Client, s interface{ Host() string }, paths ...string) map[string]bundle.Digest {
@@ -144,8 +94,8 @@ const (
 
 // Version 1, version 2, and back: everything is as before; once more, and nothing changes.
 func TestRollback(t *testing.T) {
-	_, first := release(t, 1)
-	_, second := release(t, 2)
+	_, first := importtest.Release(t, 1)
+	_, second := importtest.Release(t, 2)
 	registryTarget := registrytest.New(t, registrytest.AcknowledgeSubjects())
 	harborTarget := harbortest.New(t)
 	harborTarget.AddProject(harbortest.Project{Name: "mirror"})
@@ -155,23 +105,23 @@ func TestRollback(t *testing.T) {
 		client *registry.Client
 		writes func() int
 	}{
-		"registry": {registryTarget, client(), func() int { return len(writes(registryTarget)) }},
-		"Harbor":   {harborTarget, robotClient(robot), func() int { return len(harborTarget.Writes()) }},
+		"registry": {registryTarget, importtest.Client(), func() int { return len(importtest.Writes(registryTarget)) }},
+		"Harbor":   {harborTarget, importtest.HarborClient(t, robot), func() int { return len(harborTarget.Writes()) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := at.client
 			to := at.server.Host() + "/mirror"
 			repos := []string{"mirror/acme/app", "mirror/acme/tool"}
-			first.into(c, to)
+			first.Into(c, to)
 			before := allTags(t, c, at.server, repos...)
-			imported := second.into(c, to)
+			imported := second.Into(c, to)
 			after := allTags(t, c, at.server, repos...)
 			if len(before) != 3 || len(after) != 6 || imported.Registry().Name() != at.server.Host() || imported.Target() != to {
 				t.Fatalf("%v, %v, %s", before, after, imported.Target())
 			}
 			o := rollback.Options{Now: time.Now}
 			if name == "Harbor" {
-				o.Harbor = harborOf(t, c, harborTarget)
+				o.Harbor = importtest.HarborOf(t, c, harborTarget)
 			}
 			planned := map[string]rollback.Status{"acme/app:1": "restore", "acme/tool:1": "remove", "acme/tool:latest": "remove"}
 			finished := map[string]rollback.Status{"acme/app:1": restored, "acme/tool:1": removed, "acme/tool:latest": removed}
@@ -216,23 +166,6 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-func robotClient(who harbortest.Account) *registry.Client {
-	return registry.New(registry.Config{
-		Keychain: who.Keychain(),
-		Host:     func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry:    retry.Policy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
-	})
-}
-
-func harborOf(t testing.TB, c *registry.Client, s *harbortest.Server) *harbor.Client {
-	t.Helper()
-	found, err := harbor.Find(t.Context(), c, s.Registry())
-	if err != nil || found == nil {
-		t.Fatal("no Harbor", err)
-	}
-	return found
-}
-
 // carriedOut is version 2 after version 1, at a registry.
 type carriedOut struct {
 	server        *registrytest.Server
@@ -244,20 +177,20 @@ var bothRepos = []string{"mirror/acme/app", "mirror/acme/tool"}
 
 func carryOut(t *testing.T) *carriedOut {
 	t.Helper()
-	_, first := release(t, 1)
-	_, second := release(t, 2)
+	_, first := importtest.Release(t, 1)
+	_, second := importtest.Release(t, 2)
 	c := &carriedOut{server: registrytest.New(t)}
-	first.into(client(), c.server.Host()+"/mirror")
-	c.before = allTags(t, client(), c.server, bothRepos...)
-	c.imported = second.into(client(), c.server.Host()+"/mirror")
-	c.after = allTags(t, client(), c.server, bothRepos...)
+	first.Into(importtest.Client(), c.server.Host()+"/mirror")
+	c.before = allTags(t, importtest.Client(), c.server, bothRepos...)
+	c.imported = second.Into(importtest.Client(), c.server.Host()+"/mirror")
+	c.after = allTags(t, importtest.Client(), c.server, bothRepos...)
 	c.server.Forget()
 	return c
 }
 
 func (c *carriedOut) rollback(t *testing.T) (*rollback.Report, error) {
 	t.Helper()
-	return rollback.Run(t.Context(), c.imported, client(), rollback.Options{})
+	return rollback.Run(t.Context(), c.imported, importtest.Client(), rollback.Options{})
 }
 
 // What somebody else has moved, removed or put back since the import stays as it is.
@@ -266,7 +199,7 @@ func TestRollbackLeavesOthersAlone(t *testing.T) {
 	another := []byte(`{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`)
 	c.server.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIIndex, another)
 	c.server.AddManifest("mirror/acme/tool", "latest", bundle.MediaTypeOCIIndex, another)
-	if err := client().DeleteTag(t.Context(), c.server.Repo("mirror/acme/tool").Tag("1")); err != nil {
+	if err := importtest.Client().DeleteTag(t.Context(), c.server.Repo("mirror/acme/tool").Tag("1")); err != nil {
 		t.Fatal(err)
 	}
 	done, err := c.rollback(t)
@@ -279,7 +212,7 @@ func TestRollbackLeavesOthersAlone(t *testing.T) {
 	}
 	for _, name := range []string{"mirror/acme/app:1", "mirror/acme/tool:latest"} {
 		path, tag, _ := strings.Cut(name, ":")
-		expectManifest(t, c.server, path, tag, another)
+		importtest.ExpectManifest(t, c.server, path, tag, another)
 	}
 }
 
@@ -287,7 +220,7 @@ func TestRollbackLeavesOthersAlone(t *testing.T) {
 func TestRollbackLooksTwice(t *testing.T) {
 	c := carryOut(t)
 	another := []byte(`{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`)
-	done, err := rollback.Run(t.Context(), c.imported, client(), rollback.Options{Planned: func([]rollback.Row) {
+	done, err := rollback.Run(t.Context(), c.imported, importtest.Client(), rollback.Options{Planned: func([]rollback.Row) {
 		c.server.AddManifest("mirror/acme/app", "1", bundle.MediaTypeOCIIndex, another)
 		c.server.AddManifest("mirror/acme/tool", "1", bundle.MediaTypeOCIIndex, another)
 	}})
@@ -295,8 +228,8 @@ func TestRollbackLooksTwice(t *testing.T) {
 		t.Error(err)
 	}
 	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": changed, "acme/tool:1": changed, "acme/tool:latest": removed})
-	expectManifest(t, c.server, "mirror/acme/app", "1", another)
-	expectManifest(t, c.server, "mirror/acme/tool", "1", another)
+	importtest.ExpectManifest(t, c.server, "mirror/acme/app", "1", another)
+	importtest.ExpectManifest(t, c.server, "mirror/acme/tool", "1", another)
 }
 
 func TestRollbackWithoutOldManifest(t *testing.T) {
@@ -308,7 +241,7 @@ func TestRollbackWithoutOldManifest(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": rollback.Gone, "acme/tool:1": removed, "acme/tool:latest": removed})
-	if got := allTags(t, client(), c.server, bothRepos...); got["mirror/acme/app:1"] != c.after["mirror/acme/app:1"] || done.Complete || !done.Changed {
+	if got := allTags(t, importtest.Client(), c.server, bothRepos...); got["mirror/acme/app:1"] != c.after["mirror/acme/app:1"] || done.Complete || !done.Changed {
 		t.Errorf("%v, %+v", got, done)
 	}
 }
@@ -331,7 +264,7 @@ func TestRollbackWhereTagsAreNotDeleted(t *testing.T) {
 			expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": restored, "acme/tool:1": failed, "acme/tool:latest": failed})
 			c.before["mirror/acme/tool:1"], c.before["mirror/acme/tool:latest"] = c.after["mirror/acme/tool:1"], c.after["mirror/acme/tool:latest"]
 			for name, digest := range c.before {
-				if got := allTags(t, client(), c.server, bothRepos...)[name]; strings.Contains(name, ":sha256-") || got == digest {
+				if got := allTags(t, importtest.Client(), c.server, bothRepos...)[name]; strings.Contains(name, ":sha256-") || got == digest {
 					continue
 				}
 				t.Errorf("%s is not %s", name, digest)
@@ -379,7 +312,7 @@ func TestRollbackKeepsManifestOfLastTag(t *testing.T) {
 	if err != nil || !done.Complete {
 		t.Errorf("%v, %+v", err, done)
 	}
-	expectTags(t, allTags(t, client(), c.server, bothRepos...), c.before)
+	expectTags(t, allTags(t, importtest.Client(), c.server, bothRepos...), c.before)
 	if c.server.StoredManifest("mirror/acme/tool", tool.String()) == nil {
 		t.Error("the manifest is lost")
 	}
@@ -398,7 +331,7 @@ func TestRollbackKeepsTagsOfOthers(t *testing.T) {
 	if !errors.Is(err, rollback.ErrNotRolledBack) || !strings.Contains(err.Error(), "with all of its tags") {
 		t.Errorf("%v", err)
 	}
-	got := allTags(t, client(), c.server, bothRepos...)
+	got := allTags(t, importtest.Client(), c.server, bothRepos...)
 	if got["mirror/acme/tool:mine"] != tool || c.server.StoredManifest("mirror/acme/tool", tool.String()) == nil {
 		t.Errorf("%v", got)
 	}
@@ -428,25 +361,25 @@ func TestRollbackEndsWhereNobodyAnswers(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	c.server.Inject()
-	done, err = rollback.Run(ctx, c.imported, client(), rollback.Options{Planned: func([]rollback.Row) { cancel() }})
-	if !errors.Is(err, context.Canceled) || done.Changed || len(writes(c.server)) != 0 {
-		t.Errorf("%v, %v", err, writes(c.server))
+	done, err = rollback.Run(ctx, c.imported, importtest.Client(), rollback.Options{Planned: func([]rollback.Row) { cancel() }})
+	if !errors.Is(err, context.Canceled) || done.Changed || len(importtest.Writes(c.server)) != 0 {
+		t.Errorf("%v, %v", err, importtest.Writes(c.server))
 	}
 }
 
 // At Harbor: a rule that makes one tag immutable, and a robot that may push only, keep none of the others.
 func TestRollbackIsRefusedByHarbor(t *testing.T) {
-	_, first := release(t, 1)
-	_, second := release(t, 2)
+	_, first := importtest.Release(t, 1)
+	_, second := importtest.Release(t, 2)
 	s := harbortest.New(t)
 	s.AddProject(harbortest.Project{Name: "mirror"})
-	pusher := robotClient(s.AddRobot("mirror", "imp", harbortest.Push))
-	first.into(pusher, s.Host()+"/mirror")
-	imported := second.into(pusher, s.Host()+"/mirror")
+	pusher := importtest.HarborClient(t, s.AddRobot("mirror", "imp", harbortest.Push))
+	first.Into(pusher, s.Host()+"/mirror")
+	imported := second.Into(pusher, s.Host()+"/mirror")
 	after := s.Tags("mirror/acme/tool")
 	s.ChangeProject("mirror", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{Repository: "acme/app", Tag: "1"}} })
 
-	done, err := rollback.Run(t.Context(), imported, pusher, rollback.Options{Harbor: harborOf(t, pusher, s)})
+	done, err := rollback.Run(t.Context(), imported, pusher, rollback.Options{Harbor: importtest.HarborOf(t, pusher, s)})
 	if !errors.Is(err, rollback.ErrNotRolledBack) || !errors.Is(err, harbor.ErrNotAllowed) ||
 		!strings.Contains(err.Error(), "immutable") || !strings.Contains(err.Error(), `permission "delete" of "tag"`) {
 		t.Errorf("%v", err)
@@ -457,8 +390,8 @@ func TestRollbackIsRefusedByHarbor(t *testing.T) {
 	}
 	// Cosign's tags are under no rule: the one of version 1 was not moved, the other is still there as robots may not delete.
 	s.ChangeProject("mirror", func(p *harbortest.Project) { p.Rules = []harbortest.Rule{{Repository: "acme/tool", Tag: "latest"}} })
-	admin := robotClient(harbortest.Admin)
-	done, err = rollback.Run(t.Context(), imported, admin, rollback.Options{Harbor: harborOf(t, admin, s)})
+	admin := importtest.HarborClient(t, harbortest.Admin)
+	done, err = rollback.Run(t.Context(), imported, admin, rollback.Options{Harbor: importtest.HarborOf(t, admin, s)})
 	if !errors.Is(err, rollback.ErrNotRolledBack) || !errors.Is(err, harbor.ErrImmutable) || errors.Is(err, harbor.ErrNotAllowed) {
 		t.Errorf("%v", err)
 	}
@@ -467,29 +400,29 @@ func TestRollbackIsRefusedByHarbor(t *testing.T) {
 
 // Content trust hides what nobody has signed from who would pull it, and not from a rollback.
 func TestRollbackOfWhatHarborHides(t *testing.T) {
-	_, first := release(t, 1)
-	_, second := release(t, 2)
+	_, first := importtest.Release(t, 1)
+	_, second := importtest.Release(t, 2)
 	s := harbortest.New(t)
 	s.AddProject(harbortest.Project{Name: "mirror"})
 	robot := s.AddRobot("mirror", "imp", harbortest.Push, harbortest.DeleteTag, harbortest.ReadArtifacts)
-	blind := robotClient(s.AddRobot("mirror", "blind", harbortest.Push, harbortest.DeleteTag))
-	c := robotClient(robot)
-	first.into(c, s.Host()+"/mirror")
+	blind := importtest.HarborClient(t, s.AddRobot("mirror", "blind", harbortest.Push, harbortest.DeleteTag))
+	c := importtest.HarborClient(t, robot)
+	first.Into(c, s.Host()+"/mirror")
 	before := s.Tags("mirror/acme/app")
-	imported := second.into(c, s.Host()+"/mirror")
+	imported := second.Into(c, s.Host()+"/mirror")
 	tool := s.Repo("mirror/acme/tool").Tag("1")
 	s.ChangeProject("mirror", func(p *harbortest.Project) { p.ContentTrust = true })
 	if _, err := c.Resolve(t.Context(), tool); err == nil || !strings.Contains(err.Error(), "412") {
 		t.Fatalf("%s is not hidden: %v", tool, err)
 	}
 
-	done, err := rollback.Run(t.Context(), imported, blind, rollback.Options{Harbor: harborOf(t, blind, s), DryRun: true})
+	done, err := rollback.Run(t.Context(), imported, blind, rollback.Options{Harbor: importtest.HarborOf(t, blind, s), DryRun: true})
 	if !errors.Is(err, rollback.ErrNotRolledBack) || errors.Is(err, readback.ErrUnchecked) || !strings.Contains(err.Error(), "artifact:read") {
 		t.Errorf("%v", err)
 	}
 	expectStatuses(t, done, map[string]rollback.Status{"acme/app:1": rollback.Restore, "acme/tool:1": failed, "acme/tool:latest": failed})
 
-	done, err = rollback.Run(t.Context(), imported, c, rollback.Options{Harbor: harborOf(t, c, s)})
+	done, err = rollback.Run(t.Context(), imported, c, rollback.Options{Harbor: importtest.HarborOf(t, c, s)})
 	if err != nil {
 		t.Error(err)
 	}

@@ -1,4 +1,4 @@
-package importer_test
+package report_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
+	"airgap/import/importtest"
 	"airgap/import/placing"
 	"airgap/import/report"
 	"airgap/import/rollback"
@@ -23,11 +24,11 @@ import (
 func realReport(t testing.TB) []byte {
 	t.Helper()
 	if keptReport == nil {
-		_, first := release(t, 1)
-		_, second := release(t, 2)
+		_, first := importtest.Release(t, 1)
+		_, second := importtest.Release(t, 2)
 		s := registrytest.New(t)
-		first.into(client(), s.Host()+"/mirror")
-		done := second.report(client(), s.Host()+"/mirror")
+		first.Into(importtest.Client(), s.Host()+"/mirror")
+		done := second.ReportOf(importtest.Client(), s.Host()+"/mirror")
 		keptReport = bytes.ReplaceAll(done, []byte(s.Host()), []byte("127.0.0.1:5000"))
 	}
 	return slices.Clone(keptReport)
