@@ -295,6 +295,35 @@ func TestListsOfAFrontProveNothing(t *testing.T) {
 	}
 }
 
+// The referrers API is asked for each digest, unless nobody there but the web server has ever answered, and the list of tags is
+// believed. A 404 of the registry's own may be about the digest alone.
+func TestReferrersOfARegistryWithoutTheirPath(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer Fault
+		asked  int
+	}{
+		"the web server's 404": {Answer(404, "404 page not found\n", "Content-Type", "text/plain"), sampled},
+		"the registry's 404":   {Code(404, "MANIFEST_UNKNOWN", "manifest unknown"), 2 * sampled},
+		"both":                 {First(Times(1, Code(404, "MANIFEST_UNKNOWN", "manifest unknown")), Answer(404, "404 page not found\n")), 2 * sampled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := New(t)
+			for i := range sampled {
+				image(t, s, "acme/app", fmt.Sprintf("t%03d", i), "1h") // two digests each
+			}
+			got := choose(t, fmt.Sprintf("sync: [{source: %s/acme/app, target: x, type: repository, tags: {allow: ['t.*']}}]", s.Host()))
+			s.Inject(On("GET", "/referrers/", test.answer))
+			s.Forget()
+			if err := walk(t, got).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if n := s.Count(http.MethodGet, "/referrers/"); n != test.asked {
+				t.Errorf("asked %d times, want %d", n, test.asked)
+			}
+		})
+	}
+}
+
 // At a registry without the referrers API the fallback tags are in the list, too: those that are there are read, and no
 // other is asked for.
 func TestFallbackTagsAreTakenFromTheList(t *testing.T) {

@@ -204,7 +204,9 @@ type host struct {
 	pulls     RateLimit
 	limited   bool // whether pulls is known
 	referrers apiState
-	elsewhere atomic.Bool // it has sent a request for a manifest or a listing to another host
+	// referrersPath: some request for referrers was answered by the registry, and not by the web server in which it runs.
+	referrersPath bool
+	elsewhere     atomic.Bool // it has sent a request for a manifest or a listing to another host
 }
 
 // host returns what is known of the host with that name, which is made at the first call.

@@ -54,7 +54,8 @@ func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers,
 }
 
 // ReferrersAmong is Referrers where the tags of the repository have just been listed: without the API, a fallback tag that
-// is not among them, by hasTag, is not asked for. nil is not known.
+// is not among them, by hasTag, is not asked for. nil is not known. Neither is the API asked for then where the registry has
+// never known the path of it (see hasReferrersPath).
 func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag func(tag string) bool) (Referrers, error) {
 	s := c.session(subject.Context(), pull)
 	r := &request{
@@ -66,12 +67,26 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 	if err != nil {
 		return Referrers{}, r.fail(err)
 	}
+	if hasTag == nil || s.home.hasReferrersPath() {
+		if referrers, err := c.apiReferrers(ctx, s, r); err != nil || referrers.API {
+			return referrers, err
+		}
+	}
+	if hasTag != nil && !hasTag(digest.FallbackTag()) {
+		return Referrers{Elsewhere: s.home.elsewhere.Load()}, nil
+	}
+	descriptors, err := c.fallbackReferrers(ctx, s, r, subject.Context().Tag(digest.FallbackTag()))
+	return Referrers{Descriptors: descriptors, Elsewhere: s.home.elsewhere.Load()}, err
+}
+
+// apiReferrers asks the API; where there is none, the result does not have API set, and that is no error.
+func (c *Client) apiReferrers(ctx context.Context, s *session, r *request) (Referrers, error) {
 	list := referrersList{seen: make(map[bundle.Digest]int64)}
-	err = c.pages(ctx, r, bundle.MaxManifestSize, func(resp *http.Response, body []byte) error {
+	err := c.pages(ctx, r, bundle.MaxManifestSize, func(resp *http.Response, body []byte) error {
 		if err := list.add(mediaType(resp.Header), body); err != nil {
 			return err
 		}
-		return s.home.noteReferrers(apiPresent)
+		return s.home.noteReferrers(apiPresent, false)
 	})
 	switch {
 	case err == nil:
@@ -79,14 +94,10 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 	case len(list.seen) > 0 || list.size > 0 || !saysNoAPI(err):
 		return Referrers{}, err
 	}
-	if err := s.home.noteReferrers(apiAbsent); err != nil {
+	if err := s.home.noteReferrers(apiAbsent, isNoPath(err)); err != nil {
 		return Referrers{}, r.fail(err)
 	}
-	if hasTag != nil && !hasTag(digest.FallbackTag()) {
-		return Referrers{Elsewhere: s.home.elsewhere.Load()}, nil
-	}
-	descriptors, err := c.fallbackReferrers(ctx, s, r, subject.Context().Tag(digest.FallbackTag()))
-	return Referrers{Descriptors: descriptors, Elsewhere: s.home.elsewhere.Load()}, err
+	return Referrers{}, nil
 }
 
 // saysNoAPI tells whether err means that the registry does not have the referrers API at all.
@@ -106,15 +117,32 @@ func saysNoAPI(err error) bool {
 	return false
 }
 
-// noteReferrers remembers whether h has a referrers API; an error if it was the other way before.
-func (h *host) noteReferrers(state apiState) error {
+// isNoPath tells whether err is a web server's own 404, which is about the path whatever the digest in it: a registry's has
+// an error code.
+func isNoPath(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusNotFound && len(e.Codes) == 0
+}
+
+// noteReferrers remembers whether h has a referrers API, and whether it was the web server that said so; an error if it was
+// the other way before.
+func (h *host) noteReferrers(state apiState, noPath bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.referrers != apiUnknown && h.referrers != state {
 		return errBothWays
 	}
+	h.referrersPath = h.referrersPath || !noPath
 	h.referrers = state
 	return nil
+}
+
+// hasReferrersPath tells whether h may have the path of the referrers API: it has not been asked, or it has given another
+// answer than its web server's 404 at least once.
+func (h *host) hasReferrersPath() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.referrers == apiUnknown || h.referrersPath
 }
 
 // fallbackReferrers reads the index that clients keep where there is no API; where there is no such tag, nobody has
