@@ -104,18 +104,20 @@ func (w *world) plan(t testing.TB) *bundle.Layout {
 }
 
 func (w *world) tryPlan() (*bundle.Layout, error) {
-	manifest := func(d bundle.Digest) (*bundle.Manifest, error) {
-		mediaType := bundle.MediaTypeOCIManifest
-		if bytes.Contains(w.blobs[d], []byte(`"manifests"`)) {
-			mediaType = bundle.MediaTypeOCIIndex
-		}
-		return bundle.ParseManifest(mediaType, w.blobs[d])
-	}
-	contents, err := bundle.Plan(w.images, manifest, bundle.PlanOptions{Created: time.Unix(1_700_000_000, 0), Missing: w.missing})
+	contents, err := bundle.Plan(w.images, w.parse, bundle.PlanOptions{Created: time.Unix(1_700_000_000, 0), Missing: w.missing})
 	if err != nil {
 		return nil, err
 	}
 	return bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return []byte("signature of " + d.String()), nil })
+}
+
+// parse returns a manifest of the world.
+func (w *world) parse(d bundle.Digest) (*bundle.Manifest, error) {
+	mediaType := bundle.MediaTypeOCIManifest
+	if bytes.Contains(w.blobs[d], []byte(`"manifests"`)) {
+		mediaType = bundle.MediaTypeOCIIndex
+	}
+	return bundle.ParseManifest(mediaType, w.blobs[d])
 }
 
 // tryFile plans, writes and checks a bundle, and returns what is wrong with it.

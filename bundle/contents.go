@@ -73,10 +73,17 @@ func (c *Contents) Find(d Digest) (row int, found bool) {
 // MediaType returns the media type of the manifest with the given digest; "" where there is no such manifest.
 func (c *Contents) MediaType(d Digest) string {
 	row, found := c.Find(d)
-	if !found || row >= len(c.kinds) {
+	if !found {
 		return ""
 	}
-	mediaType, _ := c.kindOf(int32(row))
+	return c.mediaType(int32(row))
+}
+
+// mediaType returns that of a manifest; "" for what is none.
+func (c *Contents) mediaType(row int32) (mediaType string) {
+	if int(row) < len(c.kinds) {
+		mediaType, _ = c.kindOf(row)
+	}
 	return mediaType
 }
 
@@ -365,6 +372,43 @@ func (b *contentsBuilder) addMissing(m *Missing) error {
 	return nil
 }
 
+// checkCosignTags refuses cosign tags that would have to point at two manifests in one repository. Which of its two a
+// root's tag goes to depends on what it hangs from; that it is the same in both can be demanded. Errors wrap ErrCollision.
+func (c *Contents) checkCosignTags() error {
+	type place struct {
+		path string
+		row  int32
+	}
+	var places []place
+	for i := range c.manifests {
+		m := &c.manifests[i]
+		if vias[m.via] != ViaCosignTag {
+			continue
+		}
+		root := &c.roots[m.root]
+		places = append(places, place{c.texts.get(root.path), int32(i)})
+		if root.more >= 0 && c.more[root.more].referrerPath != "" {
+			places = append(places, place{c.more[root.more].referrerPath, int32(i)})
+		}
+	}
+	compare := func(a, b place) int {
+		m, other := &c.manifests[a.row], &c.manifests[b.row]
+		of, otherOf := c.subject(m), c.subject(other)
+		return cmp.Or(bytes.Compare(of[:], otherOf[:]), cmp.Compare(m.suffix, other.suffix), cmp.Compare(a.path, b.path))
+	}
+	slices.SortStableFunc(places, compare)
+	var problems Problems
+	for i := 1; i < len(places); i++ {
+		if compare(places[i-1], places[i]) != 0 || c.manifests[places[i-1].row].blob == c.manifests[places[i].row].blob {
+			continue
+		}
+		first, second := c.ManifestRow(int(places[i-1].row)), c.ManifestRow(int(places[i].row))
+		problems.Add(fmt.Errorf("%w: %s:%s is %s in %s and %s in %s: give one of the images another destination",
+			ErrCollision, places[i].path, first.Tag, first.Digest, first.From, second.Digest, second.From))
+	}
+	return problems.Err()
+}
+
 // features returns those that the tables use, sorted: never nil, since the header has an array.
 func (b *contentsBuilder) features() []string {
 	c := b.contents
@@ -419,6 +463,9 @@ func readTables(h Header, tables tableReaders) (*Contents, error) {
 		if err := read(); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.checkCosignTags(); err != nil {
+		return nil, fmt.Errorf("%w: manifests table: %w", ErrFormat, err)
 	}
 	if required := b.features(); !slices.Equal(h.Requires, required) {
 		return nil, fmt.Errorf("%w: the header requires %q, the tables use %q", ErrFormat, h.Requires, required)

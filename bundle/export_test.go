@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 )
 
@@ -10,7 +11,7 @@ import (
 func ReadTables(header, roots, manifests, blobs, missing []byte) (*Contents, error) {
 	var h Header
 	if err := json.Unmarshal(header, &h); err != nil {
-		return nil, ErrFormat
+		return nil, fmt.Errorf("%w: header: %w", ErrFormat, err)
 	}
 	if err := h.check(); err != nil {
 		return nil, err

@@ -87,16 +87,22 @@ func (r *Reader) Walk(ctx context.Context) (*Graph, error) {
 
 // NewGraph reads every manifest in contents, each once and in the order of the blobs table, and checks it against the
 // tables: what a manifest lists is in the blobs table with the same size, each root's rows are what can be reached from it
-// and nothing else, subjects are what the rows say, and no blob is in the table without a manifest that lists it. All
+// and nothing else, subjects are what the rows say, and each blob is
+// listed by a manifest and has the role that this gives it. All
 // problems are in one error; most wrap ErrFormat.
 func NewGraph(ctx context.Context, contents *Contents, manifest func(Digest) (*Manifest, error)) (*Graph, error) {
 	w := walker{
-		contents: contents, graph: &Graph{contents: contents}, used: make([]bool, len(contents.Blobs)),
+		contents: contents, graph: &Graph{contents: contents}, roles: make([]Role, len(contents.Blobs)), proofs: make([]bool, len(contents.kinds)),
 		sparse: map[Digest]bool{}, platforms: map[PlatformMatcher]int32{}, predicates: map[string]int32{},
 	}
 	for _, root := range contents.Roots() {
 		if root.IsSparse() {
 			w.sparse[root.Digest] = true
+		}
+	}
+	for i := range contents.manifests {
+		if m := &contents.manifests[i]; vias[m.via].provesSomething() {
+			w.proofs[m.blob] = true
 		}
 	}
 	w.readManifests(ctx, manifest)
@@ -109,18 +115,15 @@ func NewGraph(ctx context.Context, contents *Contents, manifest func(Digest) (*M
 		}
 		w.checkRoot(root)
 	}
-	for row, used := range w.used {
-		if !used {
-			w.bad("blob %s is listed by no manifest", contents.Blobs[row].Digest)
-		}
-	}
+	w.checkRoles()
 	return w.graph, w.problems.Err()
 }
 
 type walker struct {
 	contents   *Contents
 	graph      *Graph
-	used       []bool          // blobs that some manifest lists
+	proofs     []bool          // manifests that are a referrer or a cosign tag under some root
+	roles      []Role          // what each blob is for, as the manifests say; 0 where none lists it
 	sparse     map[Digest]bool // indexes that are sparse under some root
 	platforms  map[PlatformMatcher]int32
 	predicates map[string]int32
@@ -173,19 +176,22 @@ func (w *walker) complete(n *packedNode, row int, m *Manifest) {
 			continue
 		}
 		if child := w.find(digest, d); child >= 0 {
+			if mediaType := w.contents.mediaType(child); mediaType != d.MediaType {
+				w.bad("%s lists %s with the media type %s; it is of %.100q", digest, d.Digest, d.MediaType, mediaType)
+			}
 			g.children = append(g.children, child)
 			g.platforms = append(g.platforms, w.platform(d.Platform))
-			if int(child) >= g.Manifests() {
-				w.bad("%s lists the manifest %s, which is in the bundle as a %s", digest, d.Digest, w.contents.Blobs[child].Role)
-			}
 		}
 	}
-	for _, d := range m.Blobs() {
+	for i, d := range m.Blobs() {
 		blob := w.find(digest, d)
 		if blob < 0 {
 			continue
 		}
 		g.blobs = append(g.blobs, blob)
+		if role := blobRole(d, w.proofs[row], m.Config != nil && i == 0); w.roles[blob] == 0 || role < w.roles[blob] {
+			w.roles[blob] = role
+		}
 		if w.contents.Blobs[blob].Stored == StoredNondistributable && !IsNondistributable(d.MediaType) {
 			w.bad("%s needs the layer %s, which was left out", digest, d.Digest)
 		}
@@ -242,16 +248,25 @@ func (w *walker) find(parent Digest, d Descriptor) int32 {
 	if size := w.contents.Blobs[row].Size; size != d.Size {
 		w.bad("%s lists %s with %d bytes; it has %d", parent, d.Digest, d.Size, size)
 	}
-	w.used[row] = true
 	return int32(row)
+}
+
+// checkRoles holds what the manifests say of blobs against their rows.
+func (w *walker) checkRoles() {
+	for row := w.graph.Manifests(); row < len(w.roles); row++ {
+		switch blob := &w.contents.Blobs[row]; w.roles[row] {
+		case blob.Role:
+		case 0:
+			w.bad("blob %s is listed by no manifest", blob.Digest)
+		default:
+			w.bad("blob %s has the role %s, and is used as %s", blob.Digest, blob.Role, w.roles[row])
+		}
+	}
 }
 
 // checkRoot goes over what hangs from a root and holds it against the root's rows.
 func (w *walker) checkRoot(root int) {
 	c := w.graph.Closure(root)
-	for i := range c.rows {
-		w.used[c.edge(i).Node] = true
-	}
 	start, found := c.Start()
 	if !found {
 		w.bad("%s: no row of the manifests table is the root", c.Root.Source)

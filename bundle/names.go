@@ -33,6 +33,39 @@ func CheckTag(tag string) error {
 	return nil
 }
 
+// Grammar of where something is at a source: REGISTRY/REPOSITORY, and with a tag, a digest or both. The repository may be
+// named more freely than one at a destination.
+var (
+	repositoryPattern = regexp.MustCompile(`^[A-Za-z0-9._:\[\]-]+/[a-z0-9._/-]+$`)
+	sourcePattern     = regexp.MustCompile(`^([A-Za-z0-9._:\[\]-]+/[a-z0-9._/-]+)(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+	fallbackPattern   = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
+)
+
+// checkRepository returns an error where s is not a repository with its registry.
+func checkRepository(s string) error {
+	if len(s) > MaxStringSize || !repositoryPattern.MatchString(s) {
+		return fmt.Errorf("%.300q is not a repository with its registry", s)
+	}
+	return nil
+}
+
+// checkSource returns an error where s is not the full reference of a manifest with the given digest.
+func checkSource(s string, digest Digest) error {
+	parts := sourcePattern.FindStringSubmatch(s)
+	if len(s) > MaxStringSize || parts == nil || parts[2] == "" && parts[3] == "" {
+		return fmt.Errorf("the source %.300q is not a full reference, as in docker.io/acme/app:1", s)
+	}
+	if pinned := parts[3]; pinned != "" && pinned != "@"+digest.String() {
+		return fmt.Errorf("the source %.300q has another digest than the image, %s", s, digest)
+	}
+	return nil
+}
+
+// IsFallbackTag tells whether tag is one that registries without the referrers API keep for a list of referrers. No image
+// can have it.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
+func IsFallbackTag(tag string) bool { return fallbackPattern.MatchString(tag) }
+
 // CosignSuffixes are the endings of the tags under which cosign kept signatures, attestations and SBOMs before
 // the referrers API.
 // https://github.com/sigstore/cosign/blob/v2.6.1/specs/SIGNATURE_SPEC.md#tag-based-discovery

@@ -28,8 +28,8 @@ var ErrCollision = errors.New("two things have the same destination")
 
 // Plan makes the tables of a bundle that carries images. manifest returns a manifest that a walk found; Plan asks
 // for each once. It checks what FORMAT.md demands of the tables, so that every problem is found before a byte is
-// written; all collisions of destinations are in one error that wraps ErrCollision, a digest with two sizes wraps
-// ErrDigest.
+// written; all collisions of images are in one error that wraps ErrCollision, and all those of cosign tags; a digest with
+// two sizes wraps ErrDigest.
 func Plan(images []Image, manifest func(Digest) (*Manifest, error), options PlanOptions) (*Contents, error) {
 	images = slices.Clone(images)
 	slices.SortStableFunc(images, func(a, b Image) int { return compareRoots(a.Root, b.Root) })
@@ -83,6 +83,9 @@ func packTables(images []Image, blobs []Blob, options PlanOptions) (*Contents, e
 			}
 		}
 	}
+	if err := b.contents.checkCosignTags(); err != nil {
+		return nil, err
+	}
 	missing := slices.SortedFunc(slices.Values(options.Missing), compareMissing)
 	for _, m := range slices.CompactFunc(missing, func(a, b Missing) bool { return compareMissing(a, b) == 0 }) {
 		if err := b.addMissing(&m); err != nil {
@@ -115,7 +118,7 @@ func checkCollisions(sorted []Image) error {
 		problems = append(problems, fmt.Errorf("%w: %s and %s would both become %s: give one of them another destination, as in %s=PATH:TAG",
 			ErrCollision, a.Source, b.Source, a.Destination(), b.Source))
 	}
-	return errors.Join(append(problems, checkCosignTags(sorted)...)...)
+	return errors.Join(problems...)
 }
 
 // mergeImages makes one of images that are asked for several times: what one of them carries is carried.
@@ -134,30 +137,6 @@ func mergeImages(sorted []Image) []Image {
 		merged[last].Root.UsedBy = slices.Compact(usedBy)
 	}
 	return merged
-}
-
-// checkCosignTags finds cosign tags that would have to point at two things in one repository: found with other content
-// in an attestation repository, or in the repositories of two images that have one destination.
-func checkCosignTags(images []Image) (problems []error) {
-	found := map[string]ManifestRow{}
-	for _, image := range images {
-		for _, row := range image.Manifests {
-			if row.Tag == "" {
-				continue
-			}
-			// Which of the two it goes to depends on what it hangs from; that it is the same in both can be demanded.
-			for _, path := range []string{image.Root.Path, image.Root.ReferrerPath} {
-				destination := path + ":" + row.Tag
-				first, ok := found[destination]
-				if ok && first.Digest != row.Digest && path != "" {
-					problems = append(problems, fmt.Errorf("%w: %s is %s in %s and %s in %s: give one of the images another destination",
-						ErrCollision, destination, first.Digest, first.From, row.Digest, row.From))
-				}
-				found[destination] = row
-			}
-		}
-	}
-	return problems
 }
 
 // planner collects the distinct blobs of the images in the order in which they are first needed.
@@ -181,7 +160,7 @@ func (p *planner) add(row ManifestRow, everything bool) error {
 	if err := p.addBlob(row.Digest, row.Size, RoleManifest, StoredFull); err != nil {
 		return err
 	}
-	as := plannedAs{proof: row.Via.IsReferrer() || row.Via == ViaCosignTag, everything: everything}
+	as := plannedAs{proof: row.Via.provesSomething(), everything: everything}
 	if seen, ok := p.planned[row.Digest]; ok && seen.covers(as) {
 		return nil
 	}

@@ -124,6 +124,10 @@ var vias = []Via{ViaRoot, ViaChild, ViaReferrersAPI, ViaReferrersTag, ViaCosignT
 // IsReferrer tells whether v is one of the two ways of a referrer in the sense of OCI 1.1.
 func (v Via) IsReferrer() bool { return v == ViaReferrersAPI || v == ViaReferrersTag }
 
+// provesSomething tells whether what was found in the way v hangs from something else as a proof of it: a referrer, or a
+// cosign tag.
+func (v Via) provesSomething() bool { return v.IsReferrer() || v == ViaCosignTag }
+
 // ManifestRow is a row of the manifests table: one way in which a root reaches a manifest.
 type ManifestRow struct {
 	Root         int    `json:"root"` // row of the roots table, from 0
@@ -309,11 +313,8 @@ func (h *Header) check() error {
 }
 
 func (r *Root) check() error {
-	if err := checkText("source", r.Source); err != nil {
+	if err := checkSource(r.Source, r.Digest); err != nil {
 		return err
-	}
-	if r.Source == "" {
-		return errors.New("no source")
 	}
 	if err := CheckPath(r.Path); err != nil {
 		return err
@@ -322,6 +323,9 @@ func (r *Root) check() error {
 		if err := CheckTag(r.Tag); err != nil {
 			return err
 		}
+	}
+	if IsFallbackTag(r.Tag) {
+		return fmt.Errorf("registries keep the tag %s for a list of referrers: give the image another destination", r.Tag)
 	}
 	if err := r.checkSelection(); err != nil {
 		return err
@@ -345,6 +349,11 @@ func (r *Root) checkSelection() error {
 	if err := checkSorted("chart", r.UsedBy); err != nil {
 		return err
 	}
+	for _, platform := range r.Platforms {
+		if _, err := ParsePlatform(platform); platform == "" || err != nil && platform != NoPlatform {
+			return fmt.Errorf("the platform %.60q is none", platform)
+		}
+	}
 	switch {
 	case len(r.Platforms) == 0 && !r.Original.IsZero():
 		return errors.New("an original, but no platforms that were selected from it")
@@ -360,6 +369,9 @@ func checkSorted(what string, texts []string) error {
 	for i, text := range texts {
 		if err := checkText(what, text); err != nil {
 			return err
+		}
+		if text == "" {
+			return fmt.Errorf("a %s without a name", what)
 		}
 		if i > 0 && texts[i-1] >= text {
 			return fmt.Errorf("%ss are out of order at %.60q", what, text)
@@ -393,13 +405,13 @@ func (r *ManifestRow) check(roots int) error {
 	if r.Root < 0 || r.Root >= roots {
 		return fmt.Errorf("root %d of %d", r.Root, roots)
 	}
-	if err := checkText("repository", r.From); err != nil {
+	if err := checkRepository(r.From); err != nil {
 		return err
 	}
 	if !slices.Contains(vias, r.Via) {
 		return fmt.Errorf("%w: found via %.40q", ErrUnsupported, r.Via)
 	}
-	if refers := r.Via.IsReferrer() || r.Via == ViaCosignTag; refers == r.Subject.IsZero() {
+	if refers := r.Via.provesSomething(); refers == r.Subject.IsZero() {
 		return fmt.Errorf("found via %s with subject %s", r.Via, r.Subject)
 	}
 	if r.Via == ViaCosignTag != IsCosignTagOf(r.Subject, r.Tag) || (r.Via != ViaCosignTag && r.Tag != "") {
