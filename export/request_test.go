@@ -91,3 +91,17 @@ func TestAttestations(t *testing.T) {
 		}
 	}
 }
+
+// A tag that registries keep for lists of referrers is no image's, at the destination.
+func TestFallbackTagIsNoDestination(t *testing.T) {
+	f := newFaulty(t)
+	reserved := f.image.Digest.FallbackTag()
+	_, err := f.exporting(t, export.WalkOptions{}, "acme/app:1=acme/app:"+reserved).run(t.Context())
+	if !errors.Is(err, export.ErrReference) || !strings.Contains(err.Error(), "another destination") {
+		t.Errorf("%v", err)
+	}
+	// What cosign kept there may be carried as an image.
+	if _, err := f.exporting(t, export.WalkOptions{}, "acme/app:1=acme/app:"+reserved+".sig").run(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

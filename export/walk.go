@@ -171,6 +171,10 @@ type rootState struct {
 // resolve fetches a root's manifest and starts the walk from it.
 func (g *graph) resolve(ctx context.Context, request *Request) (state rootState) {
 	g.observer.Item(request.Source)
+	if bundle.IsFallbackTag(request.Tag) {
+		return rootState{err: fmt.Errorf("%w: registries keep the tag %s for a list of referrers: give the image another destination, as in %s=PATH:TAG",
+			ErrReference, request.Tag, request.Source)}
+	}
 	repository, settings := request.Ref.Context(), &request.Settings
 	attestations, err := g.options.Attestations.For(repository)
 	if err != nil {

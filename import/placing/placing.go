@@ -3,7 +3,6 @@ package placing
 import (
 	"fmt"
 	"iter"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -40,12 +39,6 @@ type Placements struct {
 	Images   []Image           // in the order of the roots
 	Excluded []string          // sources that Rules.Only left out
 }
-
-// fallbackTag is a name that clients of registries without the referrers API keep for lists of referrers.
-var fallbackTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
-
-// IsFallbackTag tells whether clients of registries without the referrers API keep a list of referrers under a tag.
-func IsFallbackTag(tag string) bool { return fallbackTag.MatchString(tag) }
 
 // Roots are those of a bundle: *bundle.Contents has them.
 type Roots interface {
@@ -87,7 +80,7 @@ func (p *placer) add(row int, root *bundle.Root) {
 	switch {
 	case err != nil:
 		p.problems.Add(fmt.Errorf("%w: %s: %w", ErrMapping, root.Source, err))
-	case IsFallbackTag(tag):
+	case bundle.IsFallbackTag(tag):
 		p.problems.Add(fmt.Errorf("%w: %s: registries keep the tag %s for a list of referrers; give the image another tag with --map", ErrMapping, root.Source, tag))
 	default:
 		image := Image{Root: row, Path: path, Tag: tag, ReferrerPath: path}

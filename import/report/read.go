@@ -114,7 +114,7 @@ func (i *Imported) check(move TagMove) (name.Tag, error) {
 		return tag, errors.New("it has no name")
 	case tag.Context().Name() != move.Repository:
 		return tag, errors.New("that is not how the repository is written")
-	case placing.IsFallbackTag(move.Tag):
+	case bundle.IsFallbackTag(move.Tag):
 		return tag, errors.New("that is a list of referrers, which no import moves")
 	case move.New.IsZero():
 		return tag, errors.New("it does not say what the import made of it")
