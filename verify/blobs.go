@@ -82,12 +82,9 @@ type blobCheck struct {
 
 // total is how many bytes will be read. From a pipe or a medium the manifests have been read already.
 func (c *blobCheck) total() int64 {
-	if !c.bundle.isRead() {
-		return c.bundle.Contents().Header.Counts.StoredBytes
-	}
 	var total int64
 	for row, b := range c.bundle.Contents().Blobs {
-		if b.Role != bundle.RoleManifest && c.bundle.reader.Layout().HasEntry(row) {
+		if !c.bundle.isRead() && b.IsStored() || b.Role != bundle.RoleManifest && c.bundle.reader.Layout().HasEntry(row) {
 			total += b.Size
 		}
 	}
