@@ -108,7 +108,7 @@ func Parse(fileName string, content []byte, env Environment) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	d := &decoder{env: env, file: &File{Name: fileName, Content: content}, idle: map[string]*idleKey{}}
+	d := &decoder{reader{env: env, file: &File{Name: fileName, Content: content}, idle: map[string]*idleKey{}}}
 	d.document(root)
 	d.noteIdleKeys()
 	if err := d.problems.Err(); err != nil {

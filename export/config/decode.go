@@ -12,8 +12,11 @@ import (
 	"airgap/export/yaml"
 )
 
-// decoder turns values into a File, and gathers everything that is wrong.
-type decoder struct {
+// decoder turns the values of a document into a File.
+type decoder struct{ reader }
+
+// reader reads values of the expected kinds, and gathers everything that is wrong.
+type reader struct {
 	env      Environment
 	file     *File
 	problems bundle.Problems
@@ -28,24 +31,24 @@ type idleKey struct {
 	why   string
 }
 
-func (d *decoder) bad(at Position, format string, args ...any) {
-	d.problems.Add(fmt.Errorf("%s: "+format, append([]any{at}, args...)...))
+func (r *reader) bad(at Position, format string, args ...any) {
+	r.problems.Add(fmt.Errorf("%s: "+format, append([]any{at}, args...)...))
 }
 
-func (d *decoder) note(at Position, format string, args ...any) {
-	d.file.Notes = append(d.file.Notes, Note{Position: at, Message: fmt.Sprintf(format, args...)})
+func (r *reader) note(at Position, format string, args ...any) {
+	r.file.Notes = append(r.file.Notes, Note{Position: at, Message: fmt.Sprintf(format, args...)})
 }
 
 // keys are the known keys of a kind of mapping, and what reads them.
 type keys map[string]func(*yaml.Value)
 
 // mapping reads v by its known keys. what names it in messages.
-func (d *decoder) mapping(v *yaml.Value, what string, known keys) {
+func (r *reader) mapping(v *yaml.Value, what string, known keys) {
 	if v.Kind == yaml.Null {
 		return
 	}
 	if v.Kind != yaml.Mapping {
-		d.bad(v.Position, "%s is %s, but a mapping is expected", what, v.Kind)
+		r.bad(v.Position, "%s is %s, but a mapping is expected", what, v.Kind)
 		return
 	}
 	for _, f := range v.Fields {
@@ -54,22 +57,22 @@ func (d *decoder) mapping(v *yaml.Value, what string, known keys) {
 			read(f.Value)
 		case strings.HasPrefix(f.Key, "x-"): // the user's own
 		default:
-			d.unknown(f, what, known)
+			r.unknown(f, what, known)
 		}
 	}
 }
 
-func (d *decoder) unknown(f yaml.Field, what string, known keys) {
+func (r *reader) unknown(f yaml.Field, what string, known keys) {
 	if meant := nearest(f.Key, known); meant != "" {
-		d.bad(f.Position, "unknown key %.60q in %s: did you mean %q?", f.Key, what, meant)
+		r.bad(f.Position, "unknown key %.60q in %s: did you mean %q?", f.Key, what, meant)
 		return
 	}
-	if d.seen == nil {
-		d.seen = map[Position]bool{}
+	if r.seen == nil {
+		r.seen = map[Position]bool{}
 	}
-	if !d.seen[f.Position] {
-		d.seen[f.Position] = true
-		d.file.Notes = append(d.file.Notes, Note{Position: f.Position, Message: fmt.Sprintf("unknown key %.60q in %s; it is ignored", f.Key, what), Unknown: true})
+	if !r.seen[f.Position] {
+		r.seen[f.Position] = true
+		r.file.Notes = append(r.file.Notes, Note{Position: f.Position, Message: fmt.Sprintf("unknown key %.60q in %s; it is ignored", f.Key, what), Unknown: true})
 	}
 }
 
@@ -124,32 +127,32 @@ func editDistance(a, b string) int {
 }
 
 // nothing is for keys that do nothing here. There will be one note for each key.
-func (d *decoder) nothing(key, why string) func(*yaml.Value) {
+func (r *reader) nothing(key, why string) func(*yaml.Value) {
 	return func(v *yaml.Value) {
-		k, ok := d.idle[key]
+		k, ok := r.idle[key]
 		if !ok {
 			k = &idleKey{first: v.Position, why: why}
-			d.idle[key] = k
+			r.idle[key] = k
 		}
 		k.count++
 	}
 }
 
-func (d *decoder) noteIdleKeys() {
+func (r *reader) noteIdleKeys() {
 	var names []string
-	for name := range d.idle {
+	for name := range r.idle {
 		names = append(names, name)
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		return comparePositions(d.idle[a].first, d.idle[b].first)
+		return comparePositions(r.idle[a].first, r.idle[b].first)
 	})
 	for _, name := range names {
-		k := d.idle[name]
+		k := r.idle[name]
 		times := ""
 		if k.count > 1 {
 			times = fmt.Sprintf(" (%d times)", k.count)
 		}
-		d.note(k.first, "%s does nothing here%s: %s", name, times, k.why)
+		r.note(k.first, "%s does nothing here%s: %s", name, times, k.why)
 	}
 }
 
@@ -165,19 +168,19 @@ func silent(*yaml.Value) {}
 
 // The readers of single values. Each leaves what it reads into alone where the value is wrong or null.
 
-func (d *decoder) text(into *string) func(*yaml.Value) {
+func (r *reader) text(into *string) func(*yaml.Value) {
 	return func(v *yaml.Value) {
 		switch v.Kind {
 		case yaml.Null:
 		case yaml.Scalar:
 			*into = v.Text
 		default:
-			d.bad(v.Position, "this is %s, but a text is expected", v.Kind)
+			r.bad(v.Position, "this is %s, but a text is expected", v.Kind)
 		}
 	}
 }
 
-func (d *decoder) boolean(into **bool) func(*yaml.Value) {
+func (r *reader) boolean(into **bool) func(*yaml.Value) {
 	return func(v *yaml.Value) {
 		if v.Kind == yaml.Null {
 			return
@@ -188,7 +191,7 @@ func (d *decoder) boolean(into **bool) func(*yaml.Value) {
 		case "false":
 			*into = new(false)
 		default:
-			d.bad(v.Position, "%s: true or false is expected", shown(v))
+			r.bad(v.Position, "%s: true or false is expected", shown(v))
 		}
 	}
 }
@@ -201,28 +204,28 @@ func shown(v *yaml.Value) string {
 }
 
 // number reads a whole number from least on.
-func (d *decoder) number(into *int, least int) func(*yaml.Value) {
+func (r *reader) number(into *int, least int) func(*yaml.Value) {
 	return func(v *yaml.Value) {
 		if v.Kind == yaml.Null {
 			return
 		}
 		n, err := strconv.Atoi(v.Text)
 		if v.Kind != yaml.Scalar || err != nil || n < least {
-			d.bad(v.Position, "%s: a whole number from %d on is expected", shown(v), least)
+			r.bad(v.Position, "%s: a whole number from %d on is expected", shown(v), least)
 			return
 		}
 		*into = n
 	}
 }
 
-func (d *decoder) float(into *float64) func(*yaml.Value) {
+func (r *reader) float(into *float64) func(*yaml.Value) {
 	return func(v *yaml.Value) {
 		if v.Kind == yaml.Null {
 			return
 		}
 		n, err := strconv.ParseFloat(v.Text, 64)
 		if v.Kind != yaml.Scalar || err != nil || !(n >= 0 && n < 1e9) {
-			d.bad(v.Position, "%s: a number from 0 on is expected", shown(v))
+			r.bad(v.Position, "%s: a number from 0 on is expected", shown(v))
 			return
 		}
 		*into = n
@@ -230,14 +233,14 @@ func (d *decoder) float(into *float64) func(*yaml.Value) {
 }
 
 // duration reads Go's durations, and days, which these are often counted in: 90m, 72h, 7d.
-func (d *decoder) duration(into *time.Duration) func(*yaml.Value) {
+func (r *reader) duration(into *time.Duration) func(*yaml.Value) {
 	return func(v *yaml.Value) {
 		if v.Kind == yaml.Null {
 			return
 		}
 		parsed, err := parseDuration(v.Text)
 		if v.Kind != yaml.Scalar || err != nil || parsed < 0 {
-			d.bad(v.Position, "%s: a time with its unit is expected, such as 90m, 72h or 7d", shown(v))
+			r.bad(v.Position, "%s: a time with its unit is expected, such as 90m, 72h or 7d", shown(v))
 			return
 		}
 		*into = parsed
@@ -256,21 +259,21 @@ func parseDuration(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-func (d *decoder) texts(into *[]string) func(*yaml.Value) {
+func (r *reader) texts(into *[]string) func(*yaml.Value) {
 	return func(v *yaml.Value) {
 		*into = nil
-		for _, item := range d.items(v) {
+		for _, item := range r.items(v) {
 			var text string
-			d.text(&text)(item)
+			r.text(&text)(item)
 			*into = append(*into, text)
 		}
 	}
 }
 
 // items returns the items of a list; none for null.
-func (d *decoder) items(v *yaml.Value) []*yaml.Value {
+func (r *reader) items(v *yaml.Value) []*yaml.Value {
 	if v.Kind != yaml.Sequence && v.Kind != yaml.Null {
-		d.bad(v.Position, "this is %s, but a list is expected", v.Kind)
+		r.bad(v.Position, "this is %s, but a list is expected", v.Kind)
 	}
 	return v.Items
 }
