@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // world is a small set of images, with their blobs.
@@ -422,7 +423,7 @@ func TestCreateFollowsNoLinksAndLocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := createFile(path, layout); !errors.Is(err, bundle.ErrBusy) {
+	if _, err := createFile(path, layout); !errors.Is(err, disk.ErrBusy) {
 		t.Errorf("two exports wrote the same file: %v", err)
 	}
 	if err := writer.Abort(); err != nil {
@@ -480,7 +481,7 @@ func TestCreateNeedsRoomForAllOfIt(t *testing.T) {
 	w.images[0].Root.Digest, w.images[0].Root.Size, w.images[0].Root.MediaType = m.Digest, m.Size, m.MediaType
 	w.images[0].Manifests = []bundle.ManifestRow{{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Via: bundle.ViaRoot, From: "docker.io/acme/app"}}
 	path := filepath.Join(t.TempDir(), "bundle.tar")
-	if _, err := createFile(path, w.plan(t)); !errors.Is(err, bundle.ErrNoSpace) {
+	if _, err := createFile(path, w.plan(t)); !errors.Is(err, disk.ErrNoSpace) {
 		t.Errorf("8 TiB: %v", err)
 	}
 	if left, _ := filepath.Glob(path + "*"); len(left) > 0 {

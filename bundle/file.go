@@ -7,60 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"airgap/bundle/disk"
 )
 
-// OldSuffix ends the name of a partial file that has stepped aside.
-const OldSuffix = ".old"
-
-// CreatePartial opens path for something new, empty, readable by its owner only, and locked: no symbolic or hard link is
-// followed. ErrBusy where another process has it.
-func CreatePartial(path string) (*os.File, error) { return createPartial(path) }
-
-// ReopenPartial opens what CreatePartial has made in an earlier run, with its content; ErrNoPartial where there is none.
-func ReopenPartial(path string) (*os.File, error) {
-	f, err := openPartial(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoPartial
-	}
-	return f, err
-}
-
-// errNotRegular: a directory, a pipe or a device is where a file should be.
-var errNotRegular = errors.New("not a regular file")
-
-// OpenRegular opens a file to be read, and nothing that is named like one: opening a pipe would wait for whoever writes to it,
-// and nobody could interrupt that.
-func OpenRegular(path string) (*os.File, os.FileInfo, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w", path, errNotRegular)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if info, err = f.Stat(); err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	return f, info, nil
-}
-
-// StartWriteback tells the system to bring a range of a file to the disk, and does not wait for it. It is a hint.
-func StartWriteback(f *os.File, offset, size int64) { startWriteback(f, offset, size) }
-
-// SyncDir makes new names in a directory durable, where the system can.
-func SyncDir(dir string) error { return syncDir(dir) }
-
-// CheckFree returns ErrNoSpace where a directory's file system has less than size bytes to give.
-func CheckFree(dir string, size int64) error {
-	if free, err := freeSpace(dir); err == nil && free < size {
-		return fmt.Errorf("%w: the bundle needs %d bytes, %s has %d", ErrNoSpace, size, dir, free)
-	}
-	return nil
-}
+const (
+	// PartialSuffix ends the name of a bundle that is not complete.
+	PartialSuffix = ".partial"
+	// OldSuffix ends the name of a partial file that has stepped aside.
+	OldSuffix = ".old"
+)
 
 // single is a bundle in one file.
 type single struct {
@@ -72,22 +28,25 @@ type single struct {
 }
 
 // CreateFile begins a bundle in a file that will have the given name once it is complete. Until then it is PATH.partial,
-// readable by its owner only; an older .partial is overwritten, symbolic links are not followed. ErrBusy where another process
-// writes it.
+// readable by its owner only; an older .partial is overwritten, symbolic links are not followed. disk.ErrBusy where another
+// process writes it.
 func CreateFile(path string) (File, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file; to write to a device or a pipe use -o - and redirect", path)
 	}
-	f, err := createPartial(path + PartialSuffix)
+	f, err := disk.Create(path + PartialSuffix)
 	if err != nil {
 		return nil, err
 	}
 	return &single{File: f, path: path}, nil
 }
 
-// ReopenFile opens what CreateFile has begun in an earlier run, and was not completed; ErrNoPartial, and ErrBusy.
+// ReopenFile opens what CreateFile has begun in an earlier run, and was not completed; ErrNoPartial, and disk.ErrBusy.
 func ReopenFile(path string) (File, error) {
-	f, err := ReopenPartial(path + PartialSuffix)
+	f, err := disk.Reopen(path + PartialSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNoPartial
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +65,7 @@ func (s *single) Access() Access { return Access{Random: s.File} }
 
 // Reserve implements Target.
 func (s *single) Reserve(size int64) error {
-	if err := CheckFree(filepath.Dir(s.path), size); err != nil {
+	if err := disk.CheckFree(filepath.Dir(s.path), size); err != nil {
 		return err
 	}
 	s.size = size
@@ -114,7 +73,7 @@ func (s *single) Reserve(size int64) error {
 }
 
 // StartWriteback implements Target.
-func (s *single) StartWriteback(offset, size int64) { startWriteback(s.File, offset, size) }
+func (s *single) StartWriteback(offset, size int64) { disk.StartWriteback(s.File, offset, size) }
 
 // Complete implements Target.
 func (s *single) Complete(context.Context, Observer) error {
@@ -128,7 +87,7 @@ func (s *single) Complete(context.Context, Observer) error {
 	if err := os.Remove(s.partial() + OldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(s.path))
+	return disk.SyncDir(filepath.Dir(s.path))
 }
 
 // Remove implements Target.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+
+	"airgap/bundle/disk"
 )
 
 // Medium is what a bundle is read from: a file (OpenFile), a pipe (FromReader), volumes or disks that are changed (package
@@ -40,8 +42,8 @@ type Target interface {
 	io.WriterAt
 	// Access says how what has been written can be read again: Random, or not at all.
 	Access() Access
-	// Reserve makes room for a bundle of the given size, which is then zeros where nothing else is written; ErrNoSpace where
-	// there is not enough.
+	// Reserve makes room for a bundle of the given size, which is then zeros where nothing else is written; disk.ErrNoSpace
+	// where there is not enough.
 	Reserve(size int64) error
 	// StartWriteback tells the system to bring a range to the disk, and does not wait for it. It is a hint.
 	StartWriteback(offset, size int64)
@@ -65,8 +67,8 @@ type File interface {
 
 // OpenFile opens the bundle at path. The file stays open until Close, so that what was checked is what is read.
 func OpenFile(path string) (Medium, error) {
-	f, info, err := OpenRegular(path)
-	if errors.Is(err, errNotRegular) {
+	f, info, err := disk.OpenRegular(path)
+	if errors.Is(err, disk.ErrNotRegular) {
 		err = fmt.Errorf("%w; give it on standard input with -", err)
 	}
 	if err != nil {

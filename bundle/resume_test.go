@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // left begins the world's bundle at a path, writes the rows that wanted allows, and leaves it.
@@ -198,7 +199,7 @@ func TestWhatCannotBeContinued(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openPartial(path); !errors.Is(err, bundle.ErrBusy) {
+	if _, err := openPartial(path); !errors.Is(err, disk.ErrBusy) {
 		t.Errorf("twice at once: %v", err)
 	}
 	if _, _, err := partial.Continue(t.Context(), nil); !errors.Is(err, bundle.ErrNoPartial) {

@@ -4,51 +4,23 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"os"
 	"sync"
+
+	"airgap/bundle/disk"
 )
-
-// Temporary is a private file of which nothing is left once it is closed, nor, but on Windows, where the process is killed.
-type Temporary struct {
-	*os.File
-
-	name string // to be removed by Close; "" where that was done at once
-}
-
-// NewTemporary makes one in dir ("" for the system's), readable by its owner only.
-func NewTemporary(dir string) (*Temporary, error) {
-	f, err := os.CreateTemp(dir, "airgap-*") // 0600
-	if err != nil {
-		return nil, err
-	}
-	t := &Temporary{File: f, name: f.Name()}
-	if os.Remove(t.name) == nil { // Windows does not remove what is open
-		t.name = ""
-	}
-	return t, nil
-}
-
-// Close implements io.Closer.
-func (t *Temporary) Close() error {
-	err := t.File.Close()
-	if t.name != "" {
-		err = errors.Join(err, os.Remove(t.name))
-	}
-	return err
-}
 
 // spool gives the beginning of a stream a ReaderAt: what is asked for is first copied to a temporary file. Callers ask only
 // for what they have bounded. Several may read at once; in is for who reads on behind what they ask for.
 type spool struct {
 	in   *bufio.Reader
-	file *Temporary
+	file *disk.Temporary
 
 	mu   sync.Mutex
 	size int64 // bytes of the stream that are in file
 }
 
 func newSpool(in io.Reader) (*spool, error) {
-	f, err := NewTemporary("")
+	f, err := disk.NewTemporary("")
 	if err != nil {
 		return nil, err
 	}

@@ -11,15 +11,6 @@ import (
 	"sync"
 )
 
-// ErrNoSpace: the disk has less room than the bundle needs.
-var ErrNoSpace = errors.New("not enough free disk space")
-
-// ErrBusy: another process is writing the same file.
-var ErrBusy = errors.New("another export is writing this file")
-
-// PartialSuffix ends the name of a bundle that is not complete.
-const PartialSuffix = ".partial"
-
 // Writer writes a bundle blob by blob: in any order and side by side where the Target can be read again, otherwise in file
 // order. Commit ends it, Abort and Leave give up; one of them must be called, and Abort or Leave after a Commit that failed.
 type Writer struct {
@@ -31,7 +22,7 @@ type Writer struct {
 }
 
 // Create begins a bundle on a Target that is empty, and writes its head. The Target must have room for all of it
-// (ErrNoSpace). An error removes it.
+// (disk.ErrNoSpace). An error removes it.
 func Create(t Target, l *Layout) (*Writer, error) {
 	w := newWriter(t, l)
 	if err := w.begin(); err != nil {

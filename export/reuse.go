@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // createReusing makes the writer, with the blobs that an earlier run has left. What is reused is copied, and so takes twice
@@ -26,7 +27,7 @@ func (o Output) createReusing(ctx context.Context, l *bundle.Layout, observer bu
 		return o.createInstead(ctx, partial, l)
 	}
 	writer, err := o.create(l)
-	if errors.Is(err, bundle.ErrNoSpace) {
+	if errors.Is(err, disk.ErrNoSpace) {
 		return o.createInstead(ctx, partial, l)
 	}
 	if err != nil {

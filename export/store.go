@@ -7,13 +7,14 @@ import (
 	"sync"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // manifestStore keeps the bytes of the manifests that a walk finds until they are written into the bundle: in a
 // private temporary file, so that memory does not grow with them.
 type manifestStore struct {
 	mu    sync.Mutex
-	file  *bundle.Temporary
+	file  *disk.Temporary
 	size  int64
 	index map[bundle.Digest]stored
 }
@@ -26,7 +27,7 @@ type stored struct {
 }
 
 func newManifestStore() (*manifestStore, error) {
-	f, err := bundle.NewTemporary("")
+	f, err := disk.NewTemporary("")
 	if err != nil {
 		return nil, err
 	}

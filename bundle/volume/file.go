@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // File is a bundle that is being written in volumes, or continued: a bundle.File. Until it is complete the volumes are
@@ -73,9 +74,12 @@ func Reopen(path string, volumeSize int64, parity func(volumes int) int) (f *Fil
 	size := int64(0)
 	for i := range MaxVolumes {
 		name := volumeName(path, i) + bundle.PartialSuffix
-		file, err := bundle.ReopenPartial(name)
-		if errors.Is(err, bundle.ErrNoPartial) && i > 0 {
+		file, err := disk.Reopen(name)
+		if errors.Is(err, os.ErrNotExist) && i > 0 {
 			break
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			err = bundle.ErrNoPartial
 		}
 		if err != nil {
 			return f, err
@@ -132,7 +136,7 @@ func finishNames(path string) (*Table, error) {
 			return nil, err
 		}
 	}
-	return t, bundle.SyncDir(filepath.Dir(path))
+	return t, disk.SyncDir(filepath.Dir(path))
 }
 
 // begins tells whether a file is volume i, as far as its size and its first chunk tell.
@@ -176,12 +180,12 @@ func (f *File) Reserve(size int64) (err error) {
 	if f.table, err = f.plan(size); err != nil {
 		return err
 	}
-	if err := bundle.CheckFree(filepath.Dir(f.path), size+int64(f.table.Parity)*f.table.volumeSize(0)); err != nil {
+	if err := disk.CheckFree(filepath.Dir(f.path), size+int64(f.table.Parity)*f.table.volumeSize(0)); err != nil {
 		return err
 	}
 	for i := range f.table.Volumes() {
 		name := volumeName(f.path, i) + bundle.PartialSuffix
-		file, err := bundle.CreatePartial(name)
+		file, err := disk.Create(name)
 		if err != nil {
 			return err
 		}
@@ -245,7 +249,7 @@ func (f *File) StartWriteback(offset, size int64) {
 		i := int(offset / f.table.VolumeSize)
 		within := offset - int64(i)*f.table.VolumeSize
 		n := min(end-offset, f.table.VolumeSize-within)
-		bundle.StartWriteback(f.files[i], within, n)
+		disk.StartWriteback(f.files[i], within, n)
 		offset += n
 	}
 }
@@ -313,7 +317,7 @@ func (f *File) giveNames() error {
 	for _, p := range aside {
 		err = errors.Join(err, os.Remove(p.path))
 	}
-	return errors.Join(err, bundle.SyncDir(filepath.Dir(f.path)))
+	return errors.Join(err, disk.SyncDir(filepath.Dir(f.path)))
 }
 
 // addTables makes the volumes of parity, and a table for each volume.

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/reedsolomon"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // Parity volumes hold, byte for byte, Reed-Solomon codes over the bytes of all volumes at the same place, where a volume
@@ -252,7 +253,7 @@ func (r *repair) write(ctx context.Context, damaged [][]bool, o bundle.Observer)
 	for _, i := range r.wanted {
 		size += r.set.table.volumeSize(i)
 	}
-	if err := bundle.CheckFree(r.dir, size); err != nil {
+	if err := disk.CheckFree(r.dir, size); err != nil {
 		return err
 	}
 	for _, i := range r.wanted {
@@ -280,7 +281,7 @@ func (r *repair) write(ctx context.Context, damaged [][]bool, o bundle.Observer)
 	if err := r.made.giveNames(); err != nil {
 		return err
 	}
-	return bundle.SyncDir(r.dir)
+	return disk.SyncDir(r.dir)
 }
 
 // rebuild goes through all volumes, block by block, and writes those that are wanted.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // Set is all volumes of a bundle, read where they lie: a bundle.Medium with random access.
@@ -30,7 +31,7 @@ type member struct {
 
 // openMember opens a volume. A file that cannot be opened is an error, too.
 func openMember(path string) (*member, io.Closer, error) {
-	file, info, err := bundle.OpenRegular(path)
+	file, info, err := disk.OpenRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -204,7 +205,7 @@ func (f *finder) readTables() (*Table, error) {
 }
 
 func readTable(path string) (*Table, error) {
-	in, _, err := bundle.OpenRegular(path)
+	in, _, err := disk.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}

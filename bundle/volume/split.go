@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 const copyBuffer = 1 << 20 // bytes
@@ -79,7 +80,7 @@ func (f *File) fill(ctx context.Context, r io.ReaderAt, o bundle.Observer) error
 			if err != nil {
 				return err
 			}
-			bundle.StartWriteback(file, at, size)
+			disk.StartWriteback(file, at, size)
 			t.Chunks[t.firstChunk(i)+j] = bundle.Digest(h.Sum(nil))
 			o.Add(size)
 		}
@@ -94,7 +95,7 @@ type newFiles struct {
 }
 
 func (n *newFiles) create(name string) (*os.File, error) {
-	f, err := bundle.CreatePartial(name + bundle.PartialSuffix)
+	f, err := disk.Create(name + bundle.PartialSuffix)
 	if err == nil {
 		n.names = append(n.names, name)
 	}
@@ -140,7 +141,7 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: %w", path, os.ErrExist)
 	}
-	if err := bundle.CheckFree(filepath.Dir(path), s.Size()); err != nil {
+	if err := disk.CheckFree(filepath.Dir(path), s.Size()); err != nil {
 		return err
 	}
 	var made newFiles
@@ -158,7 +159,7 @@ func Join(ctx context.Context, s *Set, path string, o bundle.Observer) error {
 	if err != nil {
 		return errors.Join(err, made.remove())
 	}
-	return bundle.SyncDir(filepath.Dir(path))
+	return disk.SyncDir(filepath.Dir(path))
 }
 
 // copyTo writes the whole bundle to w, chunk by chunk; bundle.ErrDigest where one of them is damaged.

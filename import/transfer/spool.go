@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 // DefaultSpoolBytes is what blobs from a pipe take on disk while they wait: several ordinary layers, so that they are
@@ -67,13 +67,13 @@ func (s *spooler) take(ctx context.Context, blob io.Reader, size int64) (*spoole
 // spooled is a blob whose length and digest were right when it was read. It can be opened any number of times.
 type spooled struct {
 	memory []byte
-	file   *bundle.Temporary // nil: in memory
+	file   *disk.Temporary // nil: in memory
 	size   int64
 	free   func()
 }
 
 func (s *spooled) fill(dir string, blob io.Reader) (err error) {
-	if s.file, err = bundle.NewTemporary(dir); err != nil {
+	if s.file, err = disk.NewTemporary(dir); err != nil {
 		return err
 	}
 	n, err := io.Copy(s.file, blob)

@@ -1,17 +1,18 @@
 //go:build unix
 
-package bundle
+package disk
 
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// createPartial opens path for a new bundle, empty and locked: 0600, no symbolic or hard link followed.
-func createPartial(path string) (*os.File, error) {
+// create opens path for something new, empty and locked: 0600, no symbolic or hard link followed.
+func create(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%s is a symbolic link; remove it", path)
@@ -28,8 +29,8 @@ func createPartial(path string) (*os.File, error) {
 	return f, nil
 }
 
-// openPartial opens what createPartial has made in an earlier run, with its content.
-func openPartial(path string) (*os.File, error) {
+// reopen opens what create has made in an earlier run, with its content.
+func reopen(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func freeSpace(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return 0, err
 	}
-	return int64(min(uint64(stat.Bavail)*uint64(stat.Bsize), MaxFileSize)), nil //nolint:unconvert // the types differ between systems
+	return int64(min(uint64(stat.Bavail)*uint64(stat.Bsize), math.MaxInt64)), nil //nolint:unconvert // the types differ between systems
 }
 
 // syncDir makes a rename in dir durable.

@@ -1,16 +1,16 @@
-package bundle_test
+package disk_test
 
 import (
 	"os"
 	"runtime"
 	"testing"
 
-	"airgap/bundle"
+	"airgap/bundle/disk"
 )
 
 func TestNothingIsLeftOfATemporaryFile(t *testing.T) {
 	dir := t.TempDir()
-	f, err := bundle.NewTemporary(dir)
+	f, err := disk.NewTemporary(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,14 +1,15 @@
-package bundle
+package disk
 
 import (
 	"fmt"
+	"math"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
 
-// createPartial opens path for a new bundle, empty. Windows lets nobody else remove or rename it meanwhile.
-func createPartial(path string) (*os.File, error) {
+// create opens path for something new, empty. Windows lets nobody else remove or rename it meanwhile.
+func create(path string) (*os.File, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
 		if err := os.Remove(path); err != nil {
 			return nil, err
@@ -17,8 +18,8 @@ func createPartial(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// openPartial opens what createPartial has made in an earlier run, with its content.
-func openPartial(path string) (*os.File, error) {
+// reopen opens what create has made in an earlier run, with its content.
+func reopen(path string) (*os.File, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -39,7 +40,7 @@ func freeSpace(dir string) (int64, error) {
 	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
 		return 0, err
 	}
-	return int64(min(free, MaxFileSize)), nil
+	return int64(min(free, math.MaxInt64)), nil
 }
 
 // syncDir does nothing: Windows has no such call, and NTFS journals a rename by itself.
