@@ -38,6 +38,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"airgap/bundle"
 	"airgap/export/registry/auth"
 	"airgap/export/registry/flight"
 	"airgap/export/registry/retry"
@@ -123,10 +124,9 @@ type Client struct {
 	retry retry.Policy
 
 	mu       sync.Mutex
-	hosts    map[string]*host
-	sessions map[sessionKey]*session
-
-	mirrored sync.Map // bundle.Digest: blobs that a mirror has begun to send
+	hosts    recent[string, *host]
+	sessions recent[sessionKey, *session]
+	mirrored recent[bundle.Digest, time.Time] // when a mirror has begun to send that blob
 }
 
 // New returns a Client. It does no input or output.
@@ -157,8 +157,9 @@ func New(cfg Config) *Client {
 		cfg:      cfg,
 		log:      logger,
 		retry:    cfg.Retry.WithDefaults(),
-		hosts:    make(map[string]*host),
-		sessions: make(map[sessionKey]*session),
+		hosts:    newRecent[string, *host](maxHosts),
+		sessions: newRecent[sessionKey, *session](maxSessions),
+		mirrored: newRecent[bundle.Digest, time.Time](maxMirrored),
 	}
 }
 
@@ -166,9 +167,10 @@ func New(cfg Config) *Client {
 func (c *Client) CloseIdleConnections() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, h := range c.hosts {
+	c.hosts.deleteFunc(func(_ string, h *host) bool {
 		h.transport.CloseIdleConnections()
-	}
+		return false
+	})
 }
 
 // IsLoopback tells whether host, with or without a port, is this machine: localhost or a name under it, 127.0.0.0/8
@@ -202,10 +204,11 @@ type host struct {
 
 	mu        sync.Mutex
 	pulls     RateLimit
-	limited   bool // whether pulls is known
+	pullsAt   time.Time // when pulls was told; zero: it is not known
 	referrers apiState
 	// referrersPath: some request for referrers was answered by the registry, and not by the web server in which it runs.
 	referrersPath bool
+	toldAt        time.Time   // when the registry last showed what referrers says
 	elsewhere     atomic.Bool // it has sent a request for a manifest or a listing to another host
 }
 
@@ -213,10 +216,10 @@ type host struct {
 func (c *Client) host(hostname string) *host {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, ok := c.hosts[hostname]
+	h, ok := c.hosts.get(hostname)
 	if !ok {
 		h = c.newHost(hostname)
-		c.hosts[hostname] = h
+		c.hosts.put(hostname, h)
 	}
 	return h
 }
@@ -240,6 +243,7 @@ func (c *Client) newHost(hostname string) *host {
 			Stall: c.cfg.StallTimeout, Now: c.cfg.Now, Sleep: c.retry.Sleep,
 		}),
 	}
+	h.asMirror.refused = newRecent[string, time.Time](maxRefused)
 	h.auth = auth.NewRegistry(h.base, c.cfg.Keychain, sender{c, h}, c.cfg.Now)
 	h.mirrors = c.parseMirrors(h)
 	return h

@@ -5,10 +5,13 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
 	"airgap/bundle"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 func TestParseNextLink(t *testing.T) {
@@ -138,4 +141,33 @@ func FuzzErrorBody(f *testing.F) {
 			t.Errorf("message %q", text)
 		}
 	})
+}
+
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	r := newRecent[int, int](100)
+	for i := range 10_000 {
+		r.put(i, i)
+		if _, ok := r.get(0); !ok {
+			t.Fatalf("what is used all the time is forgotten after %d others", i)
+		}
+		last := max(0, i-98) // 99, and the one that is used all the time
+		_, young := r.young[last]
+		if _, old := r.old[last]; !young && !old {
+			t.Fatalf("of the last 100 one is forgotten after %d", i)
+		}
+		if n := len(r.young) + len(r.old); n > 200 {
+			t.Fatalf("%d are kept", n)
+		}
+	}
+	c := New(Config{})
+	for i := range 3 * maxSessions {
+		repo, err := name.NewRepository(fmt.Sprintf("registry%d.example.com/acme/app", i%(3*maxHosts)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.session(repo, strconv.Itoa(i))
+	}
+	if hosts, sessions := len(c.hosts.young)+len(c.hosts.old), len(c.sessions.young)+len(c.sessions.old); hosts > 2*maxHosts || sessions > 2*maxSessions {
+		t.Errorf("%d hosts and %d sessions are kept", hosts, sessions)
+	}
 }

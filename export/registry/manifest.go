@@ -39,17 +39,17 @@ func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descri
 	resp, _, err := c.fetch(ctx, r, 0)
 	var e *Error
 	switch {
-	case errors.As(err, &e) && e.Status == http.StatusNotFound && (c.cfg.NotFoundIsEnough || s.known.Load()):
+	case errors.As(err, &e) && e.Status == http.StatusNotFound && (c.cfg.NotFoundIsEnough || s.isKnown(c.cfg.Now())):
 		return bundle.Descriptor{}, err
 	case errors.As(err, &e) && e.Status >= 400 && e.Status <= 499 && e.Status != http.StatusTooManyRequests:
 		// Answers to HEAD have no body. Only GET can say why, for example that the repository is unknown.
 	case err != nil:
 		return bundle.Descriptor{}, err
 	default:
-		s.home.noteRateLimit(resp.Header)
+		s.home.noteRateLimit(resp.Header, c.cfg.Now())
 		desc, ok, err := describe(r, ref, resp)
 		if ok || err != nil {
-			s.known.Store(true)
+			s.known.Store(c.cfg.Now().UnixNano())
 			return desc, err
 		}
 	}
@@ -109,8 +109,8 @@ func (c *Client) manifest(ctx context.Context, s *session, op string, ref name.R
 	if err != nil {
 		return bundle.Descriptor{}, nil, err
 	}
-	s.home.noteRateLimit(resp.Header)
-	s.known.Store(true)
+	s.home.noteRateLimit(resp.Header, c.cfg.Now())
+	s.known.Store(c.cfg.Now().UnixNano())
 	desc := bundle.Descriptor{MediaType: mediaType(resp.Header), Digest: bundle.DigestOf(body), Size: int64(len(body))}
 	if desc.MediaType == "" {
 		return bundle.Descriptor{}, nil, r.failf("the answer has no media type (Content-Type %.100q)", resp.Header.Get("Content-Type"))

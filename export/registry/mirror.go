@@ -16,7 +16,8 @@ import (
 // mirrorState is what is known of a host as a mirror: a mirror that is no use must cost less than none.
 type mirrorState struct {
 	restsUntil atomic.Int64 // Unix nanoseconds: it could not be reached, or asked to be left alone
-	refused    sync.Map     // string: repositories that it does not let us have
+	mu         sync.Mutex
+	refused    recent[string, time.Time] // when it did not let us have that repository
 }
 
 // mirrorRest is for how long a mirror is left alone.
@@ -45,13 +46,23 @@ func (c *Client) mirrorsOf(ref name.Digest) []name.Digest {
 	repository := ref.Context().RepositoryStr()
 	for _, mirror := range c.host(ref.Context().RegistryStr()).mirrors {
 		h := c.host(mirror.RegistryStr())
-		_, refused := h.asMirror.refused.Load(repository)
-		if refused || c.cfg.Now().UnixNano() < h.asMirror.restsUntil.Load() || !h.pullsLeft() {
+		if !h.isWorthAsking(repository, c.cfg.Now()) {
 			continue
 		}
 		refs = append(refs, mirror.Repo(repository).Digest(ref.DigestStr()))
 	}
 	return refs
+}
+
+// isWorthAsking tells whether a mirror may have something of the repository, and give it.
+func (h *host) isWorthAsking(repository string, now time.Time) bool {
+	h.mu.Lock()
+	fewLeft := h.pulls.Remaining < h.cfg.RateLimitMin && now.Sub(h.pullsAt) < h.cfg.RateLimitRetry
+	h.mu.Unlock()
+	h.asMirror.mu.Lock()
+	refusedAt, refused := h.asMirror.refused.get(repository)
+	h.asMirror.mu.Unlock()
+	return !fewLeft && now.UnixNano() >= h.asMirror.restsUntil.Load() && !(refused && now.Sub(refusedAt) < believedFor)
 }
 
 // mirrorSession is a session in which nothing is tried twice.
@@ -73,7 +84,9 @@ func (c *Client) passOver(ctx context.Context, h *host, repository string, err e
 		}
 		h.asMirror.restsUntil.Store(c.cfg.Now().Add(rest).UnixNano())
 	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrForbidden), errors.Is(err, ErrRepositoryUnknown):
-		h.asMirror.refused.Store(repository, struct{}{})
+		h.asMirror.mu.Lock()
+		h.asMirror.refused.put(repository, c.cfg.Now())
+		h.asMirror.mu.Unlock()
 	}
 	c.log.WarnContext(ctx, "a mirror is passed over", "mirror", DisplayName(h.name), "error", err)
 }
@@ -106,7 +119,7 @@ func (c *Client) mirroredBlob(ctx context.Context, ref name.Digest, size int64) 
 	if len(mirrors) == 0 || err != nil {
 		return nil
 	}
-	if _, again := c.mirrored.Load(digest); again {
+	if c.isMirrored(digest) {
 		return nil
 	}
 	for _, mirror := range mirrors {
@@ -114,7 +127,7 @@ func (c *Client) mirroredBlob(ctx context.Context, ref name.Digest, size int64) 
 		r.once = true
 		b, err := c.openBlob(ctx, r, size)
 		if err == nil {
-			c.mirrored.Store(digest, struct{}{})
+			c.noteMirrored(digest)
 			b.origin = blobRequest(c.session(ref.Context(), pull), ref)
 			b.giveUp = func(err error) { c.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err) }
 			return b
@@ -125,4 +138,18 @@ func (c *Client) mirroredBlob(ctx context.Context, ref name.Digest, size int64) 
 		c.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err)
 	}
 	return nil
+}
+
+// isMirrored tells whether a mirror has begun to send that blob lately.
+func (c *Client) isMirrored(d bundle.Digest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.mirrored.get(d)
+	return ok && c.cfg.Now().Sub(at) < believedFor
+}
+
+func (c *Client) noteMirrored(d bundle.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mirrored.put(d, c.cfg.Now())
 }

@@ -16,11 +16,17 @@ type mirrored struct {
 	origin, mirror *Server
 	client         *setup
 	blob, manifest bundle.Descriptor
+	changes        map[string]func(*registry.HostConfig)
+}
+
+// configure changes the configuration of a host, before its first use.
+func (m *mirrored) configure(host string, change func(*registry.HostConfig)) {
+	m.changes[host] = change
 }
 
 func newMirrored(t *testing.T, faults ...Fault) *mirrored {
 	t.Helper()
-	m := &mirrored{origin: New(t), mirror: New(t, Faults(faults...))}
+	m := &mirrored{origin: New(t), mirror: New(t, Faults(faults...)), changes: map[string]func(*registry.HostConfig){}}
 	for _, s := range []*Server{m.origin, m.mirror} {
 		repo := "acme/app"
 		if s == m.mirror {
@@ -37,6 +43,9 @@ func newMirrored(t *testing.T, faults ...Fault) *mirrored {
 				config.Mirrors = []string{m.mirror.Host()}
 			case m.mirror.Host():
 				config.PathPrefix = "proxy"
+			}
+			if change := m.changes[host]; change != nil {
+				change(&config)
 			}
 			return config
 		}

@@ -25,7 +25,7 @@ func (c *Client) RateLimit(reg name.Registry) (limit RateLimit, known bool) {
 	h := c.host(reg.RegistryStr())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.pulls, h.limited
+	return h.pulls, !h.pullsAt.IsZero()
 }
 
 // Pulls returns how many GET requests for manifests this client has made to a registry: what counts against a limit of
@@ -36,7 +36,7 @@ func (c *Client) Pulls(reg name.Registry) int {
 
 // noteRateLimit remembers headers such as "ratelimit-limit: 100;w=21600" and "ratelimit-remaining: 76;w=21600": 76 pulls
 // are left of 100 in a window of 6 hours. Where there are none, what was known before stays.
-func (h *host) noteRateLimit(header http.Header) {
+func (h *host) noteRateLimit(header http.Header, now time.Time) {
 	remaining, window, ok := parseLimit(header.Get("Ratelimit-Remaining"))
 	if !ok {
 		return
@@ -47,14 +47,14 @@ func (h *host) noteRateLimit(header http.Header) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pulls, h.limited = RateLimit{Remaining: remaining, Limit: limit, Window: window}, true
+	h.pulls, h.pullsAt = RateLimit{Remaining: remaining, Limit: limit, Window: window}, now
 }
 
 // forgetRateLimit is for when the registry no longer says that there is one.
 func (h *host) forgetRateLimit() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pulls, h.limited = RateLimit{}, false
+	h.pulls, h.pullsAt = RateLimit{}, time.Time{}
 }
 
 // maxWindow is more than any registry counts in, in seconds.
@@ -81,7 +81,7 @@ func parseLimit(s string) (n int, window time.Duration, ok bool) {
 func (h *host) pullsLeft() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.limited || h.pulls.Remaining >= h.cfg.RateLimitMin
+	return h.pullsAt.IsZero() || h.pulls.Remaining >= h.cfg.RateLimitMin
 }
 
 // defaultPullsRetry is the least that regsync waits.
@@ -134,7 +134,7 @@ func (c *Client) askPulls(ctx context.Context, s *session, ref name.Reference) e
 	if _, _, ok := parseLimit(resp.Header.Get("Ratelimit-Remaining")); !ok {
 		s.home.forgetRateLimit()
 	}
-	s.home.noteRateLimit(resp.Header)
+	s.home.noteRateLimit(resp.Header, c.cfg.Now())
 	return nil
 }
 

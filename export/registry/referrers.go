@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"airgap/bundle"
 
@@ -46,8 +47,8 @@ var errBothWays = errors.New("the registry answers both ways, with a referrers A
 //
 // Only a registry that has no referrers API is asked for the fallback tag instead. It has none if it answers 404 without
 // saying that the repository is unknown, or 405, or an error with the code UNSUPPORTED. That the repository is unknown is an
-// error that wraps ErrRepositoryUnknown, from either. A registry that has answered the API once, for anything, and at
-// another time has none is an error too.
+// error that wraps ErrRepositoryUnknown, from either. A registry that has answered the API lately, for anything,
+// and now has none, or the other way round, is an error too.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers, error) {
 	return c.ReferrersAmong(ctx, subject, nil)
@@ -67,7 +68,7 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 	if err != nil {
 		return Referrers{}, r.fail(err)
 	}
-	if hasTag == nil || s.home.hasReferrersPath() {
+	if hasTag == nil || s.home.hasReferrersPath(c.cfg.Now()) {
 		if referrers, err := c.apiReferrers(ctx, s, r); err != nil || referrers.API {
 			return referrers, err
 		}
@@ -86,7 +87,7 @@ func (c *Client) apiReferrers(ctx context.Context, s *session, r *request) (Refe
 		if err := list.add(mediaType(resp.Header), body); err != nil {
 			return err
 		}
-		return s.home.noteReferrers(apiPresent, false)
+		return s.home.noteReferrers(apiPresent, false, c.cfg.Now())
 	})
 	switch {
 	case err == nil:
@@ -94,7 +95,7 @@ func (c *Client) apiReferrers(ctx context.Context, s *session, r *request) (Refe
 	case len(list.seen) > 0 || list.size > 0 || !saysNoAPI(err):
 		return Referrers{}, err
 	}
-	if err := s.home.noteReferrers(apiAbsent, isNoPath(err)); err != nil {
+	if err := s.home.noteReferrers(apiAbsent, isNoPath(err), c.cfg.Now()); err != nil {
 		return Referrers{}, r.fail(err)
 	}
 	return Referrers{}, nil
@@ -125,24 +126,26 @@ func isNoPath(err error) bool {
 }
 
 // noteReferrers remembers whether h has a referrers API, and whether it was the web server that said so; an error if it was
-// the other way before.
-func (h *host) noteReferrers(state apiState, noPath bool) error {
+// the other way lately. A registry that has been given the API, or has lost it, is believed once the last answer of the other
+// kind is old.
+func (h *host) noteReferrers(state apiState, noPath bool, now time.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.referrers != apiUnknown && h.referrers != state {
+	old := now.Sub(h.toldAt) >= believedFor
+	if h.referrers != apiUnknown && h.referrers != state && !old {
 		return errBothWays
 	}
-	h.referrersPath = h.referrersPath || !noPath
-	h.referrers = state
+	h.referrersPath = h.referrersPath && !old || !noPath
+	h.referrers, h.toldAt = state, now
 	return nil
 }
 
-// hasReferrersPath tells whether h may have the path of the referrers API: it has not been asked, or it has given another
-// answer than its web server's 404 at least once.
-func (h *host) hasReferrersPath() bool {
+// hasReferrersPath tells whether h may have the path of the referrers API: it has not been asked lately, or it has given
+// another answer than its web server's 404.
+func (h *host) hasReferrersPath(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.referrers == apiUnknown || h.referrersPath
+	return now.Sub(h.toldAt) >= believedFor || h.referrersPath
 }
 
 // fallbackReferrers reads the index that clients keep where there is no API; where there is no such tag, nobody has

@@ -3,9 +3,9 @@ package registry
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"airgap/export/registry/auth"
 	"airgap/export/registry/retry"
@@ -30,8 +30,13 @@ type sessionKey struct {
 type session struct {
 	*auth.Session
 	home  *host
-	works atomic.Bool // a request has been answered well
-	known atomic.Bool // there are manifests in the repository
+	works atomic.Bool  // a request has been answered well
+	known atomic.Int64 // when there last were manifests in the repository, in nanoseconds since 1970
+}
+
+// isKnown tells whether there have been manifests in the repository lately.
+func (s *session) isKnown(now time.Time) bool {
+	return now.Sub(time.Unix(0, s.known.Load())) < believedFor
 }
 
 type anonymousKeychain struct{}
@@ -57,10 +62,10 @@ func (c *Client) sessionFor(resource authn.Resource, scope auth.Scope) *session 
 	home := c.host(key.registry)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s, ok := c.sessions[key]
+	s, ok := c.sessions.get(key)
 	if !ok {
 		s = &session{Session: home.auth.Session(resource, scope), home: home}
-		c.sessions[key] = s
+		c.sessions.put(key, s)
 	}
 	return s
 }
@@ -70,7 +75,7 @@ func (c *Client) sessionFor(resource authn.Resource, scope auth.Scope) *session 
 func (c *Client) ForgetTokens(reg name.Registry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.sessions, func(key sessionKey, _ *session) bool { return key.registry == reg.RegistryStr() })
+	c.sessions.deleteFunc(func(key sessionKey, _ *session) bool { return key.registry == reg.RegistryStr() })
 }
 
 // Credentials returns what the keychain has for a registry, which may be nothing.
