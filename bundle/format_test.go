@@ -42,6 +42,8 @@ func writeAsWritten(t *testing.T, good []byte, fourth string) {
 	s.mtime = created.Unix()
 	s.roots, s.manifests, s.blobs = rows[row](t, content(4)), rows[row](t, content(5)), rows[row](t, content(6))
 
+	s.checkRoles(blobs)
+
 	s.add("oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
 	index := `{"schemaVersion":2,"mediaType":"` + ociManifest + `","artifactType":"application/vnd.airgap.bundle.v1","config":` +
 		descriptor("application/vnd.airgap.header.v1+json", content(3), "") + `,"layers":[`
@@ -86,8 +88,8 @@ const (
 
 // row has the columns of all tables.
 type row struct {
-	Source, MediaType, Digest, ArtifactType, Via, Subject, Tag, Stored string
-	Size                                                               int64
+	Source, MediaType, Digest, ArtifactType, Via, Subject, Tag, Role, Stored string
+	Size                                                                     int64
 }
 
 func (r row) descriptor(annotations string) string {
@@ -104,6 +106,61 @@ func descriptor(mediaType string, content []byte, annotations string) string {
 
 func title(name string) string {
 	return `,"annotations":{"org.opencontainers.image.title":"` + name + `"}`
+}
+
+// carried is what of a manifest decides the roles of what it lists.
+type carried struct {
+	Config            *struct{ Digest string }
+	Layers, Manifests []struct{ MediaType, Digest string }
+}
+
+// checkRoles works out what each blob is for, "Tables", and compares it with the blobs table.
+func (s *stranger) checkRoles(content map[string][]byte) {
+	order := []string{"manifest", "config", "attestation", "layer"}
+	isManifest, proves, roles := map[string]bool{}, map[string]bool{}, map[string]string{}
+	for _, m := range s.manifests {
+		isManifest[m.Digest] = true
+		proves[m.Digest] = proves[m.Digest] || m.Subject != ""
+	}
+	use := func(digest, role string) {
+		if isManifest[digest] {
+			role = "manifest"
+		}
+		if known, ok := roles[digest]; !ok || slices.Index(order, role) < slices.Index(order, known) {
+			roles[digest] = role
+		}
+	}
+	for digest := range isManifest {
+		use(digest, "manifest")
+		var m carried
+		s.read(content[strings.TrimPrefix(digest, "sha256:")], &m)
+		if m.Config != nil {
+			use(m.Config.Digest, "config")
+		}
+		for _, d := range slices.Concat(m.Layers, m.Manifests) {
+			switch {
+			case strings.Contains(d.MediaType, ".manifest.") || strings.Contains(d.MediaType, ".index."): // a child
+			case proves[digest] || d.MediaType == "application/vnd.in-toto+json":
+				use(d.Digest, "attestation")
+			default:
+				use(d.Digest, "layer")
+			}
+		}
+	}
+	if len(roles) != len(s.blobs) {
+		s.t.Errorf("%d blobs, the table has %d", len(roles), len(s.blobs))
+	}
+	rank := 0
+	for _, b := range s.blobs {
+		if roles[b.Digest] != b.Role {
+			s.t.Errorf("%s is used as %s, the table says %s", b.Digest, roles[b.Digest], b.Role)
+		}
+		if at := slices.Index(order, b.Role); at < rank {
+			s.t.Errorf("%s comes too late", b.Digest)
+		} else {
+			rank = at
+		}
+	}
 }
 
 type stranger struct {
