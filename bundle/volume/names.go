@@ -22,22 +22,30 @@ var sizePattern = regexp.MustCompile(`^([0-9]{1,15})([a-z]*)$`)
 
 // ParseSize reads a size of volumes: one of Sizes, or a number with a unit, as in 4000MiB or 4GB.
 func ParseSize(s string) (int64, error) {
-	lower := strings.ToLower(strings.TrimSpace(s))
-	if n, ok := Sizes[lower]; ok {
+	if n, ok := Sizes[strings.ToLower(strings.TrimSpace(s))]; ok {
 		return n, nil
 	}
-	m := sizePattern.FindStringSubmatch(lower)
-	if m == nil || units[m[2]] == 0 {
+	n, ok := ParseBytes(s)
+	switch {
+	case !ok:
 		return 0, fmt.Errorf("%w: %.40q is no size; 4000MiB, 4GB, fat32, dvd, dvd-dl, bd or bd-dl is expected", ErrVolumes, s)
-	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil || n > 1<<56/units[m[2]] {
-		return 0, fmt.Errorf("%w: %.40q is too large", ErrVolumes, s)
-	}
-	if n *= units[m[2]]; n < MinSize {
+	case n < MinSize:
 		return 0, fmt.Errorf("%w: %.40q is too small; at least %d bytes are needed", ErrVolumes, s, MinSize)
 	}
 	return n, nil
+}
+
+// maxBytes is more than there is to carry.
+const maxBytes = 1 << 56
+
+// ParseBytes reads a number of bytes with a unit, as in 4000MiB or 4GB, of at most 2^56; false for what is none.
+func ParseBytes(s string) (n int64, ok bool) {
+	m := sizePattern.FindStringSubmatch(strings.ToLower(strings.TrimSpace(s)))
+	if m == nil || units[m[2]] == 0 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	return n * units[m[2]], err == nil && n <= maxBytes/units[m[2]]
 }
 
 // volumeName and tableName name volume i, from 0, of the bundle that would be PATH.tar: PATH.tar.0001, PATH.volumes.0001.

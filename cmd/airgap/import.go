@@ -286,16 +286,16 @@ func showCharts(a *app, r *report.Report) {
 }
 
 func showWork(a *app, r *report.Report) {
-	work, verb := r.Done, "imported"
+	work, verb, pushed, mounted, moved := r.Done, "imported", "pushed", "mounted", "moved"
 	if r.DryRun {
-		work, verb = r.Planned, "would import"
+		work, verb, pushed, mounted, moved = r.Planned, "would import", "to push", "to mount", "to move"
 	}
 	a.say("%s %s and %s into %s in %s", verb, terminal.Count(len(r.Images), "image"), terminal.Count(len(r.Referrers), "referrer"), r.Target,
 		terminal.Duration(time.Duration(r.Seconds*float64(time.Second))))
-	a.say("blobs: %d pushed (%s), %d mounted (%s), %d there already, vouched for by the target (%s)",
-		work.BlobsPushed, terminal.Bytes(work.BytesPushed), work.BlobsMounted, terminal.Bytes(work.BytesMounted),
+	a.say("blobs: %d %s (%s), %d %s (%s), %d there already, vouched for by the target (%s)",
+		work.BlobsPushed, pushed, terminal.Bytes(work.BytesPushed), work.BlobsMounted, mounted, terminal.Bytes(work.BytesMounted),
 		work.BlobsPresent, terminal.Bytes(work.BytesPresent))
-	a.say("manifests: %d pushed, %d there already; tags: %d moved, %d unchanged", work.ManifestsPushed, work.ManifestsPresent, work.TagsMoved, work.TagsUnchanged)
+	a.say("manifests: %d %s, %d there already; tags: %d %s, %d unchanged", work.ManifestsPushed, pushed, work.ManifestsPresent, work.TagsMoved, moved, work.TagsUnchanged)
 	for _, note := range r.Notes {
 		a.say("%s", note)
 	}

@@ -70,6 +70,11 @@ func TestCreateProjects(t *testing.T) {
 	if len(s.Projects()) != 1 {
 		t.Errorf("a dry run created %v", s.Projects())
 	}
+	for _, done := range []string{" pushed", " mounted", " moved"} {
+		if strings.Contains(c.err.String(), done) {
+			t.Errorf("a dry run says that something was%s:\n%s", done, c.err.String())
+		}
+	}
 	c.expect(t, exitOK, "created the project new", args...)
 	if got := s.Project("new"); got.Public || got.Quota != 500e6 {
 		t.Errorf("%+v", got)
@@ -82,10 +87,12 @@ func TestCreateProjects(t *testing.T) {
 	}
 	for message, flags := range map[string][]string{
 		"--create-projects creates": {"--project-public"}, "which is not given": {"--project-quota", "1GB"},
-		"--project-quota: ": {"--create-projects", "--project-quota", "much"},
+		"--project-quota: ": {"--create-projects", "--project-quota", "much"}, `"dvd" is no size`: {"--create-projects", "--project-quota", "dvd"},
 	} {
 		c.expect(t, exitUsage, message, append([]string{"import", c.file, s.Host(), "--key", c.public}, flags...)...)
 	}
+	small := []string{"import", c.file, s.Host() + "/small", "--key", c.public, "--create-projects", "--project-quota", "10KB", "--dry-run"}
+	c.expect(t, exitPreflight, "--project-quota is 10000 bytes", small...)
 	other := bundletest.StartRegistry(t, true)
 	c.expect(t, exitUsage, "is another registry", "import", c.file, other, "--key", c.public, "--create-projects")
 }

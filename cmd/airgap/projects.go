@@ -28,7 +28,7 @@ func (p *projectFlags) add(f *pflag.FlagSet) {
 }
 
 // apply reads the flags into o.
-func (p *projectFlags) apply(o *importer.Options) (err error) {
+func (p *projectFlags) apply(o *importer.Options) error {
 	o.CreateProjects, o.ProjectPublic = p.create, p.public
 	if !p.create && (p.public || p.quota != "") {
 		return usagef("--project-public and --project-quota are about what --create-projects creates, which is not given")
@@ -38,7 +38,8 @@ func (p *projectFlags) apply(o *importer.Options) (err error) {
 	case "unlimited":
 		o.ProjectQuota = harbor.Unlimited
 	default:
-		if o.ProjectQuota, err = volume.ParseSize(p.quota); err != nil {
+		var ok bool
+		if o.ProjectQuota, ok = volume.ParseBytes(p.quota); !ok || o.ProjectQuota == 0 {
 			return usagef("--project-quota: %q is no size; a number with a unit is expected, as in 500GB or 500GiB, or unlimited", p.quota)
 		}
 	}

@@ -38,6 +38,9 @@ func (f *feeder) fromPipe(ctx context.Context) error {
 // addFromHead adds the blobs of rows that Next passes over: they lie in the head, which was kept.
 func (f *feeder) addFromHead(from, before int32) {
 	for row := from; row < before; row++ {
+		if f.inv.Contents.Blobs[row].IsStored() {
+			f.observer.Add(f.inv.Size(row))
+		}
 		f.add(f.inv.Blob(row), nil)
 	}
 }
