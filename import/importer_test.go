@@ -451,6 +451,26 @@ func TestCosignTagConflict(t *testing.T) {
 }
 
 // TestDamagedAtTarget: a blob of another size is no blob that is there.
+// TestRootUnderCosignTag: an image may have a tag of its own under which cosign keeps signatures. It does not take the place of
+// what is there unasked.
+func TestRootUnderCosignTag(t *testing.T) {
+	w := importtest.NewWorld(t)
+	signed := w.Image("signed")
+	tag := signed.Digest.FallbackTag() + ".sig"
+	w.Root("example.com/app:"+tag, "app", tag, w.Image("root"))
+	theirs := w.Image("signatures of others")
+	s := registrytest.New(t, targets["acknowledges"]...)
+	s.AddManifest("mirror/app", tag, bundle.MediaTypeOCIManifest, w.Blobs[theirs.Digest])
+	o, b := options(t, s), w.File()
+	if _, err := importer.Run(t.Context(), importtest.Open(t, b), importtest.Client(), o); !errors.Is(err, target.ErrConflict) || len(importtest.Writes(s)) > 0 {
+		t.Errorf("%v, %v", err, importtest.Writes(s))
+	}
+	o.OverwriteCosignTags = true
+	if done, err := importer.Run(t.Context(), importtest.Open(t, b), importtest.Client(), o); err != nil || done.Tags[0].Old != theirs.Digest || done.Tags[0].Cosign {
+		t.Errorf("%v, %+v", err, done)
+	}
+}
+
 func TestDamagedAtTarget(t *testing.T) {
 	a := importtest.NewAcme(t)
 	s := registrytest.New(t, targets["acknowledges"]...)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -148,7 +149,18 @@ func (inv *Inventory) collectTags() error {
 		}
 	}
 	inv.Tags = slices.CompactFunc(inv.Tags, same)
+	for i := range inv.Tags {
+		inv.Tags[i].Guarded = isCosignName(inv.Tags[i].Name)
+	}
 	return problems.Err()
+}
+
+// isCosignName tells whether cosign keeps something under such a tag.
+func isCosignName(tag string) bool {
+	return slices.ContainsFunc(bundle.CosignSuffixes, func(suffix string) bool {
+		digest, ok := strings.CutSuffix(tag, suffix)
+		return ok && placing.IsFallbackTag(digest)
+	})
 }
 
 func compareTags(a, b Tag) int {

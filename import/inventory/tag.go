@@ -9,6 +9,9 @@ type Tag struct {
 	Row    int32
 	Cosign bool // it is one that cosign looks for, and no person
 
+	// Guarded: cosign keeps signatures and attestations under such a name, and those of others may be there, whoever brings the tag.
+	Guarded bool
+
 	old     bundle.Digest // zero: no such tag
 	hidden  bool          // it exists, and what it points to cannot be seen; old is zero
 	right   bool

@@ -171,7 +171,7 @@ func (p *Preflight) checkOverwrites() {
 	}
 	for i := range p.inv.Tags {
 		t := &p.inv.Tags[i]
-		if t.Cosign && !p.options.OverwriteCosign {
+		if t.Guarded && !p.options.OverwriteCosign {
 			continue
 		}
 		if t.IsHidden() {

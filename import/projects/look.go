@@ -59,13 +59,13 @@ func (l look) existing(ctx context.Context, p *project) error {
 }
 
 // exists tells whether there is a project. Harbor after 2.14 tells only who may see it; then it is the right to push that
-// shows it. That is asked for in another way than later, so that the token is not kept.
+// shows it.
 func (l look) exists(ctx context.Context, p *project) (bool, error) {
 	exists, err := l.harbor.ProjectExists(ctx, p.name)
 	if !errors.Is(err, harbor.ErrNotAllowed) {
 		return exists, err
 	}
-	granted, known, err := l.target.Granted(ctx, l.inv.Repos[p.first], "push")
+	granted, known, err := l.target.Granted(ctx, l.inv.Repos[p.first])
 	if err != nil || !known {
 		return true, err
 	}

@@ -47,8 +47,8 @@ func New(inv *inventory.Inventory, t Target, o Options) *Mover {
 	return &Mover{inv: inv, target: t, options: o}
 }
 
-// Look finds out where a tag points, before anything is written. One of cosign's that has other content is an error that wraps
-// target.ErrConflict unless it may be overwritten: signatures of others may be in it.
+// Look finds out where a tag points, before anything is written. One under which cosign keeps signatures, and that has other
+// content, is an error that wraps target.ErrConflict unless it may be overwritten: signatures of others may be in it.
 func (m *Mover) Look(ctx context.Context, t *inventory.Tag) error {
 	old, err := m.tagged(ctx, t)
 	if errors.Is(err, target.ErrHidden) {
@@ -58,7 +58,7 @@ func (m *Mover) Look(ctx context.Context, t *inventory.Tag) error {
 		return err
 	}
 	m.inv.Saw(t, old)
-	if t.Cosign && t.Moves() && !m.options.OverwriteCosign {
+	if t.Guarded && t.Moves() && !m.options.OverwriteCosign {
 		return fmt.Errorf("%w: %s is %s, and the bundle brings %s: signatures of others may be in it; look at it with cosign, then delete it or allow to overwrite such tags",
 			target.ErrConflict, m.inv.TagName(t), old, m.inv.Digest(t.Row))
 	}
@@ -149,15 +149,15 @@ func (m *Mover) lookAgain(ctx context.Context, t *inventory.Tag) (done bool, err
 		return true, nil // by this run
 	case isHidden && m.options.NoOverwrite:
 		return false, m.madeByOthers(t)
-	case isHidden && t.Cosign && !t.IsHidden() && !m.options.OverwriteCosign:
+	case isHidden && t.Guarded && !t.IsHidden() && !m.options.OverwriteCosign:
 		return false, m.changedByOthers(t)
 	case isHidden:
 		return false, m.hid(t, err)
 	case err != nil:
 		return false, err
-	case t.Cosign && found != t.Old() && found != want:
+	case t.Guarded && found != t.Old() && found != want:
 		return false, m.changedByOthers(t)
-	case m.options.NoOverwrite && !t.Cosign && !t.IsMoved() && !found.IsZero() && found != want:
+	case m.options.NoOverwrite && !t.Guarded && !t.IsMoved() && !found.IsZero() && found != want:
 		return false, m.madeByOthers(t)
 	}
 	m.inv.Saw(t, found)
@@ -168,7 +168,7 @@ func (m *Mover) lookAgain(ctx context.Context, t *inventory.Tag) (done bool, err
 // unasked.
 func (m *Mover) hid(t *inventory.Tag, err error) error {
 	t.Hid()
-	if t.Cosign && !m.options.OverwriteCosign {
+	if t.Guarded && !m.options.OverwriteCosign {
 		return fmt.Errorf("%w: %s exists, and signatures of others may be in it: give the account the permission artifact:read, or allow to overwrite such tags: %s",
 			target.ErrConflict, m.inv.TagName(t), err.Error()) // not wrapped: nothing was written
 	}
