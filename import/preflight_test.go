@@ -706,6 +706,14 @@ func TestRobotThatMayCreateAndNotPush(t *testing.T) {
 	h.s.Change(func(set *harbortest.Settings) { set.HeadForMembers = true })
 	h.works(both, "newest", createProjects)
 	h.works(both, "newest", createProjects)
+
+	// Where everybody may create projects, that is every robot of the system, and it gets no rights in them either.
+	anyone := h.s.AddSystemRobot("any", map[string][]harbortest.Right{harbortest.AllProjects: {harbortest.ReadProject}})
+	done, err = h.run(anyone, "theirs", createProjects)
+	if !errors.Is(err, registry.ErrForbidden) || !strings.Contains(err.Error(), "created and are empty: theirs") || h.s.Used("theirs") > 0 {
+		t.Errorf("%v", err)
+	}
+	expectFinding(t, done, finding.Warning, finding.CheckPush, "project theirs", "becomes no member")
 }
 
 // TestQuotaThatHarborDoesNotSet: from others than administrators Harbor takes none.

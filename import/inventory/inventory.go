@@ -159,7 +159,7 @@ func (inv *Inventory) collectTags() error {
 func isCosignName(tag string) bool {
 	return slices.ContainsFunc(bundle.CosignSuffixes, func(suffix string) bool {
 		digest, ok := strings.CutSuffix(tag, suffix)
-		return ok && placing.IsFallbackTag(digest)
+		return ok && bundle.IsFallbackTag(digest)
 	})
 }
 

@@ -65,6 +65,7 @@ func (p *Projects) Create(ctx context.Context, findings *finding.List) error {
 			row.Status = Created
 		}
 	}
+	p.target.ForgetTokens(p.harbor.Registry()) // Harbor 2.14.4 and later refuse those that are older than the project
 	if err := p.lookAtCreated(ctx, findings); err != nil {
 		return p.stopped(err)
 	}

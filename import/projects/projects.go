@@ -31,6 +31,8 @@ type Target interface {
 	// Granted returns what the account may do in repo, such as "pull" and "push", or known as false. Without actions it asks
 	// for both.
 	Granted(ctx context.Context, repo name.Repository, actions ...string) (granted []string, known bool, err error)
+	// ForgetTokens drops what the account was granted, so that it is asked for anew.
+	ForgetTokens(reg name.Registry)
 	// AnonymousRefused tells whether ref is kept from those without an account; an error where nobody finds it.
 	AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error)
 }
