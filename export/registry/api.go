@@ -42,7 +42,7 @@ type APIAnswer struct {
 // already may be about this very call. Cookies are not kept, and never sent: Harbor takes a password that comes with its
 // cookie for a forged request, and answers 403.
 func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*APIAnswer, error) {
-	home := c.host(reg.RegistryStr())
+	home := c.core.host(reg.RegistryStr())
 	u := home.base
 	u.Path, u.RawQuery = call.Path, call.Query.Encode()
 	r := &request{
@@ -63,9 +63,9 @@ func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*API
 	case call.Token != "":
 		r.session = &session{Session: auth.Fixed(call.Token, call.Secrets...), home: home}
 	case !call.Anonymous:
-		r.session = c.sessionFor(reg, auth.Scope{Basic: true})
+		r.session = c.core.sessionFor(reg, auth.Scope{Basic: true})
 	}
-	resp, body, err := c.fetch(ctx, r, call.Limit)
+	resp, body, err := c.core.fetch(ctx, r, call.Limit)
 	if err != nil {
 		return nil, err
 	}

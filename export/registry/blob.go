@@ -26,10 +26,10 @@ const resumeProgress = 64 << 10
 // registry are an error that wraps bundle.ErrDigest.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-blobs
 func (c *Client) Blob(ctx context.Context, ref name.Digest, size int64) (io.ReadCloser, error) {
-	if mirrored := c.mirroredBlob(ctx, ref, size); mirrored != nil {
+	if mirrored := c.mirrors.blob(ctx, ref, size); mirrored != nil {
 		return mirrored, nil
 	}
-	return asReader(c.openBlob(ctx, blobRequest(c.session(ref.Context(), pull), ref), size))
+	return asReader(c.core.openBlob(ctx, blobRequest(c.core.session(ref.Context(), pull), ref), size))
 }
 
 // asReader makes sure that no blob is no reader.
@@ -48,11 +48,11 @@ func blobRequest(s *session, ref name.Digest) *request {
 	}
 }
 
-func (c *Client) openBlob(ctx context.Context, r *request, size int64) (*blob, error) {
+func (c *core) openBlob(ctx context.Context, r *request, size int64) (*blob, error) {
 	if size < 0 {
 		return nil, r.failf("%w: a size of %d bytes", bundle.ErrFormat, size)
 	}
-	b := &blob{client: c, ctx: ctx, request: r, size: size, pacer: c.pacer(r.once)}
+	b := &blob{core: c, ctx: ctx, request: r, size: size, pacer: c.pacer(r.once)}
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (c *Client) openBlob(ctx context.Context, r *request, size int64) (*blob, e
 // blob reads a blob through as many connections as it takes. Its context is a field because io.Reader has no argument
 // for it; it is that of the one call to Blob.
 type blob struct {
-	client  *Client
+	core    *core
 	ctx     context.Context
 	request *request
 	size    int64
@@ -128,14 +128,14 @@ func (b *blob) resume(err error) error {
 		b.pacer.Progress()
 	}
 	b.mark = b.offset
-	broken := b.client.broken(b.ctx, b.request, b.request.url, fmt.Errorf("after %d of %d bytes: %w", b.offset, b.size, err))
+	broken := b.core.broken(b.ctx, b.request, b.request.url, fmt.Errorf("after %d of %d bytes: %w", b.offset, b.size, err))
 	_ = b.body.Close()
 	if b.origin != nil && b.ctx.Err() == nil {
 		b.giveUp(broken)
-		b.request, b.origin, b.pacer = b.origin, nil, b.client.pacer(false)
+		b.request, b.origin, b.pacer = b.origin, nil, b.core.pacer(false)
 		return b.connect()
 	}
-	if err := b.client.pause(b.ctx, &b.pacer, broken); err != nil {
+	if err := b.core.pause(b.ctx, &b.pacer, broken); err != nil {
 		return err
 	}
 	return b.connect()
@@ -148,7 +148,7 @@ func (b *blob) connect() error {
 		if err == nil {
 			return nil
 		}
-		if err := b.client.pause(b.ctx, &b.pacer, err); err != nil {
+		if err := b.core.pause(b.ctx, &b.pacer, err); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func (b *blob) open() error {
 	if ranged {
 		b.request.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.offset, b.size-1)}}
 	}
-	resp, err := b.client.send(b.ctx, b.request)
+	resp, err := b.core.send(b.ctx, b.request)
 	if err != nil {
 		var e *Error
 		if ranged && errors.As(err, &e) && e.Status == http.StatusRequestedRangeNotSatisfiable {
@@ -181,7 +181,7 @@ func (b *blob) open() error {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return b.client.broken(b.ctx, b.request, resp.Request.URL, err)
+			return b.core.broken(b.ctx, b.request, resp.Request.URL, err)
 		}
 	}
 	b.body = resp.Body
@@ -241,12 +241,12 @@ func (b *blob) Close() error {
 // say that. A repository that does not exist has none.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
 func (c *Client) HasBlob(ctx context.Context, repo name.Repository, d bundle.Digest) (size int64, found bool, err error) {
-	s := c.session(repo, pull)
+	s := c.core.session(repo, pull)
 	r := &request{
 		op: "look for blob", ref: DisplayName(repo.Name()) + "@" + d.String(), home: s.home, session: s, method: http.MethodHead,
 		url: s.home.url(repo.RepositoryStr() + "/blobs/" + d.String()),
 	}
-	resp, _, err := c.fetch(ctx, r, 0)
+	resp, _, err := c.core.fetch(ctx, r, 0)
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrRepositoryUnknown):
 		return 0, false, nil

@@ -24,12 +24,12 @@ const (
 // its host are not looked at. Many registries show it to some accounts only, or to none; one that does not have it is an
 // error that wraps ErrNoCatalog. https://distribution.github.io/distribution/spec/api/#listing-repositories
 func (c *Client) Catalog(ctx context.Context, reg name.Registry) ([]string, error) {
-	s := c.sessionFor(reg, auth.Scope{Actions: auth.Catalog})
+	s := c.core.sessionFor(reg, auth.Scope{Actions: auth.Catalog})
 	u := s.home.base
 	u.Path, u.RawQuery = "/v2/_catalog", fmt.Sprintf("n=%d", catalogPageSize)
 	r := &request{op: "list repositories of", ref: DisplayName(s.home.name), home: s.home, session: s, method: http.MethodGet, url: &u}
 	var all []string
-	err := c.pages(ctx, r, maxRepositoriesBody, func(_ *http.Response, body []byte) error {
+	err := c.core.pages(ctx, r, maxRepositoriesBody, func(_ *http.Response, body []byte) error {
 		var page struct {
 			Repositories []string `json:"repositories"`
 		}

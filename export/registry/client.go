@@ -32,17 +32,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"airgap/bundle"
 	"airgap/export/registry/auth"
-	"airgap/export/registry/flight"
 	"airgap/export/registry/retry"
-	"airgap/export/registry/wire"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -119,14 +114,8 @@ type HostConfig struct {
 
 // Client talks to registries. It is safe for concurrent use.
 type Client struct {
-	cfg   Config
-	log   *slog.Logger
-	retry retry.Policy
-
-	mu       sync.Mutex
-	hosts    recent[string, *host]
-	sessions recent[sessionKey, *session]
-	mirrored recent[bundle.Digest, time.Time] // when a mirror has begun to send that blob
+	core    *core
+	mirrors *mirrors
 }
 
 // New returns a Client. It does no input or output.
@@ -153,21 +142,21 @@ func New(cfg Config) *Client {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{
+	shared := &core{
 		cfg:      cfg,
 		log:      logger,
 		retry:    cfg.Retry.WithDefaults(),
 		hosts:    newRecent[string, *host](maxHosts),
 		sessions: newRecent[sessionKey, *session](maxSessions),
-		mirrored: newRecent[bundle.Digest, time.Time](maxMirrored),
 	}
+	return &Client{core: shared, mirrors: &mirrors{core: shared, sent: newRecent[bundle.Digest, time.Time](maxMirrored)}}
 }
 
 // CloseIdleConnections closes the connections that no request uses.
 func (c *Client) CloseIdleConnections() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hosts.deleteFunc(func(_ string, h *host) bool {
+	c.core.mu.Lock()
+	defer c.core.mu.Unlock()
+	c.core.hosts.deleteFunc(func(_ string, h *host) bool {
 		h.transport.CloseIdleConnections()
 		return false
 	})
@@ -190,90 +179,13 @@ func IsLoopback(hostport string) bool {
 
 const defaultStallTimeout = time.Minute
 
-// host is what the client knows of one host.
-type host struct {
-	name      string // as Config.Host was asked: "host" or "host:port"
-	base      url.URL
-	cfg       HostConfig
-	transport *wire.Transport
-	auth      *auth.Registry
-	waiting   flight.Flight[bool] // for pulls; whether the one that asked was answered
-	fetched   atomic.Int64        // manifests, with GET
-	mirrors   []name.Registry
-	asMirror  mirrorState
-
-	mu        sync.Mutex
-	pulls     RateLimit
-	pullsAt   time.Time // when pulls was told; zero: it is not known
-	referrers apiState
-	// referrersPath: some request for referrers was answered by the registry, and not by the web server in which it runs.
-	referrersPath bool
-	toldAt        time.Time   // when the registry last showed what referrers says
-	elsewhere     atomic.Bool // it has sent a request for a manifest or a listing to another host
-}
-
-// host returns what is known of the host with that name, which is made at the first call.
-func (c *Client) host(hostname string) *host {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	h, ok := c.hosts.get(hostname)
-	if !ok {
-		h = c.newHost(hostname)
-		c.hosts.put(hostname, h)
-	}
-	return h
-}
-
-func (c *Client) newHost(hostname string) *host {
-	cfg := c.cfg.Host(hostname)
-	scheme := "https"
-	if cfg.PlainHTTP {
-		scheme = "http"
-	}
-	cfg.PathPrefix = strings.Trim(cfg.PathPrefix, "/")
-	if cfg.RateLimitRetry <= 0 {
-		cfg.RateLimitRetry = defaultPullsRetry
-	}
-	h := &host{
-		name: hostname,
-		base: url.URL{Scheme: scheme, Host: hostname},
-		cfg:  cfg,
-		transport: wire.New(wire.Config{
-			TLS: cfg.TLS, ReqPerSec: cfg.ReqPerSec, ReqConcurrent: cfg.ReqConcurrent,
-			Stall: c.cfg.StallTimeout, Now: c.cfg.Now, Sleep: c.retry.Sleep,
-		}),
-	}
-	h.asMirror.refused = newRecent[string, time.Time](maxRefused)
-	h.auth = auth.NewRegistry(h.base, c.cfg.Keychain, sender{c, h}, c.cfg.Now)
-	h.mirrors = c.parseMirrors(h)
-	return h
-}
-
-// url returns the address of elem, of a repository or empty, under /v2/ at h.
-func (h *host) url(elem string) *url.URL {
-	u := h.base
-	if elem != "" {
-		elem = h.prefixed(elem)
-	}
-	u.Path = "/v2/" + elem
-	return &u
-}
-
-// prefixed returns the repository as it is called at h.
-func (h *host) prefixed(repository string) string {
-	if h.cfg.PathPrefix == "" {
-		return repository
-	}
-	return h.cfg.PathPrefix + "/" + repository
-}
-
 // Ping checks that the registry can be reached and speaks the protocol and that it accepts the credentials for it.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
 func (c *Client) Ping(ctx context.Context, reg name.Registry) error {
-	s := c.sessionFor(reg, auth.Scope{})
+	s := c.core.sessionFor(reg, auth.Scope{})
 	r := &request{
 		op: "reach", ref: DisplayName(reg.RegistryStr()), home: s.home, session: s, method: http.MethodGet, url: s.home.url(""),
 	}
-	_, _, err := c.fetch(ctx, r, maxAnswer)
+	_, _, err := c.core.fetch(ctx, r, maxAnswer)
 	return err
 }

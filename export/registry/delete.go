@@ -20,10 +20,10 @@ var ErrNoDeletion = errors.New("the registry does not delete tags")
 // is ErrNotFound; some who do not delete tags answer so, too.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#deleting-tags
 func (c *Client) DeleteTag(ctx context.Context, tag name.Tag) error {
-	r := c.manifestRequest("delete tag", http.MethodDelete, c.session(tag.Context(), remove), tag)
+	r := manifestRequest("delete tag", http.MethodDelete, c.core.session(tag.Context(), remove), tag)
 	// 202 is what the specification wants.
 	r.accept = []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent}
-	_, _, err := c.fetch(ctx, r, maxAnswer)
+	_, _, err := c.core.fetch(ctx, r, maxAnswer)
 	var e *Error
 	if errors.As(err, &e) && (e.Status == http.StatusBadRequest || e.Status == http.StatusMethodNotAllowed || e.HasCode(codeUnsupported)) {
 		e.Err = ErrNoDeletion

@@ -28,8 +28,8 @@ func (c *Client) ForeignBlob(ctx context.Context, address string, size int64) (i
 	}
 	u.Fragment = ""
 	r := &request{
-		op: op, home: c.host(u.Host), method: http.MethodGet, url: u, accept: []int{http.StatusOK, http.StatusPartialContent},
+		op: op, home: c.core.host(u.Host), method: http.MethodGet, url: u, accept: []int{http.StatusOK, http.StatusPartialContent},
 	}
 	r.ref = r.safeURL(u)
-	return asReader(c.openBlob(ctx, r, size))
+	return asReader(c.core.openBlob(ctx, r, size))
 }

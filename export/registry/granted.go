@@ -18,11 +18,11 @@ func (c *Client) Granted(ctx context.Context, repo name.Repository, actions ...s
 	if asked == "" {
 		asked = pullPush
 	}
-	s := c.session(repo, asked)
+	s := c.core.session(repo, asked)
 	granted, known, err = s.Granted(ctx)
 	if err != nil {
 		r := &request{op: "ask for the rights in", ref: DisplayName(repo.Name()), home: s.home, session: s, url: s.home.url("")}
-		return nil, false, c.relabel(ctx, r, err)
+		return nil, false, c.core.relabel(ctx, r, err)
 	}
 	return granted, known, nil
 }

@@ -165,9 +165,9 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.session(repo, strconv.Itoa(i))
+		c.core.session(repo, strconv.Itoa(i))
 	}
-	if hosts, sessions := len(c.hosts.young)+len(c.hosts.old), len(c.sessions.young)+len(c.sessions.old); hosts > 2*maxHosts || sessions > 2*maxSessions {
+	if hosts, sessions := len(c.core.hosts.young)+len(c.core.hosts.old), len(c.core.sessions.young)+len(c.core.sessions.old); hosts > 2*maxHosts || sessions > 2*maxSessions {
 		t.Errorf("%d hosts and %d sessions are kept", hosts, sessions)
 	}
 }

@@ -34,7 +34,7 @@ var (
 
 // pages fetches r and every page that follows it, and hands each to read. Whatever is wrong with a link is an error,
 // since a listing that ends early looks like one that is complete.
-func (c *Client) pages(ctx context.Context, r *request, limit int64, read func(*http.Response, []byte) error) error {
+func (c *core) pages(ctx context.Context, r *request, limit int64, read func(*http.Response, []byte) error) error {
 	seen := make(map[string]bool)
 	for len(seen) < maxPages {
 		seen[r.url.String()] = true
@@ -145,13 +145,13 @@ func parseLink(s string) (target, rel, rest string, err error) {
 // is an error that wraps ErrRepositoryUnknown or ErrNotFound.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
 func (c *Client) Tags(ctx context.Context, repo name.Repository) ([]string, error) {
-	s := c.session(repo, pull)
+	s := c.core.session(repo, pull)
 	u := s.home.url(repo.RepositoryStr() + "/tags/list")
 	u.RawQuery = fmt.Sprintf("n=%d", tagsPageSize)
 	r := &request{op: "list tags of", ref: DisplayName(repo.Name()), home: s.home, session: s, method: http.MethodGet, url: u, front: true}
 	var tags []string
 	seen := make(map[string]bool)
-	err := c.pages(ctx, r, maxTagsBody, func(_ *http.Response, body []byte) error {
+	err := c.core.pages(ctx, r, maxTagsBody, func(_ *http.Response, body []byte) error {
 		var page struct {
 			Tags []string `json:"tags"`
 		}

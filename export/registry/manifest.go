@@ -18,7 +18,7 @@ import (
 var acceptManifests = http.Header{"Accept": {strings.Join(bundle.ManifestMediaTypes, ", ")}}
 
 // manifestRequest asks for the manifest that ref names.
-func (c *Client) manifestRequest(op, method string, s *session, ref name.Reference) *request {
+func manifestRequest(op, method string, s *session, ref name.Reference) *request {
 	return &request{
 		op: op, ref: DisplayName(ref.Name()), home: s.home, session: s, method: method, header: acceptManifests, front: true,
 		url: s.home.url(ref.Context().RepositoryStr() + "/manifests/" + ref.Identifier()),
@@ -31,29 +31,29 @@ func (c *Client) manifestRequest(op, method string, s *session, ref name.Referen
 // Config.NotFoundIsEnough.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
 func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error) {
-	s := c.session(ref.Context(), pull)
-	r := c.manifestRequest("resolve", http.MethodHead, s, ref)
+	s := c.core.session(ref.Context(), pull)
+	r := manifestRequest("resolve", http.MethodHead, s, ref)
 	if _, err := promisedDigest(ref); err != nil {
 		return bundle.Descriptor{}, r.fail(err)
 	}
-	resp, _, err := c.fetch(ctx, r, 0)
+	resp, _, err := c.core.fetch(ctx, r, 0)
 	var e *Error
 	switch {
-	case errors.As(err, &e) && e.Status == http.StatusNotFound && (c.cfg.NotFoundIsEnough || s.isKnown(c.cfg.Now())):
+	case errors.As(err, &e) && e.Status == http.StatusNotFound && (c.core.cfg.NotFoundIsEnough || s.isKnown(c.core.cfg.Now())):
 		return bundle.Descriptor{}, err
 	case errors.As(err, &e) && e.Status >= 400 && e.Status <= 499 && e.Status != http.StatusTooManyRequests:
 		// Answers to HEAD have no body. Only GET can say why, for example that the repository is unknown.
 	case err != nil:
 		return bundle.Descriptor{}, err
 	default:
-		s.home.noteRateLimit(resp.Header, c.cfg.Now())
+		s.home.noteRateLimit(resp.Header, c.core.cfg.Now())
 		desc, ok, err := describe(r, ref, resp)
 		if ok || err != nil {
-			s.known.Store(c.cfg.Now().UnixNano())
+			s.known.Store(c.core.cfg.Now().UnixNano())
 			return desc, err
 		}
 	}
-	desc, _, err := c.manifest(ctx, s, "resolve", ref, false)
+	desc, _, err := c.core.manifest(ctx, s, "resolve", ref, false)
 	return desc, err
 }
 
@@ -85,16 +85,16 @@ func describe(r *request, ref name.Reference, resp *http.Response) (desc bundle.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
 func (c *Client) Manifest(ctx context.Context, ref name.Reference) (bundle.Descriptor, []byte, error) {
 	if pinned, ok := ref.(name.Digest); ok {
-		if desc, content, ok := c.mirroredManifest(ctx, pinned); ok {
+		if desc, content, ok := c.mirrors.manifest(ctx, pinned); ok {
 			return desc, content, nil
 		}
 	}
-	return c.manifest(ctx, c.session(ref.Context(), pull), "fetch manifest", ref, false)
+	return c.core.manifest(ctx, c.core.session(ref.Context(), pull), "fetch manifest", ref, false)
 }
 
 // manifest is Manifest without mirrors; with once there is neither another try nor waiting for pulls.
-func (c *Client) manifest(ctx context.Context, s *session, op string, ref name.Reference, once bool) (bundle.Descriptor, []byte, error) {
-	r := c.manifestRequest(op, http.MethodGet, s, ref)
+func (c *core) manifest(ctx context.Context, s *session, op string, ref name.Reference, once bool) (bundle.Descriptor, []byte, error) {
+	r := manifestRequest(op, http.MethodGet, s, ref)
 	r.pull, r.once = true, once
 	promised, err := promisedDigest(ref)
 	if err != nil {
@@ -159,8 +159,8 @@ func mediaType(header http.Header) string {
 // Where neither finds it, the error wraps ErrNotFound.
 func (c *Client) AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error) {
 	repo := ref.Context()
-	s := c.sessionIn(repo, auth.Scope{Actions: pull, Anonymous: true})
-	_, _, err := c.fetch(ctx, c.manifestRequest("look without credentials for", http.MethodHead, s, ref), 0)
+	s := c.core.sessionIn(repo, auth.Scope{Actions: pull, Anonymous: true})
+	_, _, err := c.core.fetch(ctx, manifestRequest("look without credentials for", http.MethodHead, s, ref), 0)
 	switch {
 	case err == nil:
 		return false, nil

@@ -20,11 +20,19 @@ type mirrorState struct {
 	refused    recent[string, time.Time] // when it did not let us have that repository
 }
 
+// mirrors is the layer of mirrors around what is fetched by its digest.
+type mirrors struct {
+	core *core
+
+	mu   sync.Mutex
+	sent recent[bundle.Digest, time.Time] // when a mirror has begun to send that blob
+}
+
 // mirrorRest is for how long a mirror is left alone.
 const mirrorRest = 5 * time.Minute
 
 // parseMirrors returns the registries that h has for mirrors; what is no registry's name is passed over, and said.
-func (c *Client) parseMirrors(h *host) []name.Registry {
+func (c *core) parseMirrors(h *host) []name.Registry {
 	var mirrors []name.Registry
 	for _, text := range h.cfg.Mirrors {
 		mirror, err := name.NewRegistry(text)
@@ -39,14 +47,14 @@ func (c *Client) parseMirrors(h *host) []name.Registry {
 	return mirrors
 }
 
-// mirrorsOf returns what to ask for before the registry itself: the same repository at those of its mirrors that are worth
+// of returns what to ask for before the registry itself: the same repository at those of its mirrors that are worth
 // a request.
-func (c *Client) mirrorsOf(ref name.Digest) []name.Digest {
+func (m *mirrors) of(ref name.Digest) []name.Digest {
 	var refs []name.Digest
 	repository := ref.Context().RepositoryStr()
-	for _, mirror := range c.host(ref.Context().RegistryStr()).mirrors {
-		h := c.host(mirror.RegistryStr())
-		if !h.isWorthAsking(repository, c.cfg.Now()) {
+	for _, mirror := range m.core.host(ref.Context().RegistryStr()).mirrors {
+		h := m.core.host(mirror.RegistryStr())
+		if !h.isWorthAsking(repository, m.core.cfg.Now()) {
 			continue
 		}
 		refs = append(refs, mirror.Repo(repository).Digest(ref.DigestStr()))
@@ -65,38 +73,38 @@ func (h *host) isWorthAsking(repository string, now time.Time) bool {
 	return !fewLeft && now.UnixNano() >= h.asMirror.restsUntil.Load() && !(refused && now.Sub(refusedAt) < believedFor)
 }
 
-// mirrorSession is a session in which nothing is tried twice.
-func (c *Client) mirrorSession(repo name.Repository) *session {
-	return c.sessionIn(repo, auth.Scope{Actions: pull, Once: true})
+// session is a session in which nothing is tried twice.
+func (m *mirrors) session(repo name.Repository) *session {
+	return m.core.sessionIn(repo, auth.Scope{Actions: pull, Once: true})
 }
 
 // passOver draws conclusions from the failure of a mirror.
-func (c *Client) passOver(ctx context.Context, h *host, repository string, err error) {
+func (m *mirrors) passOver(ctx context.Context, h *host, repository string, err error) {
 	var e *Error
 	switch {
 	case errors.Is(err, ErrNotFound):
-		c.log.DebugContext(ctx, "a mirror does not have it", "mirror", DisplayName(h.name), "error", err)
+		m.core.log.DebugContext(ctx, "a mirror does not have it", "mirror", DisplayName(h.name), "error", err)
 		return
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrThrottled):
 		rest := mirrorRest
 		if errors.As(err, &e) {
 			rest = max(rest, e.RetryAfter)
 		}
-		h.asMirror.restsUntil.Store(c.cfg.Now().Add(rest).UnixNano())
+		h.asMirror.restsUntil.Store(m.core.cfg.Now().Add(rest).UnixNano())
 	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrForbidden), errors.Is(err, ErrRepositoryUnknown):
 		h.asMirror.mu.Lock()
-		h.asMirror.refused.put(repository, c.cfg.Now())
+		h.asMirror.refused.put(repository, m.core.cfg.Now())
 		h.asMirror.mu.Unlock()
 	}
-	c.log.WarnContext(ctx, "a mirror is passed over", "mirror", DisplayName(h.name), "error", err)
+	m.core.log.WarnContext(ctx, "a mirror is passed over", "mirror", DisplayName(h.name), "error", err)
 }
 
-// mirroredManifest returns a manifest from the first mirror that has it; ok is false where none has. A digest says
+// manifest returns a manifest from the first mirror that has it; ok is false where none has. A digest says
 // nothing of the media type that comes with the content, so that this has to fit what the content itself says.
-func (c *Client) mirroredManifest(ctx context.Context, ref name.Digest) (desc bundle.Descriptor, content []byte, ok bool) {
-	for _, mirror := range c.mirrorsOf(ref) {
-		s := c.mirrorSession(mirror.Context())
-		desc, content, err := c.manifest(ctx, s, "fetch manifest", mirror, true)
+func (m *mirrors) manifest(ctx context.Context, ref name.Digest) (desc bundle.Descriptor, content []byte, ok bool) {
+	for _, mirror := range m.of(ref) {
+		s := m.session(mirror.Context())
+		desc, content, err := m.core.manifest(ctx, s, "fetch manifest", mirror, true)
 		if err == nil {
 			_, err = bundle.ParseManifest(desc.MediaType, content)
 		}
@@ -106,50 +114,50 @@ func (c *Client) mirroredManifest(ctx context.Context, ref name.Digest) (desc bu
 		if ctx.Err() != nil {
 			break
 		}
-		c.passOver(ctx, s.home, mirror.Context().RepositoryStr(), err)
+		m.passOver(ctx, s.home, mirror.Context().RepositoryStr(), err)
 	}
 	return bundle.Descriptor{}, nil, false
 }
 
-// mirroredBlob begins to read a blob at the first mirror that has it, to go on at the registry itself should that break
+// blob begins to read a blob at the first mirror that has it, to go on at the registry itself should that break
 // off; nil where none has. What is asked for a second time, as its content was wrong, is not asked of a mirror again.
-func (c *Client) mirroredBlob(ctx context.Context, ref name.Digest, size int64) *blob {
-	mirrors := c.mirrorsOf(ref)
+func (m *mirrors) blob(ctx context.Context, ref name.Digest, size int64) *blob {
+	mirrors := m.of(ref)
 	digest, err := bundle.ParseDigest(ref.DigestStr())
 	if len(mirrors) == 0 || err != nil {
 		return nil
 	}
-	if c.isMirrored(digest) {
+	if m.isSent(digest) {
 		return nil
 	}
 	for _, mirror := range mirrors {
-		r := blobRequest(c.mirrorSession(mirror.Context()), mirror)
+		r := blobRequest(m.session(mirror.Context()), mirror)
 		r.once = true
-		b, err := c.openBlob(ctx, r, size)
+		b, err := m.core.openBlob(ctx, r, size)
 		if err == nil {
-			c.noteMirrored(digest)
-			b.origin = blobRequest(c.session(ref.Context(), pull), ref)
-			b.giveUp = func(err error) { c.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err) }
+			m.noteSent(digest)
+			b.origin = blobRequest(m.core.session(ref.Context(), pull), ref)
+			b.giveUp = func(err error) { m.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err) }
 			return b
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		c.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err)
+		m.passOver(ctx, r.home, mirror.Context().RepositoryStr(), err)
 	}
 	return nil
 }
 
-// isMirrored tells whether a mirror has begun to send that blob lately.
-func (c *Client) isMirrored(d bundle.Digest) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at, ok := c.mirrored.get(d)
-	return ok && c.cfg.Now().Sub(at) < believedFor
+// isSent tells whether a mirror has begun to send that blob lately.
+func (m *mirrors) isSent(d bundle.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.sent.get(d)
+	return ok && m.core.cfg.Now().Sub(at) < believedFor
 }
 
-func (c *Client) noteMirrored(d bundle.Digest) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.mirrored.put(d, c.cfg.Now())
+func (m *mirrors) noteSent(d bundle.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent.put(d, m.core.cfg.Now())
 }

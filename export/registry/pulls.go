@@ -22,7 +22,7 @@ type RateLimit struct {
 
 // RateLimit returns what the registry's last answer about a manifest said. known is false where it said nothing.
 func (c *Client) RateLimit(reg name.Registry) (limit RateLimit, known bool) {
-	h := c.host(reg.RegistryStr())
+	h := c.core.host(reg.RegistryStr())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.pulls, !h.pullsAt.IsZero()
@@ -31,7 +31,7 @@ func (c *Client) RateLimit(reg name.Registry) (limit RateLimit, known bool) {
 // Pulls returns how many GET requests for manifests this client has made to a registry: what counts against a limit of
 // pulls. Requests that were refused with 401 or 429 do not, and are left out.
 func (c *Client) Pulls(reg name.Registry) int {
-	return int(c.host(reg.RegistryStr()).fetched.Load())
+	return int(c.core.host(reg.RegistryStr()).fetched.Load())
 }
 
 // noteRateLimit remembers headers such as "ratelimit-limit: 100;w=21600" and "ratelimit-remaining: 76;w=21600": 76 pulls
@@ -89,7 +89,7 @@ const defaultPullsRetry = 5 * time.Minute
 
 // awaitPulls waits while fewer pulls are left than the host is configured to leave, and asks with HEAD, which does not
 // count, whether that has changed. All that want to fetch wait together, and one of them asks.
-func (c *Client) awaitPulls(ctx context.Context, s *session, ref name.Reference) error {
+func (c *core) awaitPulls(ctx context.Context, s *session, ref name.Reference) error {
 	h := s.home
 	for !h.pullsLeft() {
 		if err := h.checkAttainable(ref); err != nil {
@@ -126,8 +126,8 @@ func (c *Client) awaitPulls(ctx context.Context, s *session, ref name.Reference)
 }
 
 // askPulls asks with HEAD how many pulls are left. An answer that does not say means that there is no limit.
-func (c *Client) askPulls(ctx context.Context, s *session, ref name.Reference) error {
-	resp, _, err := c.fetch(ctx, c.manifestRequest("ask about the pulls left for", http.MethodHead, s, ref), 0)
+func (c *core) askPulls(ctx context.Context, s *session, ref name.Reference) error {
+	resp, _, err := c.fetch(ctx, manifestRequest("ask about the pulls left for", http.MethodHead, s, ref), 0)
 	if err != nil {
 		return err
 	}

@@ -44,8 +44,8 @@ type push struct {
 // the middle renews the token. The content is read by one goroutine at a time, and closed.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
 func (c *Client) PushBlob(ctx context.Context, repo name.Repository, desc bundle.Descriptor, open func() (io.ReadCloser, error)) error {
-	p := &push{client: c, session: c.session(repo, pullPush), repo: repo, desc: desc}
-	pace := c.pacer(false)
+	p := &push{client: c, session: c.core.session(repo, pullPush), repo: repo, desc: desc}
+	pace := c.core.pacer(false)
 	for {
 		err := p.once(ctx, open)
 		if err == nil {
@@ -54,7 +54,7 @@ func (c *Client) PushBlob(ctx context.Context, repo name.Repository, desc bundle
 		if p.gotOn() {
 			pace.Progress()
 		}
-		if err := c.pause(ctx, &pace, err); err != nil {
+		if err := c.core.pause(ctx, &pace, err); err != nil {
 			p.drop(ctx)
 			return err
 		}
@@ -147,7 +147,7 @@ func (p *push) commit(ctx context.Context, small []byte) error {
 	u.RawQuery += "digest=" + url.QueryEscape(p.desc.Digest.String())
 	r := p.request(http.MethodPut, &u, http.StatusCreated)
 	r.header, r.body = octets, small
-	resp, err := p.client.send(ctx, r)
+	resp, err := p.client.core.send(ctx, r)
 	if err != nil {
 		var e *Error
 		p.unsure = errors.As(err, &e) && e.temporary && e.Status != http.StatusTooManyRequests
@@ -162,7 +162,7 @@ func (p *push) commit(ctx context.Context, small []byte) error {
 
 // step sends r and returns the Location in its answer, or nil where there is none.
 func (p *push) step(ctx context.Context, r *request) (*url.URL, error) {
-	resp, err := p.client.send(ctx, r)
+	resp, err := p.client.core.send(ctx, r)
 	if err != nil {
 		return nil, uploadLost(err)
 	}
@@ -221,13 +221,13 @@ func (p *push) cancel(ctx context.Context, location *url.URL) {
 		}
 	}
 	if err != nil {
-		p.client.log.DebugContext(ctx, "upload not given up", "error", err)
+		p.client.core.log.DebugContext(ctx, "upload not given up", "error", err)
 	}
 }
 
 func (p *push) remove(ctx context.Context, location *url.URL) error {
 	r := p.request(http.MethodDelete, location, http.StatusNoContent, http.StatusAccepted, http.StatusOK)
-	resp, err := p.client.send(ctx, r)
+	resp, err := p.client.core.send(ctx, r)
 	if err == nil {
 		r.discard(resp)
 	}
@@ -238,7 +238,7 @@ func (p *push) remove(ctx context.Context, location *url.URL) error {
 // without an error means that the registry would not, for whatever reason, and that the blob has to be pushed.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository
 func (c *Client) Mount(ctx context.Context, repo, from name.Repository, d bundle.Digest) (mounted bool, err error) {
-	s := c.sessionIn(repo, auth.Scope{Actions: pullPush, From: c.Path(from)})
+	s := c.core.sessionIn(repo, auth.Scope{Actions: pullPush, From: c.Path(from)})
 	p := &push{client: c, session: s, repo: repo, desc: bundle.Descriptor{Digest: d}}
 	u := s.home.url(repo.RepositoryStr() + "/blobs/uploads/")
 	u.RawQuery = url.Values{"mount": {d.String()}, "from": {c.Path(from)}}.Encode()
@@ -247,7 +247,7 @@ func (c *Client) Mount(ctx context.Context, repo, from name.Repository, d bundle
 	if repo.RegistryStr() != from.RegistryStr() {
 		return false, r.failf("%s is at another registry", DisplayName(from.Name()))
 	}
-	resp, _, err := c.fetch(ctx, r, maxAnswer)
+	resp, _, err := c.core.fetch(ctx, r, maxAnswer)
 	var e *Error
 	switch {
 	case errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || e.Status == http.StatusNotFound):
@@ -272,8 +272,8 @@ func (c *Client) Mount(ctx context.Context, repo, from name.Repository, d bundle
 // otherwise, is an error that wraps bundle.ErrDigest; more than bundle.MaxManifestSize bytes wrap bundle.ErrLimit.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
 func (c *Client) PushManifest(ctx context.Context, ref name.Reference, mediaType string, body []byte) (subjectAcknowledged bool, err error) {
-	s := c.session(ref.Context(), pullPush)
-	r := c.manifestRequest("push manifest", http.MethodPut, s, ref)
+	s := c.core.session(ref.Context(), pullPush)
+	r := manifestRequest("push manifest", http.MethodPut, s, ref)
 	r.header, r.body, r.accept, r.patient = http.Header{"Content-Type": {mediaType}}, body, []int{http.StatusCreated}, true
 	digest := bundle.DigestOf(body)
 	switch promised, err := promisedDigest(ref); {
@@ -284,7 +284,7 @@ func (c *Client) PushManifest(ctx context.Context, ref name.Reference, mediaType
 	case len(body) > bundle.MaxManifestSize:
 		return false, r.failf("%w: a manifest of %d bytes; registries take at most %d", bundle.ErrLimit, len(body), bundle.MaxManifestSize)
 	}
-	resp, _, err := c.fetch(ctx, r, maxAnswer)
+	resp, _, err := c.core.fetch(ctx, r, maxAnswer)
 	if err != nil {
 		return false, err
 	}

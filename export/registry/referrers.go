@@ -58,7 +58,7 @@ func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers,
 // is not among them, by hasTag, is not asked for. nil is not known. Neither is the API asked for then where the registry has
 // never known the path of it (see hasReferrersPath).
 func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag func(tag string) bool) (Referrers, error) {
-	s := c.session(subject.Context(), pull)
+	s := c.core.session(subject.Context(), pull)
 	r := &request{
 		op: "list referrers of", ref: DisplayName(subject.Name()), home: s.home, session: s, method: http.MethodGet,
 		url:    s.home.url(subject.Context().RepositoryStr() + "/referrers/" + subject.DigestStr()),
@@ -68,7 +68,7 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 	if err != nil {
 		return Referrers{}, r.fail(err)
 	}
-	if hasTag == nil || s.home.hasReferrersPath(c.cfg.Now()) {
+	if hasTag == nil || s.home.hasReferrersPath(c.core.cfg.Now()) {
 		if referrers, err := c.apiReferrers(ctx, s, r); err != nil || referrers.API {
 			return referrers, err
 		}
@@ -83,11 +83,11 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 // apiReferrers asks the API; where there is none, the result does not have API set, and that is no error.
 func (c *Client) apiReferrers(ctx context.Context, s *session, r *request) (Referrers, error) {
 	list := referrersList{seen: make(map[bundle.Digest]int64)}
-	err := c.pages(ctx, r, bundle.MaxManifestSize, func(resp *http.Response, body []byte) error {
+	err := c.core.pages(ctx, r, bundle.MaxManifestSize, func(resp *http.Response, body []byte) error {
 		if err := list.add(mediaType(resp.Header), body); err != nil {
 			return err
 		}
-		return s.home.noteReferrers(apiPresent, false, c.cfg.Now())
+		return s.home.noteReferrers(apiPresent, false, c.core.cfg.Now())
 	})
 	switch {
 	case err == nil:
@@ -95,7 +95,7 @@ func (c *Client) apiReferrers(ctx context.Context, s *session, r *request) (Refe
 	case len(list.seen) > 0 || list.size > 0 || !saysNoAPI(err):
 		return Referrers{}, err
 	}
-	if err := s.home.noteReferrers(apiAbsent, isNoPath(err), c.cfg.Now()); err != nil {
+	if err := s.home.noteReferrers(apiAbsent, isNoPath(err), c.core.cfg.Now()); err != nil {
 		return Referrers{}, r.fail(err)
 	}
 	return Referrers{}, nil
@@ -152,7 +152,7 @@ func (h *host) hasReferrersPath(now time.Time) bool {
 // pushed a referrer.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
 func (c *Client) fallbackReferrers(ctx context.Context, s *session, r *request, tag name.Tag) ([]bundle.Descriptor, error) {
-	desc, body, err := c.manifest(ctx, s, r.op, tag, false)
+	desc, body, err := c.core.manifest(ctx, s, r.op, tag, false)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -63,7 +63,7 @@ var errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
 
 // fetch sends r until it is answered with an accepted status, with pauses as RetryPolicy says, and reads the whole body,
 // which may have limit bytes.
-func (c *Client) fetch(ctx context.Context, r *request, limit int64) (*http.Response, []byte, error) {
+func (c *core) fetch(ctx context.Context, r *request, limit int64) (*http.Response, []byte, error) {
 	var (
 		resp *http.Response
 		body []byte
@@ -105,7 +105,7 @@ func tooLarge(limit int64) error {
 
 // send sends r once: with the session's credentials, once more with new ones where those have expired, and on along
 // redirects. It returns an answer whose status r accepts, with a body to be closed, or an error.
-func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
+func (c *core) send(ctx context.Context, r *request) (*http.Response, error) {
 	resp, err := c.authorized(ctx, r)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (c *Client) send(ctx context.Context, r *request) (*http.Response, error) {
 
 // authorized sends r to its own URL. A 401 makes it renew the session's credentials and, where the body can be sent
 // again, repeat the request, once.
-func (c *Client) authorized(ctx context.Context, r *request) (*http.Response, error) {
+func (c *core) authorized(ctx context.Context, r *request) (*http.Response, error) {
 	if r.session == nil {
 		return c.hop(ctx, r, r.url, "")
 	}
@@ -167,7 +167,7 @@ func (c *Client) authorized(ctx context.Context, r *request) (*http.Response, er
 }
 
 // follow goes where resp redirects to. Credentials go along only while every step stays at the registry itself.
-func (c *Client) follow(ctx context.Context, r *request, resp *http.Response) (*http.Response, error) {
+func (c *core) follow(ctx context.Context, r *request, resp *http.Response) (*http.Response, error) {
 	home := sameOrigin(r.url, &r.home.base)
 	for n := 0; isRedirect(resp.StatusCode); n++ {
 		from := resp.Request.URL
@@ -204,7 +204,7 @@ func (c *Client) follow(ctx context.Context, r *request, resp *http.Response) (*
 }
 
 // hop is one exchange of r, with u. It knows nothing of redirects, and sends authorization as it is told.
-func (c *Client) hop(ctx context.Context, r *request, u *url.URL, authorization string) (*http.Response, error) {
+func (c *core) hop(ctx context.Context, r *request, u *url.URL, authorization string) (*http.Response, error) {
 	exchange := ctx
 	if r.document {
 		exchange = wire.Within(exchange, documentTimeout)
@@ -262,7 +262,7 @@ func setBody(req *http.Request, body []byte) {
 }
 
 // broken returns err, of the exchange with u, as the error of r: the context's own where that is done.
-func (c *Client) broken(ctx context.Context, r *request, u *url.URL, err error) error {
+func (c *core) broken(ctx context.Context, r *request, u *url.URL, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -275,7 +275,7 @@ func (c *Client) broken(ctx context.Context, r *request, u *url.URL, err error) 
 }
 
 // relabel returns an error that authorization ended in as one of r, so that it names what the user asked for.
-func (c *Client) relabel(ctx context.Context, r *request, err error) error {
+func (c *core) relabel(ctx context.Context, r *request, err error) error {
 	var e *Error
 	var failed *auth.Error
 	switch {

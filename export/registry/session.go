@@ -46,18 +46,18 @@ func (anonymousKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 }
 
 // session returns the one session for actions in repo.
-func (c *Client) session(repo name.Repository, actions string) *session {
+func (c *core) session(repo name.Repository, actions string) *session {
 	return c.sessionIn(repo, auth.Scope{Actions: actions})
 }
 
 // sessionIn returns the one session for scope in repo.
-func (c *Client) sessionIn(repo name.Repository, scope auth.Scope) *session {
-	scope.Repository = c.Path(repo)
+func (c *core) sessionIn(repo name.Repository, scope auth.Scope) *session {
+	scope.Repository = c.host(repo.RegistryStr()).prefixed(repo.RepositoryStr())
 	return c.sessionFor(repo, scope)
 }
 
 // sessionFor returns the one session for scope, with the account that the keychain has for resource.
-func (c *Client) sessionFor(resource authn.Resource, scope auth.Scope) *session {
+func (c *core) sessionFor(resource authn.Resource, scope auth.Scope) *session {
 	key := sessionKey{resource.RegistryStr(), scope}
 	home := c.host(key.registry)
 	c.mu.Lock()
@@ -73,37 +73,37 @@ func (c *Client) sessionFor(resource authn.Resource, scope auth.Scope) *session 
 // ForgetTokens drops all tokens for a registry, so that the next requests fetch new ones: Harbor 2.14.4 and later may refuse
 // those that are older than the project that they are used in.
 func (c *Client) ForgetTokens(reg name.Registry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sessions.deleteFunc(func(key sessionKey, _ *session) bool { return key.registry == reg.RegistryStr() })
+	c.core.mu.Lock()
+	defer c.core.mu.Unlock()
+	c.core.sessions.deleteFunc(func(key sessionKey, _ *session) bool { return key.registry == reg.RegistryStr() })
 }
 
 // Credentials returns what the keychain has for a registry, which may be nothing.
 func (c *Client) Credentials(ctx context.Context, reg name.Registry) (*authn.AuthConfig, error) {
-	account, err := c.host(reg.RegistryStr()).auth.Account(ctx, reg)
+	account, err := c.core.host(reg.RegistryStr()).auth.Account(ctx, reg)
 	if err != nil {
 		return nil, &Error{Op: "read the credentials for", Ref: DisplayName(reg.RegistryStr()), At: "credentials", Err: err}
 	}
 	return account, nil
 }
 
-// sender sends what the credentials for a host need (auth.Sender).
-type sender struct {
-	client *Client
-	home   *host
+// authSender sends what the credentials for a host need (auth.Sender).
+type authSender struct {
+	core *core
+	home *host
 }
 
 // Probe implements auth.Sender.
-func (s sender) Probe(ctx context.Context, once bool) (status int, header http.Header, err error) {
+func (s authSender) Probe(ctx context.Context, once bool) (status int, header http.Header, err error) {
 	h := s.home
 	r := &request{op: "reach", ref: DisplayName(h.name), home: h, method: http.MethodGet, url: h.url(""), document: true}
-	err = s.client.retrying(ctx, once, func() error {
-		resp, err := s.client.hop(ctx, r, r.url, "")
+	err = s.core.retrying(ctx, once, func() error {
+		resp, err := s.core.hop(ctx, r, r.url, "")
 		if err != nil {
 			return err
 		}
 		if retry.Status(resp.StatusCode) {
-			return r.failure(resp, s.client.cfg.Now())
+			return r.failure(resp, s.core.cfg.Now())
 		}
 		r.discard(resp)
 		status, header = resp.StatusCode, resp.Header
@@ -113,12 +113,12 @@ func (s sender) Probe(ctx context.Context, once bool) (status int, header http.H
 }
 
 // Token implements auth.Sender.
-func (s sender) Token(ctx context.Context, t *auth.TokenRequest, read func([]byte) error) (status int, err error) {
+func (s authSender) Token(ctx context.Context, t *auth.TokenRequest, read func([]byte) error) (status int, err error) {
 	r := &request{
 		op: "get a token for", ref: DisplayName(s.home.name), home: s.home, realm: t.URL, method: t.Method, url: t.URL,
 		header: t.Header, body: t.Body, once: t.Once, secrets: t.Secrets, account: len(t.Secrets) > 0,
 	}
-	resp, body, err := s.client.fetch(ctx, r, auth.MaxToken)
+	resp, body, err := s.core.fetch(ctx, r, auth.MaxToken)
 	var e *Error
 	switch {
 	case errors.As(err, &e):

@@ -25,9 +25,11 @@ func (c *Client) Clock(ctx context.Context, reg name.Registry) (time.Time, error
 }
 
 // PathPrefix returns what comes before the repositories of a registry at its host, with a slash at the end, or "".
-func (c *Client) PathPrefix(reg name.Registry) string { return c.host(reg.RegistryStr()).prefixed("") }
+func (c *Client) PathPrefix(reg name.Registry) string {
+	return c.core.host(reg.RegistryStr()).prefixed("")
+}
 
 // Path returns the path that repo has at its host: below HostConfig.PathPrefix.
 func (c *Client) Path(repo name.Repository) string {
-	return c.host(repo.RegistryStr()).prefixed(repo.RepositoryStr())
+	return c.core.host(repo.RegistryStr()).prefixed(repo.RepositoryStr())
 }

@@ -10,11 +10,11 @@ import (
 )
 
 // pacer paces the tries of one operation.
-func (c *Client) pacer(once bool) retry.Pacer { return retry.Pacer{Policy: c.retry, Once: once} }
+func (c *core) pacer(once bool) retry.Pacer { return retry.Pacer{Policy: c.retry, Once: once} }
 
 // retrying calls try until it succeeds, fails for good, or has failed too often, which with once is the first time. The
 // error is then try's last, and not temporary for who may call this from a try of its own.
-func (c *Client) retrying(ctx context.Context, once bool, try func() error) error {
+func (c *core) retrying(ctx context.Context, once bool, try func() error) error {
 	p := c.pacer(once)
 	for {
 		err := try()
@@ -28,7 +28,7 @@ func (c *Client) retrying(ctx context.Context, once bool, try func() error) erro
 }
 
 // pause returns nil when err is worth another try and the time for it has come, or else the error to give up with.
-func (c *Client) pause(ctx context.Context, p *retry.Pacer, err error) error {
+func (c *core) pause(ctx context.Context, p *retry.Pacer, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -80,7 +80,7 @@ func (p *push) look(ctx context.Context) error {
 		return nil
 	}
 	r := p.request(http.MethodGet, p.location, http.StatusNoContent, http.StatusOK, http.StatusAccepted)
-	resp, err := p.client.send(ctx, r)
+	resp, err := p.client.core.send(ctx, r)
 	if err != nil {
 		var e *Error
 		if errors.As(err, &e) && e.Status >= http.StatusInternalServerError {
