@@ -11,6 +11,7 @@ package concurrency
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -37,10 +38,10 @@ type Limit struct {
 	most int
 	now  func() time.Time
 
-	mu     sync.Mutex
-	wake   chan struct{} // closed when there may be room
-	limit  int
-	active int
+	mu      sync.Mutex
+	limit   int
+	active  int
+	waiting []chan struct{} // closed when it is their turn, the first first
 
 	// The measurement under way.
 	since time.Time
@@ -64,34 +65,51 @@ func New(most int, now func() time.Time) *Limit {
 		now = time.Now
 	}
 	most = max(1, most)
-	return &Limit{most: most, now: now, limit: min(Begin, most), wake: make(chan struct{}), since: now()}
+	return &Limit{most: most, now: now, limit: min(Begin, most), since: now()}
 }
 
-// Enter waits until there is room for one more, or ctx is done, whose error it returns.
+// Enter waits until there is room for one more, or ctx is done, whose error it returns. Who comes first is let in first.
 func (l *Limit) Enter(ctx context.Context) error {
-	for {
-		wait := l.enter()
-		if wait == nil {
-			return nil
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	l.mu.Lock()
+	if l.enter() {
+		l.mu.Unlock()
+		return nil
 	}
-}
-
-// enter enters, or returns what to wait for.
-func (l *Limit) enter() <-chan struct{} {
+	turn := make(chan struct{})
+	l.waiting = append(l.waiting, turn)
+	l.mu.Unlock()
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if i := slices.Index(l.waiting, turn); i >= 0 {
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+	} else { // it was let in at the same moment
+		l.active--
+		l.admit()
+	}
+	return ctx.Err()
+}
+
+// enter enters if there is room.
+func (l *Limit) enter() bool {
 	if l.active >= l.limit {
 		l.full = true
-		return l.wake
+		return false
 	}
 	l.active++
-	return nil
+	return true
+}
+
+// admit lets in as many of those who wait as there is room for.
+func (l *Limit) admit() {
+	for len(l.waiting) > 0 && l.enter() {
+		close(l.waiting[0])
+		l.waiting = l.waiting[1:]
+	}
 }
 
 // Leave ends what Enter began. work is how much it was, in any unit that adds up, such as bytes and so many for each request.
@@ -107,8 +125,7 @@ func (l *Limit) Leave(work int64) {
 			l.begin(now)
 		}
 	}
-	close(l.wake)
-	l.wake = make(chan struct{})
+	l.admit()
 }
 
 // Overloaded is for an answer that says that the registry cannot take so much: 429, 500, 502, 503 or 504.

@@ -42,7 +42,7 @@ func newServer(most int, takes func(int) time.Duration) *server {
 func (s *server) serve(requests int) float64 {
 	start := s.clock
 	for range requests {
-		for s.limit.enter() == nil {
+		for s.limit.enter() {
 			s.active++
 			s.worst = max(s.worst, s.active)
 			if s.refuse > 0 && s.active > s.refuse {
@@ -159,7 +159,21 @@ func TestEnterWaits(t *testing.T) {
 	}
 	l.Leave(1)
 	wg.Wait()
-	if l.active != 0 {
-		t.Errorf("%d are still under way", l.active)
+	// Many give up while others come and go.
+	for i := range 200 {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			if i%2 == 0 {
+				go cancel()
+			}
+			if err := l.Enter(ctx); err == nil {
+				l.Leave(1)
+			}
+			cancel()
+		})
+	}
+	wg.Wait()
+	if l.active != 0 || len(l.waiting) != 0 {
+		t.Errorf("%d are still under way, and %d wait", l.active, len(l.waiting))
 	}
 }
