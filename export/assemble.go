@@ -67,7 +67,7 @@ func (a *assembly) add(e edge, parent bundle.Digest) {
 func (a *assembly) follow(n *node) ([]*node, error) {
 	if n.err != nil {
 		a.problems.Add(n.err)
-		return nil, nil
+		return nil, nil //nolint:nilerr // problems are reported together
 	}
 	a.left = append(a.left, n.left...)
 	for _, left := range n.left {

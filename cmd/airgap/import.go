@@ -194,7 +194,7 @@ func noFile(destination string) error {
 func notRead(report string, files []string) error {
 	written, err := os.Stat(report)
 	if err != nil {
-		return nil // it is not there
+		return nil //nolint:nilerr // it is not there
 	}
 	for _, file := range files {
 		if info, err := os.Stat(file); err == nil && os.SameFile(info, written) {
