@@ -80,7 +80,7 @@ bench-memory: ## measure the peak memory of export, verify and import
 	go test -run '^$$' -bench '^BenchmarkPeakMemory' -benchtime 1x -timeout 30m ./cmd/airgap
 
 # What airgap itself does not reach, and tests do: the packages that help them, and what keeps a key out of messages.
-FOR_TESTS := -e 'test/[a-z_]*\.go:' -e 'func: PrivateKey.Format$$'
+FOR_TESTS := -e 'test/[^/]*\.go:' -e 'func: PrivateKey.Format$$'
 
 .PHONY: lint
 lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/.deadcode-$(DEADCODE_VERSION) ## check formatting, go vet, golangci-lint and dead code
