@@ -58,7 +58,8 @@ type Options struct {
 	Replan    bool             // where an export was interrupted, look again, and take only its blobs
 	Created   time.Time        // recorded as the time of the bundle; zero is the time at which it is planned
 	Now       func() time.Time // nil: time.Now
-	Jobs      int              // 0: DefaultJobs
+	Jobs      int              // blobs under way at once; 0: DefaultJobs
+	Lookups   int              // manifests and lists under way at once; 0: Jobs
 	Observer  bundle.Observer  // nil: silence
 }
 
@@ -66,6 +67,9 @@ func (o Options) withDefaults() Options {
 	o.Observer = bundle.Observe(o.Observer)
 	if o.Jobs <= 0 {
 		o.Jobs = DefaultJobs
+	}
+	if o.Lookups <= 0 {
+		o.Lookups = o.Jobs
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -63,7 +63,7 @@ func (s *selectionFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&s.chartImages, "chart-images", false, "carry also the images that charts name in their annotation artifacthub.io/images")
 	f.BoolVar(&s.keepGoing, "keep-going", false, "export what can be had when some images cannot, and record the others as missing")
 	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
-	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once")
+	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once (for manifests, by default, as many as a registry turns out to take)")
 	f.BoolVar(&s.json, "json", false, "print the result as JSON on standard output")
 	s.registryFlags.add(f)
 }
@@ -100,7 +100,7 @@ func (s *selectionFlags) read(ctx context.Context, a *app, args []string) (*aske
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := s.parallel(wanted.Files)
+	jobs, isGiven, err := s.parallel(wanted.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +113,9 @@ func (s *selectionFlags) read(ctx context.Context, a *app, args []string) (*aske
 	}
 	if c.registries, err = wanted.Registries(attestations); err != nil {
 		return nil, err
+	}
+	if !isGiven {
+		c.options.Lookups = export.MostLookups
 	}
 	return c, s.connect(ctx, a, c)
 }
@@ -176,19 +179,21 @@ func (s *selectionFlags) settings(a *app) (settings export.Settings, err error) 
 	return settings, nil
 }
 
-// parallel is what the flag says, or else the first file that does.
-func (s *selectionFlags) parallel(files []*config.File) (int, error) {
-	if !s.flags.Changed("jobs") {
-		for _, f := range files {
-			if f.Parallel > 0 {
-				return f.Parallel, nil
-			}
+// parallel is how many requests may be under way at once: what the flag says, or else the first file that does. Where neither
+// does, manifests may be asked for as each registry takes it.
+func (s *selectionFlags) parallel(files []*config.File) (jobs int, isGiven bool, err error) {
+	switch {
+	case s.jobs < 1:
+		return 0, false, usagef("--jobs must be at least 1")
+	case s.flags.Changed("jobs"):
+		return s.jobs, true, nil
+	}
+	for _, f := range files {
+		if f.Parallel > 0 {
+			return f.Parallel, true, nil
 		}
 	}
-	if s.jobs < 1 {
-		return 0, usagef("--jobs must be at least 1")
-	}
-	return s.jobs, nil
+	return s.jobs, false, nil
 }
 
 // connect makes the client.
@@ -197,14 +202,20 @@ func (s *selectionFlags) connect(ctx context.Context, a *app, c *asked) error {
 	if err != nil {
 		return err
 	}
-	c.client = registry.New(a.clientConfig(reached))
+	config, pace := a.clientConfig(reached), export.NewPace(export.MostLookups)
+	config.Overloaded = pace.Overloaded
+	c.client = registry.New(config)
+	var source cache.Registries = c.client
+	if c.options.Lookups > 0 {
+		source = pace.Of(c.client)
+	}
 	c.inOrder = reached.MaxConcurrent(c.registries, c.options.Jobs)
-	c.source, c.choice.Source, c.choice.Lister = c.client, c.client, repositories.Lister{Client: c.client}
+	c.source, c.choice.Source, c.choice.Lister = source, source, repositories.Lister{Client: c.client}
 	dir := s.cacheDirectory(a)
 	if dir == "" {
 		return nil
 	}
-	if c.cache, err = cache.New(c.client, dir, a.now); err != nil {
+	if c.cache, err = cache.New(source, dir, a.now); err != nil {
 		return fmt.Errorf("--cache-dir: %w", err)
 	}
 	c.source, c.choice.Source = c.cache, c.cache.WithBlobs()
