@@ -11,7 +11,7 @@ import (
 // Errors that a caller may want to tell apart.
 var (
 	// ErrBusy: another process is writing the same file.
-	ErrBusy = errors.New("another export is writing this file")
+	ErrBusy = errors.New("another process is writing this file")
 	// ErrNoSpace: the disk has less room than is needed.
 	ErrNoSpace = errors.New("not enough free disk space")
 	// ErrNotRegular: a directory, a pipe or a device is where a file should be.
@@ -54,7 +54,7 @@ func SyncDir(dir string) error { return syncDir(dir) }
 // CheckFree returns ErrNoSpace where a directory's file system has less than size bytes to give.
 func CheckFree(dir string, size int64) error {
 	if free, err := freeSpace(dir); err == nil && free < size {
-		return fmt.Errorf("%w: the bundle needs %d bytes, %s has %d", ErrNoSpace, size, dir, free)
+		return fmt.Errorf("%w: %d bytes are needed, %s has %d", ErrNoSpace, size, dir, free)
 	}
 	return nil
 }

@@ -176,7 +176,20 @@ func unfinished(path, suffix string) (left []part, err error) {
 }
 
 // Reserve implements bundle.Target.
-func (f *File) Reserve(size int64) (err error) {
+func (f *File) Reserve(size int64) error {
+	if err := f.begin(size); err != nil {
+		return err
+	}
+	for i, file := range f.files {
+		if err := file.Truncate(f.table.volumeSize(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin makes volumes for a bundle of a size, which are empty.
+func (f *File) begin(size int64) (err error) {
 	if f.table, err = f.plan(size); err != nil {
 		return err
 	}
@@ -190,9 +203,6 @@ func (f *File) Reserve(size int64) (err error) {
 			return err
 		}
 		f.files, f.names = append(f.files, file), append(f.names, name)
-		if err := file.Truncate(f.table.volumeSize(i)); err != nil {
-			return err
-		}
 	}
 	return f.removeLeft()
 }

@@ -150,15 +150,23 @@ func TestRepairThatWasKilled(t *testing.T) {
 			t.Errorf("killed after %d names: %v are there, or are others than one run makes", given, left)
 		}
 	}
-	// What is no volume of this bundle stays.
-	if err := os.WriteFile(repaired[0], []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
+	// What is no volume and no table of this bundle stays.
+	for _, name := range []string{repaired[0], names[0]} {
+		if err := os.WriteFile(name, []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := repair(); !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), "is something else") {
+			t.Errorf("over something else: %v", err)
+		}
+		if content, _ := os.ReadFile(name); string(content) != "precious" {
+			t.Error("it was overwritten")
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := repair(); !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), "is something else") {
-		t.Errorf("over something else: %v", err)
-	}
-	if content, _ := os.ReadFile(repaired[0]); string(content) != "precious" {
-		t.Error("it was overwritten")
+	if left, _ := filepath.Glob(filepath.Join(out, "*.partial")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

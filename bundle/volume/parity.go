@@ -240,11 +240,28 @@ func (r *repair) isThere(i int, name string) (bool, error) {
 		fine = fine && r.set.table.isChunk(file, i, j)
 	}
 	if !fine {
-		err = fmt.Errorf("%s: %w, and is something else: write elsewhere, or remove it", name, os.ErrExist)
+		err = somethingElse(name)
 	}
 	return true, errors.Join(err, closer.Close())
 }
 
+// writeTable writes the copy of the table that lies beside volume i, unless an earlier run has.
+func (r *repair) writeTable(i int) error {
+	name := filepath.Join(r.dir, tableName(r.set.path, i))
+	switch t, err := readTable(name); {
+	case errors.Is(err, os.ErrNotExist):
+		return r.made.write(name, r.set.table.encode())
+	case err != nil || t.Root != r.set.table.Root:
+		return somethingElse(name)
+	}
+	return nil
+}
+
+func somethingElse(name string) error {
+	return fmt.Errorf("%s: %w, and is something else: write elsewhere, or remove it", name, os.ErrExist)
+}
+
+// write writes what is wanted.
 func (r *repair) write(ctx context.Context, damaged [][]bool, o bundle.Observer) (err error) {
 	if len(r.wanted) == 0 {
 		return nil
@@ -257,7 +274,7 @@ func (r *repair) write(ctx context.Context, damaged [][]bool, o bundle.Observer)
 		return err
 	}
 	for _, i := range r.wanted {
-		if err := r.made.write(filepath.Join(r.dir, filepath.Base(tableName(r.set.path, i))), r.set.table.encode()); err != nil {
+		if err := r.writeTable(i); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func Split(ctx context.Context, r io.ReaderAt, size int64, index bundle.Digest, 
 		return nil, err
 	}
 	observer := bundle.Observe(o)
-	err = f.Reserve(size)
+	err = f.begin(size) // and no more, since FAT would write zeros
 	if err == nil {
 		err = f.fill(ctx, r, observer)
 	}
