@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -193,8 +194,11 @@ func noFile(destination string) error {
 // notRead finds reports that would be written over what is read: the bundle, any of its volumes, or a key.
 func notRead(report string, files []string) error {
 	written, err := os.Stat(report)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		return nil //nolint:nilerr // it is not there
+		return fmt.Errorf("--report: %w", err)
 	}
 	for _, file := range files {
 		if info, err := os.Stat(file); err == nil && os.SameFile(info, written) {

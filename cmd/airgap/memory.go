@@ -2,17 +2,47 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
+	"sync/atomic"
 )
 
-// softLimit keeps the process below 64 MiB of resident memory, of which some 14 MiB are the program itself. The
-// collector works harder near the limit; what truly needs more, such as the tables of a very large catalogue, still
-// gets it.
-const softLimit = 40 << 20 // bytes
+const (
+	// smallLimit keeps the process below 64 MiB of resident memory, of which some 14 MiB are the program itself: where
+	// little is in use, the collector alone would wait until twice as much is.
+	smallLimit = 40 << 20 // bytes
+	// Where the tables of a very large catalogue are in use, the collector gets this much room beside them, and a quarter of
+	// what they take: with less it would run all the time, and without a limit it would let them double.
+	room = 8 << 20 // bytes
+)
 
-// limitMemory makes the collector return what is not needed. GOMEMLIMIT in the environment wins.
-func limitMemory() {
+// memoryLimit returns the limit for a number of bytes that are in use.
+func memoryLimit(live uint64) int64 {
+	return max(smallLimit, int64(live+live/4)+room)
+}
+
+// limitMemory makes the collector return what is not needed, until stop is called. GOMEMLIMIT in the environment wins.
+func limitMemory() (stop func()) {
+	var stopped atomic.Bool
 	if _, isSet := os.LookupEnv("GOMEMLIMIT"); !isSet {
-		debug.SetMemoryLimit(softLimit)
+		debug.SetMemoryLimit(smallLimit)
+		afterCollection(&stopped)
 	}
+	return func() { stopped.Store(true) }
+}
+
+// afterCollection sets the limit again after each collection: what nothing refers to is cleaned up by the next one.
+func afterCollection(stopped *atomic.Bool) {
+	runtime.AddCleanup(new([64]byte), func(stopped *atomic.Bool) {
+		if stopped.Load() {
+			return
+		}
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		if limit := memoryLimit(live[0].Value.Uint64()); limit != debug.SetMemoryLimit(-1) {
+			debug.SetMemoryLimit(limit)
+		}
+		afterCollection(stopped)
+	}, stopped)
 }
