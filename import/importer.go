@@ -12,6 +12,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,6 +74,8 @@ type Options struct {
 	ProjectQuota   int64 // bytes; 0: what Harbor gives to all; harbor.Unlimited
 	// AllowPublic brings images that are private at their source into public projects, too.
 	AllowPublic bool
+	// Thorough asks the target for every manifest and every blob, also for those that it must have by what else it has.
+	Thorough bool
 
 	Jobs int // 0: parallel.DefaultJobs
 	// JobsPerProject bounds the blob uploads and manifest pushes that are under way at once into one project of Harbor. Other
@@ -154,6 +157,9 @@ func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, sta
 		content.WarnOfSparse()
 		return done, nil
 	}
+	if inv.IsComplete() && !inv.Bundle.Sequential() { // or else it is read to its end, whatever of it is needed
+		return done, compareAccessories(ctx, inv, t, o, &done) // the survey has just seen all that would be read back
+	}
 	if err := createProjects(ctx, o, &done); err != nil {
 		return done, fmt.Errorf("%s: %w", o.Destination, err)
 	}
@@ -192,7 +198,7 @@ func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.
 		return surveyed, err
 	}
 	if goOn {
-		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Unasked: ground.Unasked()})
+		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Unasked: ground.Unasked(), Thorough: o.Thorough})
 		if !target.IsFinal(ctx, err) {
 			err = errors.Join(err, ground.Weigh(ctx, surveyed))
 		}
@@ -253,12 +259,16 @@ func push(ctx context.Context, inv *inventory.Inventory, t Target, content *tran
 // compare reads back what was written.
 func compare(ctx context.Context, inv *inventory.Inventory, t Target, o Options, done *outcome) (err error) {
 	done.unchecked, err = readback.Run(ctx, inv, t, o.Jobs)
-	if err != nil && !errors.Is(err, readback.ErrUnchecked) || o.Harbor == nil {
+	if err != nil && !errors.Is(err, readback.ErrUnchecked) {
 		return err
 	}
-	var failure error
-	if done.notes, failure = readback.Accessories(ctx, inv, t, o.Harbor, o.Jobs); failure != nil {
-		return failure
+	return cmp.Or(compareAccessories(ctx, inv, t, o, done), err)
+}
+
+// compareAccessories finds out what Harbor shows otherwise than it was sent.
+func compareAccessories(ctx context.Context, inv *inventory.Inventory, t Target, o Options, done *outcome) (err error) {
+	if o.Harbor != nil {
+		done.notes, err = readback.Accessories(ctx, inv, t, o.Harbor, o.Jobs)
 	}
 	return err
 }

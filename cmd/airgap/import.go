@@ -39,6 +39,7 @@ type importFlags struct {
 	overwriteTags bool
 	noOverwrite   bool
 	allowPublic   bool
+	thorough      bool
 	dryRun        bool
 	jobs          int
 	report        string
@@ -106,6 +107,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	f.BoolVar(&flags.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
 	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
+	f.BoolVar(&flags.thorough, "thorough", false, "ask the target for every manifest and blob, also for what it must have by what else it has")
 	flags.addVolumes(f)
 	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(parallel.DefaultJobs)+" that write")
 	f.BoolVar(&flags.json, "json", false, "print the report as JSON on standard output")
@@ -116,7 +118,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 func (f *importFlags) options(destination string) (importer.Options, error) {
 	o := importer.Options{
 		Rules:  placing.Rules{Only: f.only, Flatten: f.flatten},
-		DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, NoOverwrite: f.noOverwrite, AllowPublic: f.allowPublic, Jobs: f.jobs,
+		DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, NoOverwrite: f.noOverwrite, AllowPublic: f.allowPublic, Thorough: f.thorough, Jobs: f.jobs,
 	}
 	if f.jobs < 1 {
 		return o, usagef("--jobs must be at least 1")

@@ -106,6 +106,11 @@ func (inv *Inventory) Unheld() (total int64) {
 	return total
 }
 
+// IsComplete tells whether there is nothing to do: everything is there, the tags are right and the lists are whole.
+func (inv *Inventory) IsComplete() bool {
+	return !slices.Contains(inv.Writes(), true) && !slices.ContainsFunc(inv.Lists, func(l List) bool { return !l.IsListed })
+}
+
 // Writes tells into which repositories something has to be written, by what is known of the target.
 func (inv *Inventory) Writes() []bool {
 	writes := make([]bool, len(inv.Repos))

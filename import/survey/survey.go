@@ -34,6 +34,8 @@ type Target interface {
 type Options struct {
 	Jobs    int    // requests under way at once
 	Unasked []bool // by repository: nothing in it is asked for
+	// Thorough asks for every manifest and blob, also for those that are implied by what is there.
+	Thorough bool
 }
 
 // Result is what Run found out, but for the states in the inventory.
@@ -42,22 +44,23 @@ type Result struct {
 	Unasked []bool // by repository: it was not asked, or not any more, what is in it
 }
 
-// Run asks what the target has, and marks it in inv; tags are looked at by mover. Problems of several repositories, and all
-// conflicts, are in one error; one that concerns all of the target ends it.
+// Run asks what the target has, and marks it in inv; tags are looked at by mover. A registry takes a manifest only when it has
+// what that names, and keeps it: what a tag points to, the manifests that an index lists and the blobs of a manifest are there
+// when that is, and are not asked for one by one. Of an index that lists more than the bundle brings this is not known.
+//
+// Problems of several repositories, and all conflicts, are in one error; one that concerns all of the target ends it.
 func Run(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mover, o Options) (Result, error) {
-	s := survey{inv: inv, target: t, mover: mover, jobs: o.Jobs, failed: slices.Clone(o.Unasked)}
-	err := s.ask(ctx, s.questions())
-	if err == nil {
-		err = s.ask(ctx, s.questionsAboutLists())
-	}
+	s := survey{inv: inv, target: t, mover: mover, jobs: o.Jobs, thorough: o.Thorough, failed: slices.Clone(o.Unasked)}
+	err := s.all(ctx)
 	return Result{API: s.api, Unasked: s.failed}, errors.Join(err, s.problems.Err())
 }
 
 type survey struct {
-	inv    *inventory.Inventory
-	target Target
-	mover  *tags.Mover
-	jobs   int
+	inv      *inventory.Inventory
+	target   Target
+	mover    *tags.Mover
+	jobs     int
+	thorough bool
 
 	mu       sync.Mutex
 	problems bundle.Problems
@@ -92,7 +95,67 @@ func (s *survey) ask(ctx context.Context, questions iter.Seq[question]) error {
 	})
 }
 
-func (s *survey) questions() iter.Seq[question] {
+// all asks for tags, then for manifests from the top down, then for blobs and lists.
+func (s *survey) all(ctx context.Context) error {
+	if err := s.ask(ctx, s.tags()); err != nil {
+		return err
+	}
+	for i := range s.inv.Tags {
+		if t := &s.inv.Tags[i]; t.IsRight() && !s.thorough {
+			s.inv.Mark(inventory.Need{Row: t.Row, Repo: t.Repo}, inventory.Present)
+		}
+	}
+	depths := depths(s.inv.Graph)
+	for depth := range slices.Max(append(depths, 0)) + 1 {
+		if err := s.ask(ctx, s.manifests(depths, depth)); err != nil {
+			return err
+		}
+		s.imply(depths, depth)
+	}
+	if err := s.ask(ctx, s.blobs()); err != nil {
+		return err
+	}
+	return s.ask(ctx, s.lists())
+}
+
+// depths returns for each manifest below how many indexes it is at most.
+func depths(g *bundle.Graph) []int {
+	depths := make([]int, g.Manifests())
+	for changed := true; changed; { // as often as indexes are nested, which is bounded
+		changed = false
+		for row, depth := range depths {
+			for _, child := range g.Node(row).Children {
+				if depths[child] <= depth {
+					depths[child], changed = depth+1, true
+				}
+			}
+		}
+	}
+	return depths
+}
+
+// imply marks what is there because a manifest is that was just asked for: the manifests that it lists, and its blobs.
+func (s *survey) imply(depths []int, depth int) {
+	if s.thorough {
+		return
+	}
+	for n := range s.inv.Manifests() {
+		if depths[n.Row] != depth || s.inv.State(n) != inventory.Present {
+			continue
+		}
+		node := s.inv.Graph.Node(int(n.Row))
+		for _, child := range node.Children {
+			if listed := (inventory.Need{Row: child, Repo: n.Repo}); !node.Sparse && s.inv.Needs(listed) {
+				s.inv.Mark(listed, inventory.Present)
+			}
+		}
+		for _, blob := range s.inv.BlobsOf(n) {
+			s.inv.Mark(blob, inventory.Present)
+		}
+	}
+}
+
+func (s *survey) tags() iter.Seq[question] {
 	return func(yield func(question) bool) {
 		for i := range s.inv.Tags {
 			t := &s.inv.Tags[i]
@@ -100,26 +163,45 @@ func (s *survey) questions() iter.Seq[question] {
 				return
 			}
 		}
+	}
+}
+
+// manifests asks for those of one depth that are not known to be there.
+func (s *survey) manifests(depths []int, depth int) iter.Seq[question] {
+	return func(yield func(question) bool) {
 		for n := range s.inv.Manifests() {
-			if !yield(question{n.Repo, func(ctx context.Context) error { return s.manifest(ctx, n) }}) {
-				return
+			if depths[n.Row] != depth || s.inv.State(n).IsThere() {
+				continue
 			}
-		}
-		for n := range s.inv.BlobNeeds() {
-			if !yield(question{n.Repo, func(ctx context.Context) error { return s.blob(ctx, n) }}) {
+			if !yield(question{n.Repo, func(ctx context.Context) error { return s.manifest(ctx, n) }}) {
 				return
 			}
 		}
 	}
 }
 
-// questionsAboutLists are about the referrers of what was found to be there. Where the subject is not, nobody has listed any.
-func (s *survey) questionsAboutLists() iter.Seq[question] {
+func (s *survey) blobs() iter.Seq[question] {
+	return func(yield func(question) bool) {
+		for n := range s.inv.BlobNeeds() {
+			if !s.inv.State(n).IsThere() && !yield(question{n.Repo, func(ctx context.Context) error { return s.blob(ctx, n) }}) {
+				return
+			}
+		}
+	}
+}
+
+// lists asks for the referrers of what was found to be there, and for lists of which a part is. Otherwise nobody has listed any.
+func (s *survey) lists() iter.Seq[question] {
 	return func(yield func(question) bool) {
 		for i := range s.inv.Lists {
 			l := &s.inv.Lists[i]
-			row, inBundle := s.inv.Contents.Find(l.Subject)
-			isThere := inBundle && s.inv.State(inventory.Need{Row: int32(row), Repo: l.Repo}) == inventory.Present
+			rows := l.Rows
+			if row, inBundle := s.inv.Contents.Find(l.Subject); inBundle {
+				rows = append([]int32{int32(row)}, rows...)
+			}
+			isThere := slices.ContainsFunc(rows, func(row int32) bool {
+				return s.inv.State(inventory.Need{Row: row, Repo: l.Repo}) == inventory.Present
+			})
 			if isThere && !yield(question{l.Repo, func(ctx context.Context) error { return s.list(ctx, l) }}) {
 				return
 			}
