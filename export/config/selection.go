@@ -3,8 +3,10 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
+	"airgap/bundle"
 	"airgap/export/yaml"
 )
 
@@ -113,12 +115,14 @@ func (s *tagSet) inRange(tag string) bool {
 // Excluded is a tag that is not selected, and the rule that says so.
 type Excluded struct{ Tag, Rule string }
 
-// digestTag is a tag that belongs to another manifest: a list of referrers, or what cosign keeps.
-var digestTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}(\.(sig|att|sbom))?$`)
-
-// isDigestTag tells whether a tag is sha256-<hex>, alone or with .sig, .att or .sbom. Such tags are never selected: they
-// come from the walk.
-func isDigestTag(tag string) bool { return digestTag.MatchString(tag) }
+// isDigestTag tells whether a tag belongs to another manifest: a list of referrers, or what cosign keeps. Such tags are
+// never selected: they come from the walk.
+func isDigestTag(tag string) bool {
+	if i := strings.LastIndexByte(tag, '.'); i >= 0 && slices.Contains(bundle.CosignSuffixes, tag[i:]) {
+		tag = tag[:i]
+	}
+	return bundle.IsFallbackTag(tag)
+}
 
 // SelectTags returns the tags of an entry in their order, and those that a rule leaves out.
 func (e *Entry) SelectTags(tags []string) (selected []string, excluded []Excluded) {
