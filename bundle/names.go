@@ -71,8 +71,8 @@ func IsFallbackTag(tag string) bool { return fallbackPattern.MatchString(tag) }
 // https://github.com/sigstore/cosign/blob/v2.6.1/specs/SIGNATURE_SPEC.md#tag-based-discovery
 var CosignSuffixes = []string{".sig", ".att", ".sbom"}
 
-// IsCosignTagOf tells whether tag is a cosign tag of the given subject.
-func IsCosignTagOf(subject Digest, tag string) bool {
+// isCosignTagOf tells whether tag is a cosign tag of the given subject.
+func isCosignTagOf(subject Digest, tag string) bool {
 	suffix, ok := strings.CutPrefix(tag, subject.FallbackTag())
 	return ok && slices.Contains(CosignSuffixes, suffix)
 }

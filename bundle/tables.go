@@ -414,7 +414,7 @@ func (r *ManifestRow) check(roots int) error {
 	if refers := r.Via.provesSomething(); refers == r.Subject.IsZero() {
 		return fmt.Errorf("found via %s with subject %s", r.Via, r.Subject)
 	}
-	if r.Via == ViaCosignTag != IsCosignTagOf(r.Subject, r.Tag) || (r.Via != ViaCosignTag && r.Tag != "") {
+	if r.Via == ViaCosignTag != isCosignTagOf(r.Subject, r.Tag) || (r.Via != ViaCosignTag && r.Tag != "") {
 		return fmt.Errorf("found via %s of %s with the tag %.80q", r.Via, r.Subject, r.Tag)
 	}
 	return checkManifestFields(r.MediaType, r.ArtifactType, r.Size, r.Digest)
