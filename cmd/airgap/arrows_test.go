@@ -177,6 +177,63 @@ func TestTopLevel(t *testing.T) {
 	}
 }
 
+// What a package may hold before it can no longer be seen at a glance.
+const (
+	maxFiles   = 25 // without tests
+	maxMethods = 30 // of one type
+)
+
+func TestRooms(t *testing.T) {
+	files, methods := map[string]int{}, map[string]int{}
+	for _, file := range goFiles(t) {
+		if isTest(file) {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(top, file), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[path.Dir(file)]++
+		for _, receiver := range receiversIn(parsed) {
+			methods[path.Dir(file)+"."+receiver]++
+		}
+	}
+	for room, n := range files {
+		if n > maxFiles {
+			t.Errorf("%s has %d files, more than %d: it is more than one room", room, n, maxFiles)
+		}
+	}
+	for of, n := range methods {
+		if n > maxMethods {
+			t.Errorf("%s has %d methods, more than %d: it does more than one thing", of, n, maxMethods)
+		}
+	}
+}
+
+// receiversIn returns the type of each method in a file.
+func receiversIn(file *ast.File) (types []string) {
+	for _, decl := range file.Decls {
+		if function, ok := decl.(*ast.FuncDecl); ok && function.Recv != nil {
+			types = append(types, receiver(function.Recv.List[0].Type))
+		}
+	}
+	return types
+}
+
+func receiver(of ast.Expr) string {
+	switch of := of.(type) {
+	case *ast.StarExpr:
+		return receiver(of.X)
+	case *ast.IndexExpr:
+		return receiver(of.X)
+	case *ast.IndexListExpr:
+		return receiver(of.X)
+	case *ast.Ident:
+		return of.Name
+	}
+	return ""
+}
+
 // A test of the test: it must find what it is there for.
 func TestArrowsAreFound(t *testing.T) {
 	for _, test := range []struct {
@@ -217,6 +274,13 @@ func TestArrowsAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.Join(globalsIn(parsed), " "); got != "os.Getenv fmt.Println" {
+		t.Errorf("got %q", got)
+	}
+	parsed, err = parser.ParseFile(token.NewFileSet(), "x.go", "package x\nfunc (a *A) f() {}\nfunc (b B[T]) g() {}\nfunc h() {}", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(receiversIn(parsed), " "); got != "A B" {
 		t.Errorf("got %q", got)
 	}
 }
