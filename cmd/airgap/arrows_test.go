@@ -20,7 +20,7 @@ import (
 var (
 	mayImport = map[string][]string{
 		"cmd":    {"airgap/"},
-		"import": {"airgap/import/", "airgap/verify", "airgap/verify/", "airgap/bundle", "airgap/bundle/", "airgap/export/registry", "airgap/export/registry/"},
+		"import": {"airgap/import", "airgap/import/", "airgap/verify", "airgap/verify/", "airgap/bundle", "airgap/bundle/", "airgap/export/registry", "airgap/export/registry/"},
 		"export": {"airgap/export", "airgap/export/", "airgap/verify/", "airgap/bundle", "airgap/bundle/"},
 		"verify": {"airgap/verify/", "airgap/bundle", "airgap/bundle/"},
 		"bundle": {"airgap/bundle", "airgap/bundle/"},
