@@ -2,10 +2,12 @@ package registry
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -31,7 +33,7 @@ var (
 	ErrUnauthorized = errors.New("the registry wants other credentials")
 	// ErrForbidden: the account may not do this, or nobody may at present: rights, quota, read-only mode (403).
 	ErrForbidden = errors.New("the registry refuses")
-	// ErrThrottled: too many requests (429), also after waiting as long as RetryPolicy allows.
+	// ErrThrottled: too many requests (429), also after waiting as long as retry.Policy allows.
 	ErrThrottled = errors.New("the registry limits the rate of requests")
 	// ErrUnavailable: the registry cannot be reached, breaks off or answers 5xx, also after retries.
 	ErrUnavailable = errors.New("the registry is not available")
@@ -237,6 +239,24 @@ func (r *request) hint(e *Error, resp *http.Response) string {
 		if !r.account {
 			return fmt.Sprintf("registries allow more to those who \"airgap login %s\"", registry)
 		}
+	}
+	return ""
+}
+
+// networkHint says what a person may do about err.
+func networkHint(err error, hostname string) string {
+	var (
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		dns         *net.DNSError
+	)
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "check the name of the registry"
+	case errors.As(err, &certificate):
+		return "if the certificate is from a private authority, pass it with --ca-file"
+	case errors.As(err, &record): // it answers, but not with TLS
+		return "if " + DisplayName(hostname) + " really speaks plain http, pass --plain-http"
 	}
 	return ""
 }

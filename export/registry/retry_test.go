@@ -74,7 +74,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// A registry that asks for a little patience again and again gets no more than RetryPolicy has.
+// A registry that asks for a little patience again and again gets no more than retry.Policy has.
 func TestPatienceIsBounded(t *testing.T) {
 	server := New(t, Faults(On("GET", "/manifests/", Throttle("100"))))
 	c := newClient(t, nil)

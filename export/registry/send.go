@@ -61,7 +61,7 @@ const (
 
 var errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
 
-// fetch sends r until it is answered with an accepted status, with pauses as RetryPolicy says, and reads the whole body,
+// fetch sends r until it is answered with an accepted status, with pauses as retry.Policy says, and reads the whole body,
 // which may have limit bytes.
 func (c *core) fetch(ctx context.Context, r *request, limit int64) (*http.Response, []byte, error) {
 	var (

@@ -2,9 +2,7 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"net"
 
 	"airgap/export/registry/retry"
 )
@@ -43,22 +41,4 @@ func (c *core) pause(ctx context.Context, p *retry.Pacer, err error) error {
 	}
 	c.log.WarnContext(ctx, "trying again", "after", d, "error", err)
 	return c.retry.Sleep(ctx, d)
-}
-
-// networkHint says what a person may do about err.
-func networkHint(err error, hostname string) string {
-	var (
-		certificate *tls.CertificateVerificationError
-		record      tls.RecordHeaderError
-		dns         *net.DNSError
-	)
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "check the name of the registry"
-	case errors.As(err, &certificate):
-		return "if the certificate is from a private authority, pass it with --ca-file"
-	case errors.As(err, &record): // it answers, but not with TLS
-		return "if " + DisplayName(hostname) + " really speaks plain http, pass --plain-http"
-	}
-	return ""
 }

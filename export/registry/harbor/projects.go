@@ -212,6 +212,9 @@ type NewProject struct {
 // CreateProject makes a project. created is false where there is one of that name already, which may be one that the
 // account cannot see, or this call's own doing where an answer was lost on the way. The error wraps ErrNotAllowed where
 // the account may not create projects, and ErrReadOnly. (createProject)
+//
+// With CreationEveryone any robot of the system may create projects, and gets no rights in them (observed at Harbor 2.14.4).
+// Tokens that are older than the project may be refused in it: see registry.Client.ForgetTokens.
 func (c *Client) CreateProject(ctx context.Context, project NewProject) (created bool, err error) {
 	k, err := projectCall("create", project.Name, "")
 	if err != nil {
