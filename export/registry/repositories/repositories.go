@@ -101,13 +101,20 @@ func (l Lister) ofHarbor(ctx context.Context, h *harbor.Client, namespace string
 	if err != nil {
 		return Listing{}, err
 	}
+	anonymous := *account == authn.AuthConfig{}
+	if !anonymous {
+		// A wrong password proves nothing at Harbor, which lists to strangers what is public, and says no more.
+		if _, err := h.Account(ctx); err != nil {
+			return Listing{}, err
+		}
+	}
 	project, _, _ := strings.Cut(l.PathPrefix(h.Registry())+namespace, "/")
 	paths, err := h.Repositories(ctx, project)
 	if err != nil {
 		return Listing{}, err
 	}
 	listing, err := l.wanted(h.Registry(), namespace, paths)
-	listing.PublicOnly = *account == authn.AuthConfig{}
+	listing.PublicOnly = anonymous
 	return listing, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor/harbortest"
 	. "airgap/export/registry/registrytest"
 	"airgap/export/registry/repositories"
 	"airgap/export/registry/retry"
@@ -77,6 +79,8 @@ func wantError(t testing.TB, err, target error, parts ...string) {
 	}
 }
 
+const emptyIndex = `{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`
+
 // many are names in more than two pages of any of the listings here.
 func many() (names []string) {
 	for i := range 250 {
@@ -90,9 +94,8 @@ func many() (names []string) {
 func newFull(t *testing.T, names []string, options ...Option) (*Server, name.Registry) {
 	t.Helper()
 	server := New(t, options...)
-	const body = `{"schemaVersion":2,"mediaType":"` + bundle.MediaTypeOCIIndex + `","manifests":[]}`
 	for _, name := range names {
-		server.AddManifest(name, "1.0", bundle.MediaTypeOCIIndex, []byte(body))
+		server.AddManifest(name, "1.0", bundle.MediaTypeOCIIndex, []byte(emptyIndex))
 	}
 	return server, server.Repo("x/y").Registry
 }
@@ -142,40 +145,50 @@ func TestCatalogAsksForItsOwnScope(t *testing.T) {
 	}
 }
 
-func TestHarborsOwnListing(t *testing.T) {
-	login := &Login{User: user, Password: password, BasicAfterToken: true}
-	for label, guard := range map[string]func(http.Handler) http.Handler{"no tokens": nil, "tokens": login.Guard} {
-		t.Run(label, func(t *testing.T) {
-			harbor := &Harbor{User: user, Password: password, Public: func(project string) bool { return project == "team1" }}
-			_, reg := newFull(t, many(), harbor.Before(guard))
-			for namespace, want := range map[string]int{"": 250, "team1": 125, "team1/app001": 1} {
-				got, err := lister(t, ada).Repositories(t.Context(), reg, namespace)
-				ok(t, err)
-				if len(got.Repositories) != want || got.PublicOnly {
-					t.Errorf("%q: %d repositories, want %d; public only %t", namespace, len(got.Repositories), want, got.PublicOnly)
-				}
-			}
-			got, err := lister(t, nobody).Repositories(t.Context(), reg, "")
-			ok(t, err)
-			if len(got.Repositories) != 125 || !got.PublicOnly {
-				t.Errorf("without credentials: %d repositories, public only %t", len(got.Repositories), got.PublicOnly)
-			}
-			_, err = lister(t, nobody).Repositories(t.Context(), reg, "team0")
-			wantError(t, err, registry.ErrUnauthorized, "airgap login")
-			_, err = lister(t, ada).Repositories(t.Context(), reg, "team3")
-			wantError(t, err, registry.ErrForbidden)
-			wrong := keychain{authn.AuthConfig{Username: user, Password: "wrong-" + password}}
-			_, err = lister(t, wrong).Repositories(t.Context(), reg, "")
-			wantError(t, err, registry.ErrUnauthorized)
-		})
+// newHarbor starts a Harbor with those repositories, in projects of which team1 is public, and returns an account that may see
+// them all.
+func newHarbor(t *testing.T, names []string, options ...harbortest.Option) (*harbortest.Server, keychain) {
+	t.Helper()
+	s := harbortest.New(t, options...)
+	member := s.AddUser(user)
+	for _, project := range []string{"team0", "team1"} {
+		s.AddProject(harbortest.Project{Name: project, Public: project == "team1"})
+		s.AddMember(project, member, harbortest.Guest...)
 	}
+	for _, name := range names {
+		s.AddManifest(name, "1.0", bundle.MediaTypeOCIIndex, []byte(emptyIndex))
+	}
+	return s, keychain{authn.AuthConfig{Username: member.Name, Password: member.Secret}}
+}
+
+func TestHarborsOwnListing(t *testing.T) {
+	s, member := newHarbor(t, many())
+	reg := s.Registry()
+	for namespace, want := range map[string]int{"": 250, "team1": 125, "team1/app001": 1} {
+		got, err := lister(t, member).Repositories(t.Context(), reg, namespace)
+		ok(t, err)
+		if len(got.Repositories) != want || got.PublicOnly {
+			t.Errorf("%q: %d repositories, want %d; public only %t", namespace, len(got.Repositories), want, got.PublicOnly)
+		}
+	}
+	got, err := lister(t, nobody).Repositories(t.Context(), reg, "")
+	ok(t, err)
+	if len(got.Repositories) != 125 || !got.PublicOnly {
+		t.Errorf("without credentials: %d repositories, public only %t", len(got.Repositories), got.PublicOnly)
+	}
+	_, err = lister(t, nobody).Repositories(t.Context(), reg, "team0")
+	wantError(t, err, registry.ErrUnauthorized, "airgap login")
+	_, err = lister(t, member).Repositories(t.Context(), reg, "team3")
+	wantError(t, err, registry.ErrForbidden)
+	wrong := keychain{authn.AuthConfig{Username: user, Password: "wrong-" + password}}
+	_, err = lister(t, wrong).Repositories(t.Context(), reg, "")
+	wantError(t, err, registry.ErrUnauthorized)
 }
 
 // An empty catalog may be all that an account is shown.
 func TestEmptyCatalogAtHarbor(t *testing.T) {
-	harbor := &Harbor{User: user, Password: password}
-	_, reg := newFull(t, many(), Faults(On("GET", "/v2/_catalog", Answer(200, `{"repositories":null}`))), harbor.Before(nil))
-	got, err := lister(t, ada).Repositories(t.Context(), reg, "")
+	s, member := newHarbor(t, many(), harbortest.Faults(On("GET", "/v2/_catalog", Answer(200, `{"repositories":null}`))))
+	got, err := lister(t, member).Repositories(t.Context(), s.Registry(), "")
 	ok(t, err)
 	if len(got.Repositories) != 250 {
 		t.Errorf("%d repositories", len(got.Repositories))
@@ -184,29 +197,42 @@ func TestEmptyCatalogAtHarbor(t *testing.T) {
 
 // A listing that ends before its count, or moves while it is read, must not read as complete.
 func TestHarborsListingIsCounted(t *testing.T) {
-	harbor := &Harbor{User: user, Password: password, Total: func(_, total int) int { return total + 1 }}
-	_, reg := newFull(t, many(), harbor.Before(nil))
-	_, err := lister(t, ada).Repositories(t.Context(), reg, "")
-	wantError(t, err, bundle.ErrFormat, "250 of 251")
-
-	harbor.Total = func(page, total int) int { return total - page }
-	_, err = lister(t, ada).Repositories(t.Context(), reg, "")
-	wantError(t, err, nil, "changed while it was read")
-
+	s, member := newHarbor(t, many())
 	reads := 0
-	harbor.Total = func(page, total int) int {
-		if reads++; reads == 2 {
+	count := func(total func(page, total int) int) {
+		reads = 0
+		s.Inject(On("GET", "/repositories", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+			answer := Real(r, next)
+			page, _ := strconv.Atoi(r.URL.Query().Get("page"))
+			n, _ := strconv.Atoi(answer.Header.Get("X-Total-Count"))
+			reads++
+			answer.Header.Set("X-Total-Count", strconv.Itoa(total(page, n)))
+			answer.Send(w)
+			return true
+		}))
+	}
+	list := func() (repositories.Listing, error) {
+		return lister(t, member).Repositories(t.Context(), s.Registry(), "")
+	}
+	count(func(_, total int) int { return total + 1 })
+	_, err := list()
+	wantError(t, err, bundle.ErrFormat, "250 of 251")
+	count(func(page, total int) int { return total - page })
+	_, err = list()
+	wantError(t, err, nil, "changed while it was read")
+	count(func(page, total int) int {
+		if reads == 2 {
 			return total - 1
 		}
 		return total
-	}
-	got, err := lister(t, ada).Repositories(t.Context(), reg, "")
+	})
+	got, err := list()
 	ok(t, err)
 	if len(got.Repositories) != 250 || reads != 5 {
 		t.Errorf("%d repositories in %d pages", len(got.Repositories), reads)
 	}
-	harbor.Total = func(int, int) int { return 1 << 30 }
-	_, err = lister(t, ada).Repositories(t.Context(), reg, "")
+	count(func(int, int) int { return 1 << 30 })
+	_, err = list()
 	wantError(t, err, bundle.ErrLimit)
 }
 

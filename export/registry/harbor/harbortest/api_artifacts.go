@@ -25,10 +25,8 @@ func (x *exchange) listRepositories(segments []string) answer {
 	return x.repositoriesOf(p)
 }
 
+// allRepositories shows strangers those of public projects (src/server/v2.0/handler/repository.go).
 func (x *exchange) allRepositories([]string) answer {
-	if x.who.account == nil {
-		return x.repositoriesOf()
-	}
 	return x.repositoriesOf(x.projectsByName()...)
 }
 
