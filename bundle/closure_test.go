@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"airgap/bundle"
@@ -114,4 +115,49 @@ func TestTraverseEnds(t *testing.T) {
 	if err := bundle.Traverse(0, func(n int) ([]int, error) { return []int{n + 1}, stop }); !errors.Is(err, stop) {
 		t.Error(err)
 	}
+}
+
+// A bundle may have a million names: what each of them costs is bounded.
+func TestNamesAreHeldPacked(t *testing.T) {
+	const names = 50_000
+	w := &world{blobs: map[bundle.Digest][]byte{}}
+	m := w.manifest(image(w.add([]byte("{}")), w.add([]byte("layer"))), bundle.MediaTypeOCIManifest)
+	for i := range names {
+		path, tag := fmt.Sprintf("acme/app%05d", i/100), fmt.Sprintf("1.%d", i)
+		w.images = append(w.images, bundle.Image{
+			Root:      bundle.Root{Source: "docker.io/" + path + ":" + tag, Path: path, Tag: tag, MediaType: m.MediaType, Digest: m.Digest, Size: m.Size},
+			Manifests: []bundle.ManifestRow{{Digest: m.Digest, MediaType: m.MediaType, Size: m.Size, Via: bundle.ViaRoot, From: "docker.io/" + path}},
+		})
+	}
+	b := w.stream(t)
+	sealed, err := bundle.Open(bundle.FromReaderAt(bytes.NewReader(b), int64(len(b))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := heap()
+	r, err := sealed.Reader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph, err := r.Walk(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if each := int64(heap()-before) / names; each > 150 {
+		t.Errorf("%d bytes for each name", each)
+	} else {
+		t.Logf("%d bytes for each name", each)
+	}
+	if last := r.Contents().Root(names - 1); last.Source != w.images[names-1].Root.Source || last.Path != w.images[names-1].Root.Path || last.Tag != w.images[names-1].Root.Tag {
+		t.Errorf("the last name is %+v", last)
+	}
+	runtime.KeepAlive(graph)
+}
+
+// heap is how much is held, in bytes.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
