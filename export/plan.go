@@ -11,6 +11,7 @@ import (
 // Plan is what an export would carry. Nothing but manifests has been fetched for it. Close it when done.
 type Plan struct {
 	Contents *bundle.Contents // nil where no image was found
+	Graph    *bundle.Graph    // of Contents
 
 	chosen  *Selection
 	walk    *walked
@@ -43,10 +44,13 @@ func MakePlan(ctx context.Context, source Source, choice Choice, o Options) (*Pl
 		return p, nil
 	}
 	p.Contents, err = bundle.Plan(w.Images, w.Manifest, bundle.PlanOptions{Created: p.options.Created, Missing: w.missing()})
+	w.Images = nil // the tables have all of it
+	if err == nil {
+		p.Graph, err = bundle.NewGraph(ctx, p.Contents, w.Manifest)
+	}
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	w.Images = nil // the tables have all of it
 	return p, nil
 }
 
@@ -71,9 +75,6 @@ func (p *Plan) Registries() []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
-
-// Manifest returns a manifest of the plan.
-func (p *Plan) Manifest(d bundle.Digest) (*bundle.Manifest, error) { return p.walk.Manifest(d) }
 
 // Close removes the temporary file in which the manifests were kept.
 func (p *Plan) Close() error { return p.walk.Close() }

@@ -124,13 +124,9 @@ func (p *Plan) Result() (*Result, error) {
 		return r, nil
 	}
 	r.Created, r.Counts = p.Contents.Header.Created, p.Contents.Header.Counts
-	summary := newSummary(p.Contents, w)
-	for i := range p.Contents.Roots() {
-		image, err := summary.image(i)
-		if err != nil {
-			return nil, err
-		}
-		r.Images = append(r.Images, image)
+	summary := newSummary(p)
+	for i, root := range p.Contents.Roots() {
+		r.Images = append(r.Images, summary.image(i, &root))
 	}
 	for _, b := range p.Contents.Blobs {
 		if b.Stored == bundle.StoredNondistributable {
@@ -143,26 +139,25 @@ func (p *Plan) Result() (*Result, error) {
 // summary works out what the images come to, in their order.
 type summary struct {
 	contents *bundle.Contents
+	graph    *bundle.Graph
 	walk     *walked
 	kinds    map[bundle.Digest]string
-	uses     map[bundle.Digest][]int32 // by manifest: the stored blobs that it needs, itself included
-	needed   []bool                    // by an image before
-	last     []int32                   // by blob: the last image that needs it, counted from 1
+	needed   []bool  // blobs, by an image before
+	last     []int32 // by blob: the last image that needs it, counted from 1
 }
 
-func newSummary(c *bundle.Contents, w *walked) *summary {
+func newSummary(p *Plan) *summary {
 	s := &summary{
-		contents: c, walk: w, kinds: map[bundle.Digest]string{}, uses: map[bundle.Digest][]int32{},
-		needed: make([]bool, len(c.Blobs)), last: make([]int32, len(c.Blobs)),
+		contents: p.Contents, graph: p.Graph, walk: p.walk, kinds: map[bundle.Digest]string{},
+		needed: make([]bool, len(p.Contents.Blobs)), last: make([]int32, len(p.Contents.Blobs)),
 	}
-	for _, n := range w.graph.nodes {
+	for _, n := range p.walk.graph.nodes {
 		s.kinds[n.digest] = n.kinds
 	}
 	return s
 }
 
-func (s *summary) image(i int) (ImageResult, error) {
-	root := s.contents.Root(i)
+func (s *summary) image(i int, root *bundle.Root) ImageResult {
 	notes := s.walk.notes[rootKey{root.Path, root.Tag, root.Digest}]
 	image := ImageResult{
 		Source: root.Source, Destination: root.Destination(), Entry: notes.entry, Digest: root.Digest, Original: root.Original, Sparse: root.IsSparse(),
@@ -179,9 +174,7 @@ func (s *summary) image(i int) (ImageResult, error) {
 			continue
 		}
 		manifests[m.Digest] = true
-		if err := s.count(&image, i, m.Digest); err != nil {
-			return image, err
-		}
+		s.count(&image, i, m.Digest)
 	}
 	image.Manifests, image.Referrers = len(manifests), len(referrers)
 	for _, left := range notes.left {
@@ -189,26 +182,15 @@ func (s *summary) image(i int) (ImageResult, error) {
 			image.LeftOut = append(image.LeftOut, left)
 		}
 	}
-	return image, s.platforms(&image, &root, manifests)
+	image.Platforms = append(image.Platforms, s.platforms(root, manifests)...)
+	return image
 }
 
 // count adds the bytes that an image needs for a manifest.
-func (s *summary) count(image *ImageResult, i int, manifest bundle.Digest) error {
-	rows, known := s.uses[manifest]
-	if !known {
-		m, err := s.walk.Manifest(manifest)
-		if err != nil {
-			return err
-		}
-		for _, d := range append(m.Blobs(), bundle.Descriptor{Digest: manifest}) {
-			if row, ok := s.contents.Find(d.Digest); ok && s.contents.Blobs[row].IsStored() {
-				rows = append(rows, int32(row))
-			}
-		}
-		s.uses[manifest] = rows
-	}
-	for _, row := range rows {
-		if s.last[row] == int32(i)+1 {
+func (s *summary) count(image *ImageResult, i int, manifest bundle.Digest) {
+	at, _ := s.contents.Find(manifest)
+	for _, row := range append(slices.Clone(s.graph.Node(at).Blobs), int32(at)) {
+		if s.last[row] == int32(i)+1 || !s.contents.Blobs[row].IsStored() {
 			continue
 		}
 		s.last[row] = int32(i) + 1
@@ -219,24 +201,17 @@ func (s *summary) count(image *ImageResult, i int, manifest bundle.Digest) error
 		}
 		s.needed[row] = true
 	}
-	return nil
 }
 
 // platforms names what of an index is carried.
-func (s *summary) platforms(image *ImageResult, root *bundle.Root, carried map[bundle.Digest]bool) error {
-	if !bundle.IsIndex(root.MediaType) {
-		return nil
-	}
-	index, err := s.walk.Manifest(root.Digest)
-	if err != nil {
-		return err
-	}
+func (s *summary) platforms(root *bundle.Root, carried map[bundle.Digest]bool) []string {
+	at, _ := s.contents.Find(root.Digest)
+	node := s.graph.Node(at)
 	names := map[string]bool{}
-	for _, d := range index.Manifests {
-		if d.Platform != nil && d.Platform.OS != "unknown" && carried[d.Digest] {
-			names[d.Platform.String()] = true
+	for i, child := range node.Children {
+		if p := node.Platform(i); p != nil && p.OS != "unknown" && carried[s.contents.Blobs[child].Digest] {
+			names[p.String()] = true
 		}
 	}
-	image.Platforms = append(image.Platforms, slices.Sorted(maps.Keys(names))...)
-	return nil
+	return slices.Sorted(maps.Keys(names))
 }

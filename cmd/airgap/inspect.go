@@ -209,11 +209,7 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 	if err := plan.Err(); err != nil {
 		return nil, err
 	}
-	graph, err := bundle.NewGraph(ctx, plan.Contents, plan.Manifest)
-	if err != nil {
-		return nil, err
-	}
-	image := imageFacts{Source: request.Source, Private: plan.Contents.Root(0).Private, Tree: graph.Tree(0)}
+	image := imageFacts{Source: request.Source, Private: plan.Contents.Root(0).Private, Tree: plan.Graph.Tree(0)}
 	return &inspection{images: slices.Values([]imageFacts{image}), Images: []imageFacts{}, Totals: plan.Contents.Header.Counts}, nil
 }
 
