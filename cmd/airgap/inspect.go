@@ -15,7 +15,7 @@ import (
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
 	"airgap/export/catalogue"
-	"airgap/verify/signature"
+	"airgap/verify"
 )
 
 // inspectFlags are the flags of inspect.
@@ -141,26 +141,10 @@ func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []str
 	}
 	defer func() { err = errors.Join(err, sealed.Close()) }()
 	facts := &bundleFacts{ManifestIndex: sealed.ManifestIndex()}
-	if len(flags.keys) > 0 {
-		trusted, err := loadPublicKeys(a, flags.keys)
-		if err != nil {
-			return nil, err
-		}
-		key, err := signature.Verify(sealed.Signature(), sealed.ManifestIndex(), trusted)
-		if err != nil {
-			return nil, err
-		}
-		facts.SignatureChecked, facts.Key = true, key.Fingerprint()
-	}
-	reader, err := sealed.Reader(ctx)
+	contents, graph, err := openToShow(ctx, a, sealed, flags.keys, facts)
 	if err != nil {
 		return nil, err
 	}
-	graph, err := reader.Walk(ctx)
-	if err != nil {
-		return nil, err
-	}
-	contents := reader.Contents()
 	facts.Created = contents.Header.Created
 	images := func(yield func(imageFacts) bool) {
 		for i, root := range contents.Roots() {
@@ -173,6 +157,28 @@ func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []str
 		}
 	}
 	return &inspection{Bundle: facts, images: images, Images: []imageFacts{}, Totals: contents.Header.Counts, Missing: contents.Missing}, nil
+}
+
+// openToShow reads the tables and manifests of a bundle, where keys are given only if one of them signed it.
+func openToShow(ctx context.Context, a *app, sealed *bundle.Sealed, keys []string, facts *bundleFacts) (*bundle.Contents, *bundle.Graph, error) {
+	if len(keys) > 0 {
+		trusted, err := loadPublicKeys(a, keys)
+		if err != nil {
+			return nil, nil, err
+		}
+		checked, err := verify.Open(ctx, sealed, verify.Policy{Keys: trusted})
+		if err != nil {
+			return nil, nil, err
+		}
+		facts.SignatureChecked, facts.Key = true, checked.Key().Fingerprint()
+		return checked.Contents(), checked.Graph(), nil
+	}
+	reader, err := sealed.Reader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	graph, err := reader.Walk(ctx)
+	return reader.Contents(), graph, err
 }
 
 func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref string) (found *inspection, err error) {
