@@ -80,11 +80,11 @@ func (s *single) Complete(context.Context, Observer) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(s.partial(), s.path); err != nil {
-		return err
-	}
 	// What an earlier run has moved aside, and then was killed, nobody needs any more.
 	if err := os.Remove(s.partial() + OldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(s.partial(), s.path); err != nil {
 		return err
 	}
 	return disk.SyncDir(filepath.Dir(s.path))

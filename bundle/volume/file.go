@@ -298,7 +298,7 @@ func (f *File) Sync() error {
 // Complete implements bundle.Target. It reads the volumes once more, on all processors, for the digests in the table: blobs are
 // written in any order, and no hash of a chunk can be.
 func (f *File) Complete(ctx context.Context, o bundle.Observer) error {
-	err := f.removeLeft()
+	err := errors.Join(f.removeLeft(), f.removeAside())
 	if err == nil {
 		err = f.addTables(ctx, o)
 	}
@@ -322,12 +322,16 @@ func (f *File) giveNames() error {
 			return err
 		}
 	}
-	// What an earlier run has moved aside, and then was killed, nobody needs any more.
+	return disk.SyncDir(filepath.Dir(f.path))
+}
+
+// removeAside removes what an earlier run has moved aside, and then was killed. Nobody needs it once all is written.
+func (f *File) removeAside() error {
 	aside, err := unfinished(f.path, bundle.PartialSuffix+bundle.OldSuffix)
 	for _, p := range aside {
 		err = errors.Join(err, os.Remove(p.path))
 	}
-	return errors.Join(err, disk.SyncDir(filepath.Dir(f.path)))
+	return err
 }
 
 // addTables makes the volumes of parity, and a table for each volume.
