@@ -23,6 +23,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/concurrency"
 	"airgap/export/registry/harbor"
 	"airgap/import/confirm"
 	"airgap/import/finding"
@@ -77,6 +78,9 @@ type Options struct {
 	// Thorough asks the target for every manifest and every blob, also for those that it must have by what else it has.
 	Thorough bool
 
+	// Pace bounds what is under way at once to what the registry turns out to take, up to parallel.MostJobs, if it is no Harbor and
+	// Jobs does not say how much; nil: Jobs alone counts.
+	Pace *concurrency.Limit
 	Jobs int // 0: parallel.DefaultJobs
 	// JobsPerProject bounds the blob uploads and manifest pushes that are under way at once into one project of Harbor. Other
 	// registries have no projects, and Jobs is their only bound. 0: parallel.DefaultJobs.
@@ -91,8 +95,14 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Jobs > 0 || o.Harbor != nil {
+		o.Pace = nil
+	}
 	if o.Jobs <= 0 {
 		o.Jobs = parallel.DefaultJobs
+		if o.Pace != nil {
+			o.Jobs = parallel.MostJobs
+		}
 	}
 	if o.JobsPerProject <= 0 {
 		o.JobsPerProject = parallel.DefaultJobs
@@ -122,6 +132,9 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Re
 	if err != nil {
 		return nil, err
 	}
+	if o.Pace != nil {
+		t = paced{t, o.Pace}
+	}
 	done, err := run(ctx, inv, pastPolicies{Target: t, resolver: target.PastPolicies{Registry: t, Harbor: o.Harbor}}, o, started)
 	if ctx.Err() != nil {
 		err = ctx.Err()
@@ -148,7 +161,7 @@ func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, sta
 	mover := tags.New(inv, t, tags.Options{Limits: limits, NoOverwrite: o.NoOverwrite, OverwriteCosign: o.OverwriteCosignTags, Observer: o.Observer})
 	content := transfer.New(inv, t, transfer.Options{Limits: limits, SpoolBytes: o.SpoolBytes, TempDir: o.TempDir, Observer: o.Observer})
 
-	o.Observer.Phase("check target", 0)
+	o.Observer.Count("check target", "answer", 0)
 	surveyed, err := check(ctx, inv, t, mover, o, started, &done)
 	if err != nil {
 		return done, fmt.Errorf("nothing was written to %s: %w", o.Destination, err)
@@ -171,16 +184,16 @@ func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, sta
 			return done, fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", o.Destination, err)
 		}
 	}
-	done.lists = referrers.New(inv, t, limits, surveyed.API)
+	done.lists = referrers.New(inv, t, limits, surveyed.API, o.Observer)
 	complete, err := push(ctx, inv, t, content, mover, done.lists, limits, o.Observer)
 	if err != nil {
 		return done, fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", o.Destination, err)
 	}
-	o.Observer.Phase("tag", 0)
+	o.Observer.Count("tag", "tag", int64(len(complete.Tags())))
 	if err := mover.Move(ctx, complete); err != nil {
 		return done, err
 	}
-	o.Observer.Phase("read back", 0)
+	o.Observer.Count("read back", "answer", int64(len(inv.Tags)+len(inv.Lists)))
 	return done, compare(ctx, inv, t, o, &done)
 }
 
@@ -198,7 +211,7 @@ func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.
 		return surveyed, err
 	}
 	if goOn {
-		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Unasked: ground.Unasked(), Thorough: o.Thorough})
+		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Observer: o.Observer, Unasked: ground.Unasked(), Thorough: o.Thorough})
 		if !target.IsFinal(ctx, err) {
 			err = errors.Join(err, ground.Weigh(ctx, surveyed))
 		}
@@ -237,20 +250,16 @@ func push(ctx context.Context, inv *inventory.Inventory, t Target, content *tran
 		if err := content.All(ctx); err != nil {
 			return err
 		}
-		o.Phase("list referrers", 0)
+		o.Count("list referrers", "name", int64(inv.CosignTags()+len(inv.Lists)))
 		if err := mover.MoveCosign(ctx); err != nil {
 			return err
 		}
-		if err := lists.List(ctx); err != nil {
-			return err
-		}
-		o.Phase("check everything", 0)
-		return nil
+		return lists.List(ctx)
 	}
 	if err := everything(ctx); err != nil {
 		return confirm.Complete{}, err
 	}
-	return confirm.Everything(ctx, inv, t, limits, func(ctx context.Context, lost error) error {
+	return confirm.Everything(ctx, inv, t, limits, o, func(ctx context.Context, lost error) error {
 		o.Warn(fmt.Sprintf("what is gone is pushed again, perhaps garbage was collected: %v", lost))
 		return everything(ctx)
 	})
@@ -258,7 +267,7 @@ func push(ctx context.Context, inv *inventory.Inventory, t Target, content *tran
 
 // compare reads back what was written.
 func compare(ctx context.Context, inv *inventory.Inventory, t Target, o Options, done *outcome) (err error) {
-	done.unchecked, err = readback.Run(ctx, inv, t, o.Jobs)
+	done.unchecked, err = readback.Run(ctx, inv, t, o.Jobs, o.Observer)
 	if err != nil && !errors.Is(err, readback.ErrUnchecked) {
 		return err
 	}

@@ -3,9 +3,11 @@ package importer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,11 +28,17 @@ type counter struct {
 	phase string
 	total map[string]int64
 	done  map[string]int64
+	thing map[string]string
 }
 
-func newCounter() *counter { return &counter{total: map[string]int64{}, done: map[string]int64{}} }
+func newCounter() *counter {
+	return &counter{total: map[string]int64{}, done: map[string]int64{}, thing: map[string]string{}}
+}
 
-func (c *counter) Count(name, _ string, total int64) { c.Phase(name, total) }
+func (c *counter) Count(name, thing string, total int64) {
+	c.Phase(name, total)
+	c.thing[name] = thing
+}
 
 func (c *counter) Phase(name string, total int64) {
 	c.mu.Lock()
@@ -46,6 +54,30 @@ func (c *counter) Add(n int64) {
 
 func (*counter) Item(string) {}
 func (*counter) Warn(string) {}
+
+// TestProgressCountsManifests: where there are few bytes it is manifests that are counted, and names and answers otherwise. What is
+// counted adds up to what was announced.
+func TestProgressCountsManifests(t *testing.T) {
+	w := importtest.NewWorld(t)
+	for i := range 3 {
+		image := w.Image(strconv.Itoa(i), w.Layer(10))
+		w.Referrer(image, importtest.SbomType, fmt.Sprint("of ", i))
+		w.CosignTag(image, w.Image(fmt.Sprint("sig ", i)), ".sig")
+		w.Root(fmt.Sprintf("example.com/app:%d", i), "app", strconv.Itoa(i), image)
+	}
+	o := options(t, registrytest.New(t, targets["fallback tags"]...))
+	count := newCounter()
+	o.Observer = count
+	if _, err := importer.Run(t.Context(), importtest.Open(t, w.File()), importtest.Client(), o); err != nil {
+		t.Fatal(err)
+	}
+	// One of the nine manifests was pushed before as a sample of its kind.
+	for phase, want := range map[string]int64{"push": 8, "list referrers": 3 + 3, "check everything": 9, "tag": 3, "read back": 3 + 3 + 3} {
+		if count.thing[phase] == "" || count.total[phase] != want || count.done[phase] != want {
+			t.Errorf("%s: %d of %d %ss, want %d", phase, count.done[phase], count.total[phase], count.thing[phase], want)
+		}
+	}
+}
 
 // TestUploadsAreRetried: an upload that breaks off begins again, from the file or from the spool, and is counted once.
 func TestUploadsAreRetried(t *testing.T) {

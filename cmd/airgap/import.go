@@ -19,6 +19,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
+	"airgap/export/registry/concurrency"
 	importer "airgap/import"
 	"airgap/import/finding"
 	"airgap/import/parallel"
@@ -42,6 +43,7 @@ type importFlags struct {
 	thorough      bool
 	dryRun        bool
 	jobs          int
+	adapts        bool // jobs are not given
 	report        string
 	json          bool
 }
@@ -92,6 +94,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
   receive-from-diode | airgap import - harbor.example.com/mirror --key airgap.pub --report report.json`,
 		Args: atLeast("FILE", "REGISTRY[/PREFIX]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.adapts = !cmd.Flags().Changed("jobs")
 			last := len(args) - 1
 			return runImport(cmd.Context(), a, &flags, args[:last], args[last])
 		},
@@ -109,7 +112,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
 	f.BoolVar(&flags.thorough, "thorough", false, "ask the target for every manifest and blob, also for what it must have by what else it has")
 	flags.addVolumes(f)
-	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once; into one project of Harbor, no more than "+strconv.Itoa(parallel.DefaultJobs)+" that write")
+	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once (by default, outside of Harbor, as many as the registry turns out to take); into one project of Harbor, no more than "+strconv.Itoa(parallel.DefaultJobs)+" that write")
 	f.BoolVar(&flags.json, "json", false, "print the report as JSON on standard output")
 	flags.registryFlags.add(f)
 	return cmd
@@ -155,7 +158,10 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 		return absent(fmt.Errorf("--report: %w", err))
 	}
 	options.Now = a.now
-	client, err := flags.target(ctx, a, options.Destination.Registry.RegistryStr())
+	if flags.adapts {
+		options.Jobs, options.Pace = 0, concurrency.New(parallel.MostJobs, nil)
+	}
+	client, err := flags.target(ctx, a, options.Destination.Registry.RegistryStr(), options.Pace)
 	if err != nil {
 		return err
 	}

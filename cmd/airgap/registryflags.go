@@ -14,6 +14,7 @@ import (
 	"airgap/export/access"
 	"airgap/export/config"
 	"airgap/export/registry"
+	"airgap/export/registry/concurrency"
 )
 
 // registryFlags are the flags of every command that talks to registries: who we are and how a registry is reached.
@@ -77,14 +78,17 @@ func (f *registryFlags) client(ctx context.Context, a *app, registries []string)
 	return registry.New(a.clientConfig(access)), nil
 }
 
-// target returns a client for the registry that an import writes to.
-func (f *registryFlags) target(ctx context.Context, a *app, host string) (*registry.Client, error) {
+// target returns a client for the registry that an import writes to, which tells pace, if there is one, of overload.
+func (f *registryFlags) target(ctx context.Context, a *app, host string, pace *concurrency.Limit) (*registry.Client, error) {
 	access, err := f.access(ctx, a, []string{host}, nil)
 	if err != nil {
 		return nil, err
 	}
 	config := a.clientConfig(access)
 	config.NotFoundIsEnough = true
+	if pace != nil {
+		config.Overloaded = func(string) { pace.Overloaded() }
+	}
 	return registry.New(config), nil
 }
 

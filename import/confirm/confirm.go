@@ -43,9 +43,14 @@ const rounds = 3
 // What was at the target, or was pushed, may be gone all the same: registries collect garbage, and Harbor spares what has no tag
 // for two hours only, which is less than a large import takes. What is gone is marked as lacking, and pushAgain is called. It is
 // an error that wraps target.ErrDiffers where that does not help, or the bundle cannot be read again.
-func Everything(ctx context.Context, inv *inventory.Inventory, t Target, limits parallel.Limits, pushAgain func(ctx context.Context, lost error) error) (Complete, error) {
-	c := check{inv: inv, target: t, limits: limits}
+func Everything(ctx context.Context, inv *inventory.Inventory, t Target, limits parallel.Limits, o bundle.Observer, pushAgain func(ctx context.Context, lost error) error) (Complete, error) {
+	c := check{inv: inv, target: t, limits: limits, observer: o}
+	manifests := 0
+	for range inv.Manifests() {
+		manifests++
+	}
 	for round := 0; ; round++ {
+		o.Count("check everything", "manifest", int64(manifests))
 		lost, err := c.look(ctx)
 		if err != nil {
 			return Complete{}, err
@@ -70,9 +75,10 @@ func Everything(ctx context.Context, inv *inventory.Inventory, t Target, limits 
 }
 
 type check struct {
-	inv    *inventory.Inventory
-	target Target
-	limits parallel.Limits
+	inv      *inventory.Inventory
+	target   Target
+	limits   parallel.Limits
+	observer bundle.Observer
 }
 
 // canPushAgain tells whether the bundle can be read for everything that is lacking: blobs that came through a pipe have gone
@@ -108,6 +114,7 @@ func (c check) goneManifests(ctx context.Context) ([]inventory.Need, error) {
 	var mu sync.Mutex
 	var gone, hidden []inventory.Need
 	err := parallel.Each(ctx, c.limits.Jobs, c.inv.Manifests(), func(ctx context.Context, manifest inventory.Need) error {
+		defer c.observer.Add(1)
 		found, isHidden := false, false
 		if c.inv.State(manifest).IsThere() {
 			var err error

@@ -106,6 +106,18 @@ func (inv *Inventory) Unheld() (total int64) {
 	return total
 }
 
+// LackingManifests returns how many manifests are lacking, counted in each repository.
+func (inv *Inventory) LackingManifests() (n int) {
+	for _, s := range inv.manifests {
+		for _, state := range s.states {
+			if !state.IsThere() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // IsComplete tells whether there is nothing to do: everything is there, the tags are right and the lists are whole.
 func (inv *Inventory) IsComplete() bool {
 	return !slices.Contains(inv.Writes(), true) && !slices.ContainsFunc(inv.Lists, func(l List) bool { return !l.IsListed })

@@ -37,6 +37,16 @@ func (t *Tag) IsInDoubt() bool { return t.inDoubt }
 // Moves tells whether the tag exists and is to point elsewhere.
 func (t *Tag) Moves() bool { return !t.old.IsZero() && !t.right }
 
+// CosignTags returns how many of the tags are such that cosign looks for, and no person.
+func (inv *Inventory) CosignTags() (n int) {
+	for i := range inv.Tags {
+		if inv.Tags[i].Cosign {
+			n++
+		}
+	}
+	return n
+}
+
 // Saw keeps what the tag points to; zero: there is no such tag. What this run has made it is not what it was before.
 func (inv *Inventory) Saw(t *Tag, found bundle.Digest) {
 	if !t.moved {

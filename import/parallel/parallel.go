@@ -15,6 +15,9 @@ import (
 // takes the time, and Harbor takes a lock for each upload into a project: more requests would only wait there.
 const DefaultJobs = 4
 
+// MostJobs is how many requests are under way at once at most, where that follows from what a registry takes.
+const MostJobs = 32
+
 // Each calls work for every item, jobs at a time, until one fails. Cancelling ctx is a failure.
 func Each[T any](ctx context.Context, jobs int, items iter.Seq[T], work func(context.Context, T) error) error {
 	group, inner := errgroup.WithContext(ctx)

@@ -31,9 +31,10 @@ type Target interface {
 // Run reads every tag, and everything that is listed for each subject, jobs at a time. A target may list more. All differences
 // are in one error, which wraps target.ErrDiffers. Tags that were hidden are returned; without differences they are an error
 // that wraps ErrUnchecked.
-func Run(ctx context.Context, inv *inventory.Inventory, t Target, jobs int) (unchecked []string, err error) {
+func Run(ctx context.Context, inv *inventory.Inventory, t Target, jobs int, o bundle.Observer) (unchecked []string, err error) {
 	differences := make([]error, len(inv.Tags)+len(inv.Lists)) // or what could not be compared
 	err = parallel.EachIndex(ctx, jobs, len(differences), func(ctx context.Context, i int) (err error) {
+		defer o.Add(1)
 		if i < len(inv.Tags) {
 			differences[i], err = compareTag(ctx, inv, t, &inv.Tags[i])
 		} else {

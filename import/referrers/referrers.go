@@ -29,17 +29,18 @@ type Target interface {
 
 // Lister makes referrers be listed.
 type Lister struct {
-	inv    *inventory.Inventory
-	target Target
-	limits parallel.Limits
+	inv      *inventory.Inventory
+	target   Target
+	limits   parallel.Limits
+	observer bundle.Observer
 
 	api     atomic.Int32 // target.ReferrersAPI
 	written atomic.Int64 // lists under fallback tags
 }
 
 // New returns a Lister; api is what is known of the target.
-func New(inv *inventory.Inventory, t Target, limits parallel.Limits, api target.ReferrersAPI) *Lister {
-	l := &Lister{inv: inv, target: t, limits: limits}
+func New(inv *inventory.Inventory, t Target, limits parallel.Limits, api target.ReferrersAPI, o bundle.Observer) *Lister {
+	l := &Lister{inv: inv, target: t, limits: limits, observer: o}
 	l.api.Store(int32(api))
 	return l
 }
@@ -57,6 +58,7 @@ func (l *Lister) List(ctx context.Context) error {
 // list, which also shows whether it has the API at all. Where it is known to have none, there is only the list under the
 // fallback tag to look at.
 func (l *Lister) ensure(ctx context.Context, list inventory.List) error {
+	defer l.observer.Add(1)
 	if list.IsListed || !slices.ContainsFunc(list.Rows, func(row int32) bool {
 		return l.inv.State(inventory.Need{Row: row, Repo: list.Repo}) != inventory.Acknowledged
 	}) {

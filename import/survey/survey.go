@@ -32,8 +32,9 @@ type Target interface {
 
 // Options are the settings of Run.
 type Options struct {
-	Jobs    int    // requests under way at once
-	Unasked []bool // by repository: nothing in it is asked for
+	Jobs     int             // requests under way at once
+	Observer bundle.Observer // counts answers
+	Unasked  []bool          // by repository: nothing in it is asked for
 	// Thorough asks for every manifest and blob, also for those that are implied by what is there.
 	Thorough bool
 }
@@ -50,7 +51,7 @@ type Result struct {
 //
 // Problems of several repositories, and all conflicts, are in one error; one that concerns all of the target ends it.
 func Run(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mover, o Options) (Result, error) {
-	s := survey{inv: inv, target: t, mover: mover, jobs: o.Jobs, thorough: o.Thorough, failed: slices.Clone(o.Unasked)}
+	s := survey{inv: inv, target: t, mover: mover, jobs: o.Jobs, observer: o.Observer, thorough: o.Thorough, failed: slices.Clone(o.Unasked)}
 	err := s.all(ctx)
 	return Result{API: s.api, Unasked: s.failed}, errors.Join(err, s.problems.Err())
 }
@@ -61,6 +62,7 @@ type survey struct {
 	mover    *tags.Mover
 	jobs     int
 	thorough bool
+	observer bundle.Observer
 
 	mu       sync.Mutex
 	problems bundle.Problems
@@ -83,6 +85,7 @@ func (s *survey) ask(ctx context.Context, questions iter.Seq[question]) error {
 			return nil
 		}
 		err := q.ask(ctx)
+		s.observer.Add(1)
 		if err == nil || target.IsFinal(ctx, err) {
 			return err
 		}

@@ -107,6 +107,7 @@ func repoOf(t *inventory.Tag) int32 { return t.Repo }
 // registries refuse to write a tag that is right already (immutable tags in Harbor). A write that has begun is ended even when
 // ctx is done: then it is known whether the tag was moved.
 func (m *Mover) move(ctx context.Context, t *inventory.Tag) error {
+	defer m.options.Observer.Add(1)
 	if done, err := m.lookAgain(ctx, t); done || err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 // one is kept. Media that have nothing that is lacking are not asked for. The end of the archive, which holds nothing, is left
 // to verify.
 func (f *feeder) fromMedium(ctx context.Context) error {
-	f.observer.Phase("push", f.inv.Unheld())
 	isLacking := func(row int) bool {
 		_, lacks := f.inv.Blob(int32(row)).Lacks()
 		return lacks

@@ -20,8 +20,9 @@ type pass struct {
 	queue    *queue
 	order    *order
 
-	mu   sync.Mutex
-	gone []inventory.Need // blobs that were at the target, and are not any more
+	countsManifests bool // as done
+	mu              sync.Mutex
+	gone            []inventory.Need // blobs that were at the target, and are not any more
 }
 
 func (p *pass) push(n inventory.Need) {
@@ -80,6 +81,9 @@ func (p *pass) manifest(ctx context.Context, n inventory.Need) error {
 	err := push.ByDigest(ctx, p.target, p.inv, n)
 	switch {
 	case err == nil:
+		if p.countsManifests {
+			p.uploader.observer.Add(1)
+		}
 		p.order.manifestIsThere(n, p.push)
 		return nil
 	case p.inv.Bundle.Sequential() || !target.LacksContent(err):

@@ -5,18 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"airgap/bundle"
 )
 
 // fromPipe reads the bundle once, from the first blob to the end of the archive. What is lacking at the target is kept until it
 // is uploaded; everything else is read all the same, since the digests must hold.
 func (f *feeder) fromPipe(ctx context.Context) error {
-	total := int64(0)
-	for _, b := range f.inv.Contents.Blobs[f.inv.Graph.Manifests():] {
-		if b.IsStored() {
-			total += b.Size
-		}
-	}
-	f.observer.Phase("push", total)
 	seen := int32(f.inv.Graph.Manifests())
 	for {
 		row, blob, err := f.inv.Bundle.Next()
@@ -33,6 +28,16 @@ func (f *feeder) fromPipe(ctx context.Context) error {
 		}
 		seen = int32(row) + 1
 	}
+}
+
+// storedBytes returns how many bytes a bundle holds besides manifests.
+func storedBytes(c *bundle.Contents) (total int64) {
+	for _, b := range c.Blobs {
+		if b.Role != bundle.RoleManifest && b.IsStored() {
+			total += b.Size
+		}
+	}
+	return total
 }
 
 // addFromHead adds the blobs of rows that Next passes over: they lie in the head, which was kept.

@@ -73,6 +73,7 @@ func (t *Transfer) Samples(ctx context.Context) error {
 	if err != nil || len(samples) == 0 {
 		return err
 	}
+	t.uploader.countsBytes = true
 	t.options.Observer.Phase("push samples", unheldOf(t.inv, samples))
 	for _, s := range samples {
 		if err := t.sample(ctx, s); err != nil {

@@ -48,7 +48,7 @@ type Transfer struct {
 
 // New returns a Transfer of what inv says is lacking at t.
 func New(inv *inventory.Inventory, t Target, o Options) *Transfer {
-	return &Transfer{inv: inv, target: t, options: o, uploader: uploader{inv: inv, target: t, observer: o.Observer}}
+	return &Transfer{inv: inv, target: t, options: o, uploader: uploader{inv: inv, target: t, observer: o.Observer, countsBytes: !inv.Bundle.Sequential()}}
 }
 
 // All pushes every blob and manifest that the target lacks. The first failure ends it. It may be called again: what is lacking
@@ -58,6 +58,7 @@ func (t *Transfer) All(ctx context.Context) (err error) {
 		inv: t.inv, target: t.target, uploader: &t.uploader, limits: t.options.Limits, order: newOrder(t.inv),
 		queue: newQueue(t.options.Limits),
 	}
+	p.countsManifests = t.announce()
 	group, inner := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(inner, p.queue.stop)
 	defer stop()
@@ -78,6 +79,28 @@ func (t *Transfer) All(ctx context.Context) (err error) {
 		err = errors.Join(err, left.close())
 	}
 	return err
+}
+
+// fewBytes is how many bytes for each manifest are so few that it is not they that take the time.
+const fewBytes = 8 << 10
+
+// announce says how much there is to do. countsManifests tells whether it is manifests that count as done, and not bytes.
+func (t *Transfer) announce() (countsManifests bool) {
+	if t.inv.Bundle.Sequential() {
+		if !t.gone {
+			t.options.Observer.Phase("push", storedBytes(t.inv.Contents))
+		}
+		return false
+	}
+	bytes, manifests := t.inv.Unheld(), t.inv.LackingManifests()
+	countsManifests = bytes < int64(manifests)*fewBytes
+	t.uploader.countsBytes = !countsManifests
+	if countsManifests {
+		t.options.Observer.Count("push", "manifest", int64(manifests))
+	} else {
+		t.options.Observer.Phase("push", bytes)
+	}
+	return countsManifests
 }
 
 // feed adds the blobs that are lacking somewhere.
@@ -105,7 +128,6 @@ type feeder struct {
 }
 
 func (f *feeder) fromFile() {
-	f.observer.Phase("push", f.inv.Unheld())
 	for blob := range f.inv.Blobs() {
 		f.add(blob, nil)
 	}

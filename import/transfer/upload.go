@@ -25,6 +25,8 @@ type uploader struct {
 	inv      *inventory.Inventory
 	target   uploads
 	observer bundle.Observer
+
+	countsBytes bool // as done; or else who reads the bundle does, or manifests are counted
 }
 
 // bring makes a blob be in a repository, and marks it: it is mounted from another repository if one has it. Whatever keeps the
@@ -53,7 +55,7 @@ func (u *uploader) upload(ctx context.Context, need inventory.Need, content *spo
 	if content != nil {
 		s.open = content.open
 	}
-	if counted && !u.inv.Bundle.Sequential() {
+	if counted && u.countsBytes {
 		s.count = u.observer.Add
 	}
 	described := bundle.Descriptor{MediaType: "application/octet-stream", Digest: digest, Size: u.inv.Size(need.Row)}
