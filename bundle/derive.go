@@ -5,7 +5,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"iter"
+	"maps"
 	"slices"
 
 	"airgap/bundle/strictjson"
@@ -162,8 +165,9 @@ func (r ManifestRow) descriptor() Descriptor {
 // writeIndexJSON writes index.json: what other tools find by name. The order, each name once, the first with a
 // name wins: the manifest index and its signature; the roots, under their full source reference; fallback tags;
 // cosign's tags; then, without a name, every referrer (oras-go finds referrers only among what index.json lists).
-func writeIndexJSON(w io.Writer, c *Contents, index, signature Descriptor, fallbacks []fallbackIndex) error {
-	list := indexWriter{w: w, names: map[string]bool{}}
+// repeated is what repeatedNames returns.
+func writeIndexJSON(w io.Writer, c *Contents, index, signature Descriptor, fallbacks []fallbackIndex, repeated map[string]bool) error {
+	list := indexWriter{w: w, repeated: maps.Clone(repeated)}
 	list.raw(`{"schemaVersion":2,"mediaType":"` + MediaTypeOCIIndex + `","manifests":[`)
 	list.add(index)
 	list.add(signature)
@@ -188,11 +192,54 @@ func writeIndexJSON(w io.Writer, c *Contents, index, signature Descriptor, fallb
 	return list.err
 }
 
+// repeatedNames returns the names that occur more than once in index.json, all with false, and perhaps some others: those
+// whose hashes are not their own. Of a million names a set of all would take far more memory than the bundle's tables.
+func (c *Contents) repeatedNames() map[string]bool {
+	seed := maphash.MakeSeed()
+	var hashes []uint64
+	for name := range c.names() {
+		hashes = append(hashes, maphash.String(seed, name))
+	}
+	slices.Sort(hashes)
+	shared := map[uint64]bool{}
+	for i := 1; i < len(hashes); i++ {
+		if hashes[i-1] == hashes[i] {
+			shared[hashes[i]] = true
+		}
+	}
+	repeated := map[string]bool{}
+	if len(shared) > 0 {
+		for name := range c.names() {
+			if shared[maphash.String(seed, name)] {
+				repeated[name] = false
+			}
+		}
+	}
+	return repeated
+}
+
+// names yields the names in index.json that may occur more than once: those of roots and cosign tags.
+func (c *Contents) names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, r := range c.Roots() {
+			if !yield(r.RefName()) {
+				return
+			}
+		}
+		for i := range c.manifests {
+			if vias[c.manifests[i].via] == ViaCosignTag && !yield(c.ManifestRow(i).Tag) {
+				return
+			}
+		}
+	}
+}
+
 type indexWriter struct {
-	w     io.Writer
-	names map[string]bool
-	comma bool
-	err   error
+	w io.Writer
+	// repeated are the names that several want, and whether one of them has it.
+	repeated map[string]bool
+	comma    bool
+	err      error
 }
 
 func (l *indexWriter) raw(s string) {
@@ -211,10 +258,11 @@ func (l *indexWriter) add(d Descriptor) {
 
 // named lists d under name, which goes into the ref.name annotation and into the others given.
 func (l *indexWriter) named(name string, d Descriptor, others ...string) {
-	if l.names[name] {
+	if taken, isRepeated := l.repeated[name]; taken {
 		return
+	} else if isRepeated {
+		l.repeated[name] = true
 	}
-	l.names[name] = true
 	d.Annotations = map[string]string{annotationRefName: name}
 	for _, other := range others {
 		d.Annotations[other] = name

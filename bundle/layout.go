@@ -154,12 +154,12 @@ func (h *headPlan) blob(content []byte) sized {
 // index adds index.json and the fallback indexes.
 func (h *headPlan) index(signature sized) error {
 	c, index := h.layout.contents, h.layout.manifestIndex
-	fallbacks := c.fallbackIndexes()
+	fallbacks, repeated := c.fallbackIndexes(), c.repeatedNames()
 	write := func(w io.Writer) error {
 		return writeIndexJSON(w, c,
 			Descriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size, ArtifactType: ArtifactTypeBundle},
 			Descriptor{MediaType: MediaTypeOCIManifest, Digest: signature.digest, Size: signature.size, ArtifactType: MediaTypeSigstore},
-			fallbacks)
+			fallbacks, repeated)
 	}
 	measured, err := measure(write)
 	if err != nil {
