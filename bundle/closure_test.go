@@ -161,3 +161,20 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+func TestPlatformsAreFoundInTheTree(t *testing.T) {
+	graph, err := graphOf(t, newWorld().stream(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for asked, want := range map[string]string{"linux/arm64/v8": "linux/arm64", "linux/x86_64": "linux/amd64", "linux/arm/v7": ""} {
+		matcher, err := bundle.ParsePlatform(asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := graph.Tree(0).FindPlatform(matcher)
+		if found == nil && want != "" || found != nil && found.Platform != want {
+			t.Errorf("%s: %+v, want %q", asked, found, want)
+		}
+	}
+}
