@@ -15,6 +15,7 @@ import (
 type Medium interface {
 	// Size returns the size of the bundle in bytes; -1 where that shows only at its end.
 	Size() int64
+	// Access says how the bytes can be had.
 	Access() Access
 	io.Closer
 }

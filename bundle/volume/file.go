@@ -317,10 +317,11 @@ func (f *File) giveNames() error {
 		return err
 	}
 	for i, name := range f.names {
-		f.names[i] = strings.TrimSuffix(name, bundle.PartialSuffix)
-		if err := os.Rename(name, f.names[i]); err != nil {
+		final := strings.TrimSuffix(name, bundle.PartialSuffix)
+		if err := os.Rename(name, final); err != nil {
 			return err
 		}
+		f.names[i] = final // which Remove needs
 	}
 	return disk.SyncDir(filepath.Dir(f.path))
 }

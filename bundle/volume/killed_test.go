@@ -230,3 +230,35 @@ func TestVolumeThatIsTooLong(t *testing.T) {
 	}
 	c.expect(t, c.dir, out)
 }
+
+// Where a name cannot be given, nothing is left, under whatever name.
+func TestSplitThatCannotGiveNames(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "monday.tar")
+	content := make([]byte, 3<<20)
+	blocked := &blocking{name: path + ".0002"}
+	_, err := volume.Split(t.Context(), bytes.NewReader(content), int64(len(content)), bundle.DigestOf(content), path, 1<<20, 1, blocked)
+	if err == nil {
+		t.Fatal("a directory was overwritten")
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); !slices.Equal(left, []string{blocked.name}) {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+// blocking puts a directory where a file is to be, once parity is made.
+type blocking struct {
+	bundle.Observer
+
+	name string
+}
+
+func (b *blocking) Phase(name string, _ int64) {
+	if name == "parity" {
+		if err := os.MkdirAll(filepath.Join(b.name, "full"), 0o700); err != nil {
+			panic(err)
+		}
+	}
+}
+func (*blocking) Item(string) {}
+func (*blocking) Add(int64)   {}
