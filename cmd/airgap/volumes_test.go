@@ -163,7 +163,7 @@ func TestVerifyTellsWhatIsDamaged(t *testing.T) {
 	spoil(filepath.Join(media, "a.tar.0003"), 5000)
 	c.expect(t, exitDamaged, "2 volumes are lost, and there is parity for 1", "repair", media, "-o", filepath.Join(c.home, "repaired"))
 	c.expect(t, exitDamaged, "bytes 0 to 307199 are damaged, on too many volumes", "verify", media, "--key", c.public, "--repair")
-	c.expect(t, exitFailure, "no such file", "verify", filepath.Join(media, "a.tar.0009"), "--key", c.public, "--repair")
+	c.expect(t, exitUsage, "no such file", "verify", filepath.Join(media, "a.tar.0009"), "--key", c.public, "--repair")
 
 	whole := filepath.Join(c.home, "whole")
 	if err := os.Mkdir(whole, 0o700); err != nil {
