@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// Contents is everything that the signed object says. Roots and manifests are kept packed, in some 60 and 30 bytes a
-// row, since a bundle may have millions of them; they are given out as the Root and the ManifestRow that they were.
+// Contents is everything that the signed object says. Roots and manifests are kept packed, in some 40 and 30 bytes a
+// row and one copy of their text, since a bundle may have millions of them; they are given out as the Root and the
+// ManifestRow that they were.
 type Contents struct {
 	Header  Header
 	Blobs   []Blob
@@ -69,8 +70,8 @@ func (c *Contents) Find(d Digest) (row int, found bool) {
 	return int(c.byDigest[at]), true
 }
 
-// MediaType returns the media type of the manifest with the given digest; "" where there is no such manifest.
-func (c *Contents) MediaType(d Digest) string {
+// mediaTypeOf returns the media type of the manifest with the given digest; "" where there is no such manifest.
+func (c *Contents) mediaTypeOf(d Digest) string {
 	row, found := c.Find(d)
 	if !found {
 		return ""
@@ -120,8 +121,8 @@ func (c *Contents) Roots() iter.Seq2[int, Root] {
 	}
 }
 
-// ManifestRow returns the given row of the manifests table, counted from 0; Header.Counts says how many there are.
-func (c *Contents) ManifestRow(i int) ManifestRow {
+// manifestRow returns the given row of the manifests table, counted from 0; Header.Counts says how many there are.
+func (c *Contents) manifestRow(i int) ManifestRow {
 	packed := &c.manifests[i]
 	row := ManifestRow{
 		Root: int(packed.root), Digest: c.Blobs[packed.blob].Digest, Size: c.Blobs[packed.blob].Size,
@@ -148,7 +149,7 @@ func (c *Contents) subject(m *packedManifest) Digest {
 func (c *Contents) ManifestRows() iter.Seq2[int, ManifestRow] {
 	return func(yield func(int, ManifestRow) bool) {
 		for i := range c.manifests {
-			if !yield(i, c.ManifestRow(i)) {
+			if !yield(i, c.manifestRow(i)) {
 				return
 			}
 		}
@@ -162,7 +163,7 @@ func (c *Contents) RootManifests(root int) []ManifestRow {
 	count, _ := slices.BinarySearchFunc(c.manifests[first:], int32(root)+1, compare)
 	rows := make([]ManifestRow, count)
 	for i := range rows {
-		rows[i] = c.ManifestRow(first + i)
+		rows[i] = c.manifestRow(first + i)
 	}
 	return rows
 }

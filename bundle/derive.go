@@ -153,7 +153,7 @@ func (c *Contents) fallbackIndexes() []fallbackIndex {
 func (f *fallbackIndex) content(c *Contents) []byte {
 	index := Manifest{SchemaVersion: 2, MediaType: MediaTypeOCIIndex}
 	for _, row := range f.referrers {
-		index.Manifests = append(index.Manifests, c.ManifestRow(int(row)).descriptor())
+		index.Manifests = append(index.Manifests, c.manifestRow(int(row)).descriptor())
 	}
 	return compact(index)
 }
@@ -185,7 +185,7 @@ func writeIndexJSON(w io.Writer, c *Contents, index, signature Descriptor, fallb
 	}
 	for _, f := range fallbacks {
 		for _, r := range f.referrers {
-			list.add(c.ManifestRow(int(r)).descriptor())
+			list.add(c.manifestRow(int(r)).descriptor())
 		}
 	}
 	list.raw(`]}`)
@@ -227,7 +227,7 @@ func (c *Contents) names() iter.Seq[string] {
 			}
 		}
 		for i := range c.manifests {
-			if vias[c.manifests[i].via] == ViaCosignTag && !yield(c.ManifestRow(i).Tag) {
+			if vias[c.manifests[i].via] == ViaCosignTag && !yield(c.manifestRow(i).Tag) {
 				return
 			}
 		}

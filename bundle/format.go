@@ -1,7 +1,7 @@
 package bundle
 
-// FormatVersion is the version of FORMAT.md that this package writes, and the only one that it reads.
-const FormatVersion = 1
+// formatVersion is the version of FORMAT.md that this package writes, and the only one that it reads.
+const formatVersion = 1
 
 // Media types of a bundle's own objects (FORMAT.md, "The signed object").
 const (

@@ -321,7 +321,7 @@ func (g *Graph) Path(row int) string {
 	for i := range g.contents.manifests {
 		packed := &g.contents.manifests[i]
 		if at := int(packed.blob); at == row || slices.Contains(g.Node(at).Blobs, int32(row)) {
-			m := g.contents.ManifestRow(i)
+			m := g.contents.manifestRow(i)
 			return g.contents.Root(m.Root).Source + ", " + g.place(&m, packed.blob) + own
 		}
 	}

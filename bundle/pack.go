@@ -219,7 +219,7 @@ func (c *Contents) checkCosignTags() error {
 		if compare(places[i-1], places[i]) != 0 || c.manifests[places[i-1].row].blob == c.manifests[places[i].row].blob {
 			continue
 		}
-		first, second := c.ManifestRow(int(places[i-1].row)), c.ManifestRow(int(places[i].row))
+		first, second := c.manifestRow(int(places[i-1].row)), c.manifestRow(int(places[i].row))
 		problems.Add(fmt.Errorf("%w: %s:%s is %s in %s and %s in %s: give one of the images another destination",
 			ErrCollision, places[i].path, first.Tag, first.Digest, first.From, second.Digest, second.From))
 	}

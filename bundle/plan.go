@@ -94,7 +94,7 @@ func packTables(images []Image, blobs []Blob, options PlanOptions) (*Contents, e
 	}
 	c := b.contents
 	c.Header = Header{
-		FormatVersion: FormatVersion, Requires: b.features(), Bases: []Digest{}, Counts: b.counts,
+		FormatVersion: formatVersion, Requires: b.features(), Bases: []Digest{}, Counts: b.counts,
 		Created: options.Created.UTC().Truncate(time.Second).Format(time.RFC3339),
 	}
 	return c, c.Header.check()

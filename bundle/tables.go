@@ -285,8 +285,8 @@ func (h *Header) check() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: header: "+format, append([]any{ErrFormat}, args...)...)
 	}
-	if h.FormatVersion != FormatVersion {
-		return fmt.Errorf("%w: bundle format %d; this airgap reads format %d: use the version of airgap that made the bundle, or a newer one", ErrUnsupported, h.FormatVersion, FormatVersion)
+	if h.FormatVersion != formatVersion {
+		return fmt.Errorf("%w: bundle format %d; this airgap reads format %d: use the version of airgap that made the bundle, or a newer one", ErrUnsupported, h.FormatVersion, formatVersion)
 	}
 	for _, feature := range h.Requires {
 		if !slices.Contains(features, feature) {

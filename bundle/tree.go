@@ -126,5 +126,5 @@ func (r *Reader) ParseManifest(d Digest) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ParseManifest(r.Contents().MediaType(d), content)
+	return ParseManifest(r.Contents().mediaTypeOf(d), content)
 }
