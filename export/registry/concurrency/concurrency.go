@@ -53,6 +53,9 @@ type Limit struct {
 	// What measurements have shown.
 	rate     float64 // work per second before the last step; 0: not known
 	before   int     // the number before the last step up; 0: there was none
+	above    int     // the number before the last step down for slowness; 0: there was none
+	wasSlow  bool    // the measurement before was slow as well; the first one is of before and after
+	settling bool    // what was begun before that step down is not all done
 	rest     int     // measurements for which the number stays
 	bestRate float64 // work per second, at best
 	bestTime float64 // seconds that one thing takes, at best
@@ -136,7 +139,8 @@ func (l *Limit) Overloaded() {
 		return // all that were under way may be answered so; that is one overload
 	}
 	l.limit = max(1, l.limit/2)
-	l.before, l.rate, l.rest = 0, 0, pause
+	l.before, l.above, l.rate, l.rest = 0, 0, 0, pause
+	l.wasSlow, l.settling = false, false
 	l.begin(l.now())
 	l.asked = true
 }
@@ -157,20 +161,31 @@ func (l *Limit) measured(seconds float64) {
 	if !l.full {
 		return // there were not enough workers, or not enough to do, to say anything
 	}
+	if l.settling {
+		l.settling = false
+		return
+	}
 	rate := float64(l.work) / seconds
 	took := seconds * float64(l.limit) / float64(l.done) // by Little's law
 	if l.bestAge++; l.bestTime == 0 || l.bestAge > remembered {
 		l.bestRate, l.bestTime, l.bestAge = rate, took, 0
 	}
 	l.bestRate, l.bestTime = max(l.bestRate, rate), min(l.bestTime, took)
+	isSlow := took > l.bestTime*slow && rate < l.bestRate/slow
+	again := isSlow && l.wasSlow
+	l.wasSlow = isSlow
 	switch {
 	case l.before > 0 && rate < l.rate*pays: // the step did not pay
 		l.limit, l.before, l.rest = l.before, 0, pause
-	case took > l.bestTime*slow && rate < l.bestRate/slow:
-		l.limit, l.before, l.rest = max(1, l.limit-max(1, l.limit/4)), 0, pause
+	case l.above > 0 && rate*pays < l.rate: // neither did this one, and what is slow now is as it should be
+		l.limit, l.above, l.rest, l.bestTime = l.above, 0, pause, 0
+	case again && l.limit > 1:
+		l.above, l.rate, l.settling = l.limit, rate, true
+		l.limit, l.before, l.rest = l.limit-max(1, l.limit/4), 0, pause
+	case isSlow: // and perhaps not the next time
 	case l.rest > 0:
 		l.rest--
-		l.before = 0
+		l.before, l.above = 0, 0
 	case l.limit < l.most:
 		l.before, l.rate = l.limit, rate
 		l.limit = min(l.most, l.limit+max(1, l.limit/4))

@@ -102,6 +102,21 @@ func TestShrinksWhenAnswersTakeLonger(t *testing.T) {
 	}
 }
 
+// Where everything has become slow for other reasons, such as a longer way or a busy machine, asking for less would only be
+// slower still.
+func TestDoesNotShrinkForWhatIsNotItsDoing(t *testing.T) {
+	s := newServer(64, func(int) time.Duration { return 20 * time.Millisecond })
+	s.serve(5_000)
+	had := s.limit.Current()
+	for _, slower := range []time.Duration{100, 300, 1000} {
+		s.takes = func(int) time.Duration { return slower * time.Millisecond }
+		s.serve(5_000)
+		if got := s.limit.Current(); got < had*3/4 {
+			t.Errorf("%d at once after %d, since answers take %d ms", got, had, slower)
+		}
+	}
+}
+
 func TestShrinksWhenRefused(t *testing.T) {
 	s := newServer(64, slots(64, 20*time.Millisecond))
 	s.refuse = 20
