@@ -47,7 +47,7 @@ func collectionsDuring(garbage int) (cycles uint32) {
 var garbageMade []byte
 
 func TestMemoryLimit(t *testing.T) {
-	for live, want := range map[uint64]int64{0: 40 << 20, 10 << 20: 40 << 20, 20 << 20: 40 << 20, 32 << 20: 48 << 20, 200 << 20: 258 << 20} {
+	for live, want := range map[uint64]int64{0: 40 << 20, 10 << 20: 40 << 20, 20 << 20: 40 << 20, 32 << 20: 44 << 20, 200 << 20: 254 << 20} {
 		if got := memoryLimit(live); got != want {
 			t.Errorf("%d in use: %d, want %d", live, got, want)
 		}

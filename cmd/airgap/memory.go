@@ -14,7 +14,7 @@ const (
 	smallLimit = 40 << 20 // bytes
 	// Where the tables of a very large catalogue are in use, the collector gets this much room beside them, and a quarter of
 	// what they take: with less it would run all the time, and without a limit it would let them double.
-	room = 8 << 20 // bytes
+	room = 4 << 20 // bytes
 )
 
 // memoryLimit returns the limit for a number of bytes that are in use.
