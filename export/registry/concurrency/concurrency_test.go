@@ -108,11 +108,11 @@ func TestDoesNotShrinkForWhatIsNotItsDoing(t *testing.T) {
 	s := newServer(64, func(int) time.Duration { return 20 * time.Millisecond })
 	s.serve(5_000)
 	had := s.limit.Current()
-	for _, slower := range []time.Duration{100, 300, 1000} {
-		s.takes = func(int) time.Duration { return slower * time.Millisecond }
+	for _, slower := range []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second} {
+		s.takes = func(int) time.Duration { return slower }
 		s.serve(5_000)
 		if got := s.limit.Current(); got < had*3/4 {
-			t.Errorf("%d at once after %d, since answers take %d ms", got, had, slower)
+			t.Errorf("%d at once after %d, since answers take %s", got, had, slower)
 		}
 	}
 }
