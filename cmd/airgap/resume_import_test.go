@@ -218,7 +218,7 @@ func (k *killableImport) add(t *testing.T, source *registrytest.Server, repo str
 	config := blob("application/vnd.oci.image.config.v1+json", fmt.Appendf(nil, `{"os":"linux","config":{"Labels":{"n":%q}}}`, repo))
 	image := bundle.Manifest{Config: &config}
 	for i, seed := range []string{"shared", repo, "common", repo + " again"} {
-		content := make([]byte, (150+70*i)<<10)
+		content := make([]byte, (1100+70*i)<<10)
 		_, _ = rand.NewChaCha8(sha256.Sum256([]byte(seed))).Read(content)
 		image.Layers = append(image.Layers, blob("application/vnd.oci.image.layer.v1.tar", content))
 	}
@@ -474,7 +474,7 @@ func TestKilledImportIsContinued(t *testing.T) {
 	if err := os.Mkdir(media, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	k.expect(t, exitOK, "volumes", "split", k.file, "--volume-size", "256KiB", "-o", filepath.Join(media, "monday.tar"))
+	k.expect(t, exitOK, "volumes", "split", k.file, "--volume-size", "2MiB", "-o", filepath.Join(media, "monday.tar"))
 	for _, test := range []struct {
 		name   string
 		source []string
