@@ -19,10 +19,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-
 	"airgap/bundle"
-	"airgap/export/registry"
 	"airgap/export/registry/concurrency"
 	"airgap/export/registry/harbor"
 	"airgap/import/confirm"
@@ -41,20 +38,6 @@ import (
 	"airgap/import/transfer"
 	"airgap/verify"
 )
-
-// Target is a registry, as its stages see it. *registry.Client is the real one. Retrying is its part: an error from it is final.
-// A manifest or blob that is not there is registry.ErrNotFound or registry.ErrRepositoryUnknown.
-type Target interface {
-	preflight.Target
-	survey.Target
-	transfer.Target
-	referrers.Target
-	confirm.Target
-	tags.Target
-	readback.Target
-}
-
-var _ Target = (*registry.Client)(nil)
 
 // Options are the settings of Run. The zero value of all but the destination is valid.
 type Options struct {
@@ -143,16 +126,6 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Re
 	r.Complete = err == nil && !o.DryRun
 	r.Started, r.Seconds = started, o.Now().Sub(started).Seconds()
 	return r, err
-}
-
-// pastPolicies is a target that is seen past the pull policies of Harbor.
-type pastPolicies struct {
-	Target
-	resolver target.Resolver
-}
-
-func (p pastPolicies) Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error) {
-	return p.resolver.Resolve(ctx, ref)
 }
 
 // run goes through the stages. Each says in its error what it was about; here is said what that means for the target.

@@ -66,7 +66,7 @@ func (p *pass) blob(ctx context.Context, task task) error {
 		if blob.State(i).IsThere() || p.limits.Lane[need.Repo] != lane {
 			continue
 		}
-		if err := p.uploader.bring(ctx, blob, need, task.content); err != nil {
+		if err := p.uploader.deliver(ctx, blob, need, task.content); err != nil {
 			return err
 		}
 		p.order.blobIsThere(need, p.push)

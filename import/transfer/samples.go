@@ -88,7 +88,7 @@ func (t *Transfer) sample(ctx context.Context, s sample) error {
 		if t.inv.State(need).IsThere() {
 			continue
 		}
-		if err := t.uploader.bring(ctx, t.inv.Blob(need.Row), need, nil); err != nil {
+		if err := t.uploader.deliver(ctx, t.inv.Blob(need.Row), need, nil); err != nil {
 			return err
 		}
 	}

@@ -29,9 +29,9 @@ type uploader struct {
 	countsBytes bool // as done; or else who reads the bundle does, or manifests are counted
 }
 
-// bring makes a blob be in a repository, and marks it: it is mounted from another repository if one has it. Whatever keeps the
+// deliver makes a blob be in a repository, and marks it: it is mounted from another repository if one has it. Whatever keeps the
 // target from that, the blob can still be uploaded. content is nil where it is read from the bundle.
-func (u *uploader) bring(ctx context.Context, blob inventory.Blob, need inventory.Need, content *spooled) error {
+func (u *uploader) deliver(ctx context.Context, blob inventory.Blob, need inventory.Need, content *spooled) error {
 	from, isHeld := u.inv.Mountable(blob)
 	if isHeld {
 		mounted, err := u.target.Mount(ctx, u.inv.Repos[need.Repo], from, u.inv.Digest(need.Row))

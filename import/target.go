@@ -9,7 +9,39 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/concurrency"
+	"airgap/import/confirm"
+	"airgap/import/preflight"
+	"airgap/import/readback"
+	"airgap/import/referrers"
+	"airgap/import/survey"
+	"airgap/import/tags"
+	"airgap/import/target"
+	"airgap/import/transfer"
 )
+
+// Target is a registry, as its stages see it. *registry.Client is the real one. Retrying is its part: an error from it is final.
+// A manifest or blob that is not there is registry.ErrNotFound or registry.ErrRepositoryUnknown.
+type Target interface {
+	preflight.Target
+	survey.Target
+	transfer.Target
+	referrers.Target
+	confirm.Target
+	tags.Target
+	readback.Target
+}
+
+var _ Target = (*registry.Client)(nil)
+
+// pastPolicies is a target that is seen past the pull policies of Harbor.
+type pastPolicies struct {
+	Target
+	resolver target.Resolver
+}
+
+func (p pastPolicies) Resolve(ctx context.Context, ref name.Reference) (bundle.Descriptor, error) {
+	return p.resolver.Resolve(ctx, ref)
+}
 
 // paced is a target that is asked for as much at once as it turns out to take.
 type paced struct {
