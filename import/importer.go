@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/export/registry/concurrency"
 	"airgap/export/registry/harbor"
 	"airgap/import/confirm"
 	"airgap/import/finding"
@@ -63,7 +62,7 @@ type Options struct {
 
 	// Pace bounds what is under way at once to what the registry turns out to take, up to parallel.MostJobs, if it is no Harbor and
 	// Jobs does not say how much; nil: Jobs alone counts.
-	Pace *concurrency.Limit
+	Pace *Pace
 	Jobs int // 0: parallel.DefaultJobs
 	// JobsPerProject bounds the blob uploads and manifest pushes that are under way at once into one project of Harbor. Other
 	// registries have no projects, and Jobs is their only bound. 0: parallel.DefaultJobs.

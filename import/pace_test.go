@@ -11,7 +11,6 @@ import (
 	"airgap/export/registry/registrytest"
 	importer "airgap/import"
 	"airgap/import/importtest"
-	"airgap/import/parallel"
 )
 
 // crowd holds requests up until so many are under way at once, once, and counts how many there are at most.
@@ -63,7 +62,7 @@ func TestPace(t *testing.T) {
 			s.Inject(crowd.fault)
 			o := options(t, s)
 			stopped := time.Unix(0, 0) // so that nothing is measured, and the number stays
-			o.Jobs, o.Pace = c.jobs, concurrency.New(parallel.MostJobs, func() time.Time { return stopped })
+			o.Jobs, o.Pace = c.jobs, importer.NewPace(func() time.Time { return stopped })
 			if _, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), o); err != nil {
 				t.Fatal(err)
 			}

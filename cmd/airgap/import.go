@@ -19,7 +19,6 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/volume"
 	"airgap/cmd/airgap/terminal"
-	"airgap/export/registry/concurrency"
 	importer "airgap/import"
 	"airgap/import/finding"
 	"airgap/import/parallel"
@@ -159,7 +158,7 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	}
 	options.Now = a.now
 	if flags.adapts {
-		options.Jobs, options.Pace = 0, concurrency.New(parallel.MostJobs, nil)
+		options.Jobs, options.Pace = 0, importer.NewPace(nil)
 	}
 	client, err := flags.target(ctx, a, options.Destination.Registry.RegistryStr(), options.Pace)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"airgap/export/access"
 	"airgap/export/config"
 	"airgap/export/registry"
-	"airgap/export/registry/concurrency"
+	importer "airgap/import"
 )
 
 // registryFlags are the flags of every command that talks to registries: who we are and how a registry is reached.
@@ -79,7 +79,7 @@ func (f *registryFlags) client(ctx context.Context, a *app, registries []string)
 }
 
 // target returns a client for the registry that an import writes to, which tells pace, if there is one, of overload.
-func (f *registryFlags) target(ctx context.Context, a *app, host string, pace *concurrency.Limit) (*registry.Client, error) {
+func (f *registryFlags) target(ctx context.Context, a *app, host string, pace *importer.Pace) (*registry.Client, error) {
 	access, err := f.access(ctx, a, []string{host}, nil)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (f *registryFlags) target(ctx context.Context, a *app, host string, pace *c
 	config := a.clientConfig(access)
 	config.NotFoundIsEnough = true
 	if pace != nil {
-		config.Overloaded = func(string) { pace.Overloaded() }
+		config.Overloaded = pace.Overloaded
 	}
 	return registry.New(config), nil
 }
