@@ -224,3 +224,16 @@ func TestCertificatesThatAreNone(t *testing.T) {
 		t.Errorf("regcert: %v", err)
 	}
 }
+
+// What is wrong with a file of credentials is said in words of JSON, and not of Go.
+func TestStoreThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"auths": 5}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := access.Environment{Getenv: func(name string) string { return map[string]string{"DOCKER_CONFIG": dir}[name] }}
+	_, err := access.OpenStore("registry.example.com", env)
+	if err == nil || !strings.Contains(err.Error(), `"auths" is a JSON number`) || strings.Contains(err.Error(), "types.") {
+		t.Errorf("got %v", err)
+	}
+}

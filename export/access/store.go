@@ -2,6 +2,7 @@ package access
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,7 +62,12 @@ func loadCredentials(file *configfile.ConfigFile, path string) error {
 		return err
 	}
 	defer func() { _ = content.Close() }()
-	if err := file.LoadFromReader(content); err != nil {
+	err = file.LoadFromReader(content)
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(err, &wrongType) { // which names Go's types
+		err = fmt.Errorf("%q is a JSON %s, where another type is expected", wrongType.Field, wrongType.Value)
+	}
+	if err != nil {
 		return fmt.Errorf("%s cannot be read, and so is not changed: %w", path, err)
 	}
 	return nil
