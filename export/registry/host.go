@@ -31,6 +31,7 @@ type host struct {
 	referrers apiState
 	// referrersPath: some request for referrers was answered by the registry, and not by the web server in which it runs.
 	referrersPath bool
+	withoutPath   int         // requests for referrers that were answered by the web server
 	toldAt        time.Time   // when the registry last showed what referrers says
 	elsewhere     atomic.Bool // it has sent a request for a manifest or a listing to another host
 }

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -307,4 +308,36 @@ func TestTags(t *testing.T) {
 	wantError(t, err, nil)
 	_, err = c.Tags(t.Context(), server.Repo("acme/app"))
 	wantError(t, err, registry.ErrRepositoryUnknown)
+}
+
+// A registry without the referrers API costs one request for each subject, once its web server has said often enough that it
+// knows no such path.
+func TestReferrersWithoutThePathOfTheAPI(t *testing.T) {
+	const subjects, asked = 30, 20
+	server := New(t, NoReferrersAPI())
+	c := newClient(t, nil)
+	list := func(i int) {
+		t.Helper()
+		subject := server.AddManifest("acme/app", "", bundle.MediaTypeOCIManifest, manifest(t, fmt.Sprint(i), nil))
+		referrer := server.AddManifest("acme/app", "", bundle.MediaTypeOCIManifest, manifest(t, "sbom", &subject))
+		content, err := json.Marshal(bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex, Manifests: []bundle.Descriptor{referrer}})
+		ok(t, err)
+		server.AddManifest("acme/app", subject.Digest.FallbackTag(), bundle.MediaTypeOCIIndex, content)
+		got, err := c.Referrers(t.Context(), server.Repo("acme/app").Digest(subject.Digest.String()))
+		ok(t, err)
+		if got.API || len(got.Descriptors) != 1 || got.Descriptors[0].Digest != referrer.Digest {
+			t.Fatalf("subject %d: %+v", i, got)
+		}
+	}
+	for i := range subjects {
+		list(i)
+	}
+	if n := server.Count("GET", "/referrers/"); n != asked {
+		t.Errorf("the API was asked for %d times, want %d", n, asked)
+	}
+	c.clock.advance(longAfter)
+	list(subjects)
+	if n := server.Count("GET", "/referrers/"); n != asked+1 {
+		t.Errorf("after a long time the API was asked for %d times, want %d", n, asked+1)
+	}
 }

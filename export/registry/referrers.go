@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -48,16 +49,28 @@ var errBothWays = errors.New("the registry answers both ways, with a referrers A
 // Only a registry that has no referrers API is asked for the fallback tag instead. It has none if it answers 404 without
 // saying that the repository is unknown, or 405, or an error with the code UNSUPPORTED. That the repository is unknown is an
 // error that wraps ErrRepositoryUnknown, from either. A registry that has answered the API lately, for anything,
-// and now has none, or the other way round, is an error too.
+// and now has none, or the other way round, is an error too. One that has never known the path of the API, for so many subjects
+// that it is no accident, is not asked for it again for a while.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers, error) {
-	return c.ReferrersAmong(ctx, subject, nil)
+	return c.referrers(ctx, subject, nil, enoughWithoutPath)
 }
 
 // ReferrersAmong is Referrers where the tags of the repository have just been listed: without the API, a fallback tag that
-// is not among them, by hasTag, is not asked for. nil is not known. Neither is the API asked for then where the registry has
-// never known the path of it (see hasReferrersPath).
+// is not among them, by hasTag, is not asked for. nil is not known, and the API is asked for always; otherwise not where the
+// registry has never known the path of it.
 func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag func(tag string) bool) (Referrers, error) {
+	if hasTag == nil {
+		return c.referrers(ctx, subject, nil, math.MaxInt)
+	}
+	return c.referrers(ctx, subject, hasTag, 1)
+}
+
+// enoughWithoutPath is for how many subjects a registry has to be without the path of the API before it is believed.
+const enoughWithoutPath = 20
+
+// referrers lists the referrers of a subject. The API is not asked for once it had no path for the given number of subjects.
+func (c *Client) referrers(ctx context.Context, subject name.Digest, hasTag func(tag string) bool, enough int) (Referrers, error) {
 	s := c.core.session(subject.Context(), pull)
 	r := &request{
 		op: "list referrers of", ref: DisplayName(subject.Name()), home: s.home, session: s, method: http.MethodGet,
@@ -68,7 +81,7 @@ func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag
 	if err != nil {
 		return Referrers{}, r.fail(err)
 	}
-	if hasTag == nil || s.home.hasReferrersPath(c.core.cfg.Now()) {
+	if s.home.withoutReferrersPath(c.core.cfg.Now()) < enough {
 		if referrers, err := c.apiReferrers(ctx, s, r); err != nil || referrers.API {
 			return referrers, err
 		}
@@ -135,17 +148,27 @@ func (h *host) noteReferrers(state apiState, noPath bool, now time.Time) error {
 	if h.referrers != apiUnknown && h.referrers != state && !old {
 		return errBothWays
 	}
-	h.referrersPath = h.referrersPath && !old || !noPath
+	if old {
+		h.withoutPath, h.referrersPath = 0, false
+	}
+	if noPath {
+		h.withoutPath++
+	} else {
+		h.referrersPath = true
+	}
 	h.referrers, h.toldAt = state, now
 	return nil
 }
 
-// hasReferrersPath tells whether h may have the path of the referrers API: it has not been asked lately, or it has given
-// another answer than its web server's 404.
-func (h *host) hasReferrersPath(now time.Time) bool {
+// withoutReferrersPath returns for how many subjects h has not had the path of the referrers API; 0 where it has not been asked
+// lately, or has ever given another answer than its web server's 404.
+func (h *host) withoutReferrersPath(now time.Time) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return now.Sub(h.toldAt) >= believedFor || h.referrersPath
+	if now.Sub(h.toldAt) >= believedFor || h.referrersPath {
+		return 0
+	}
+	return h.withoutPath
 }
 
 // fallbackReferrers reads the index that clients keep where there is no API; where there is no such tag, nobody has
