@@ -46,21 +46,27 @@ type Artifact struct {
 	Accessories     []Accessory
 }
 
-// artifactPath is where an artifact of that project is. A repository's name is escaped twice, so that Harbor finds a slash
-// in it escaped once: escaped once it is 404.
-func artifactPath(project, repository, reference string) (string, error) {
+// artifactsPath is where the artifacts of a repository of that project are. A repository's name is escaped twice, so that Harbor
+// finds a slash in it escaped once: escaped once it is 404.
+func artifactsPath(project, repository string) (string, error) {
 	if err := CheckProjectName(project); err != nil {
 		return "", err
 	}
 	if err := bundle.CheckPath(repository); err != nil {
 		return "", err
 	}
+	return "/projects/" + project + "/repositories/" + url.PathEscape(repository) + "/artifacts", nil
+}
+
+// artifactPath is where one of them is.
+func artifactPath(project, repository, reference string) (string, error) {
 	if _, err := bundle.ParseDigest(reference); err != nil {
 		if err := bundle.CheckTag(reference); err != nil {
 			return "", err
 		}
 	}
-	return "/projects/" + project + "/repositories/" + url.PathEscape(repository) + "/artifacts/" + reference, nil
+	path, err := artifactsPath(project, repository)
+	return path + "/" + reference, err
 }
 
 // artifactCall is a request for an artifact; repository is without the project, and reference a tag or a digest.
@@ -95,6 +101,22 @@ func (c *Client) Artifact(ctx context.Context, project, repository, reference st
 		return Artifact{}, c.malformed(k, err)
 	}
 	return artifact, nil
+}
+
+// Artifacts lists the artifacts of a repository, at most as many as are wanted: more are an error that wraps bundle.ErrLimit,
+// after one request. Neither accessories nor, unless they have a tag, what an index lists are among them. Harbor lists what its
+// database has, without a look at its storage; and where it cannot read the tags or the accessories of an artifact, it leaves
+// them out and does not say so: what is listed is there, what is not may be there all the same. (listArtifacts)
+func (c *Client) Artifacts(ctx context.Context, project, repository string, most int) ([]Artifact, error) {
+	path, err := artifactsPath(project, repository)
+	if err != nil {
+		return nil, err
+	}
+	k := call{
+		op: fmt.Sprintf("list the artifacts of %s/%s at", project, repository), path: path,
+		query: url.Values{"with_tag": {"true"}, "with_accessory": {"true"}},
+	}
+	return list(ctx, c, k, min(most, maxEntries), parseArtifacts, func(a Artifact) bundle.Digest { return a.Digest })
 }
 
 // Accessories lists all that Harbor shows under an artifact, which may be the child of an index; see Artifact.
@@ -146,29 +168,51 @@ func accessories(docs []accessoryDocument) ([]Accessory, error) {
 	return found, nil
 }
 
-// parseArtifact reads an artifact. Parts of it hold labels and annotations, whose keys are their authors' and may differ
-// in case alone: they are passed over as they are (see strictjson).
-func parseArtifact(body []byte) (Artifact, error) {
-	var doc struct {
-		Digest       *digest `json:"digest"`
-		Size         int64   `json:"size"`
-		MediaType    string  `json:"manifest_media_type"`
-		ConfigType   string  `json:"media_type"`
-		ArtifactType string  `json:"artifact_type"`
-		Tags         []struct {
-			Name      string `json:"name"`
-			Immutable bool   `json:"immutable"`
-		} `json:"tags"`
-		Accessories []accessoryDocument `json:"accessories"`
+// artifactDocument is an artifact. Parts of it hold labels and annotations, whose keys are their authors' and may differ in case
+// alone: they are passed over as they are (see strictjson).
+type artifactDocument struct {
+	Digest       *digest `json:"digest"`
+	Size         int64   `json:"size"`
+	MediaType    string  `json:"manifest_media_type"`
+	ConfigType   string  `json:"media_type"`
+	ArtifactType string  `json:"artifact_type"`
+	Tags         []struct {
+		Name      string `json:"name"`
+		Immutable bool   `json:"immutable"`
+	} `json:"tags"`
+	Accessories []accessoryDocument `json:"accessories"`
 
-		ExtraAttributes json.RawMessage `json:"extra_attrs"`
-		Annotations     json.RawMessage `json:"annotations"`
-		References      json.RawMessage `json:"references"`
-		Links           json.RawMessage `json:"addition_links"`
-	}
+	ExtraAttributes json.RawMessage `json:"extra_attrs"`
+	Annotations     json.RawMessage `json:"annotations"`
+	References      json.RawMessage `json:"references"`
+	Links           json.RawMessage `json:"addition_links"`
+}
+
+func parseArtifact(body []byte) (Artifact, error) {
+	var doc artifactDocument
 	if err := strictjson.Unmarshal(body, &doc); err != nil {
 		return Artifact{}, err
 	}
+	return doc.artifact()
+}
+
+func parseArtifacts(body []byte) ([]Artifact, error) {
+	var docs []artifactDocument
+	if err := strictjson.Unmarshal(body, &docs); err != nil {
+		return nil, err
+	}
+	var artifacts []Artifact
+	for _, doc := range docs {
+		artifact, err := doc.artifact()
+		if err != nil {
+			return nil, err
+		}
+		artifacts = append(artifacts, artifact)
+	}
+	return artifacts, nil
+}
+
+func (doc artifactDocument) artifact() (Artifact, error) {
 	if doc.Digest == nil {
 		return Artifact{}, fmt.Errorf("%w: an artifact without a digest", bundle.ErrFormat)
 	}

@@ -416,6 +416,52 @@ func TestArtifact(t *testing.T) {
 	}
 }
 
+// TestArtifacts: all pages are read, with what belongs to each artifact, and what one cannot see is an error.
+func TestArtifacts(t *testing.T) {
+	s := harbortest.New(t)
+	s.AddProject(harbortest.Project{Name: "lab"})
+	for i := range 120 {
+		s.AddManifest("lab/team/web", "v"+strconv.Itoa(i), bundle.MediaTypeOCIManifest, imageBody(strconv.Itoa(i)))
+	}
+	image := s.AddManifest("lab/team/web", "w1", bundle.MediaTypeOCIManifest, imageBody("7"))
+	signature := s.AddManifest("lab/team/web", "", bundle.MediaTypeOCIManifest, referrerBody("application/vnd.example", image))
+	c := find(t, s, s.AddRobot("lab", "see", harbortest.ListArtifacts))
+	got, err := c.Artifacts(t.Context(), "lab", "team/web", 120)
+	ok(t, err)
+	i := slices.IndexFunc(got, func(a harbor.Artifact) bool { return a.Digest == image.Digest })
+	want := harbor.Artifact{
+		Digest: image.Digest, Size: image.Size + 2, MediaType: bundle.MediaTypeOCIManifest, ConfigMediaType: typeConfig, ArtifactType: typeConfig,
+		Tags:        []harbor.Tag{{Name: "v7"}, {Name: "w1"}},
+		Accessories: []harbor.Accessory{{Type: harbor.AccessoryPlain, Digest: signature.Digest, Size: signature.Size + 2, SubjectDigest: image.Digest}},
+	}
+	if len(got) != 120 || i < 0 || !reflect.DeepEqual(got[i], want) {
+		t.Errorf("%d artifacts, %+v", len(got), got[max(i, 0)])
+	}
+	s.Forget()
+	_, err = c.Artifacts(t.Context(), "lab", "team/web", 119)
+	wantError(t, err, "list the artifacts of lab/team/web at", bundle.ErrLimit)
+	if n := len(s.Requests()); n != 1 {
+		t.Errorf("%d requests for too much", n)
+	}
+	_, err = find(t, s, s.AddRobot("lab", "imp", harbortest.Push)).Artifacts(t.Context(), "lab", "team/web", 120)
+	wantError(t, err, "403", harbor.ErrNotAllowed)
+	if _, err := c.Artifacts(t.Context(), "lab", "../web", 120); err == nil {
+		t.Error("no error")
+	}
+	for label, body := range map[string]string{"no digest": `[{"tags":null}]`, "no tag": `[` + strings.Replace(labelled, `"tags":null`, `"tags":[{"name":"a/b"}]`, 1) + `]`, "no list": `{}`} {
+		s.Inject(registrytest.On("GET", "/artifacts", registrytest.Answer(200, body, "X-Total-Count", "1")))
+		if _, err := c.Artifacts(t.Context(), "lab", "team/web", 120); err == nil {
+			t.Errorf("%s: no error", label)
+		}
+	}
+	s.Inject(registrytest.On("GET", "/artifacts", registrytest.Answer(200, "["+labelled+"]", "X-Total-Count", "1")))
+	got, err = c.Artifacts(t.Context(), "lab", "team/web", 120)
+	ok(t, err)
+	if len(got) != 1 {
+		t.Errorf("%d artifacts", len(got))
+	}
+}
+
 func TestAccessories(t *testing.T) {
 	s := harbortest.New(t, harbortest.Version("v2.15.0"))
 	s.AddProject(harbortest.Project{Name: "lab"})

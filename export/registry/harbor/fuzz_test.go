@@ -105,6 +105,10 @@ func FuzzArtifact(f *testing.F) {
 	})
 }
 
+func FuzzArtifacts(f *testing.F) {
+	fuzz(f, recorded(f, `[{"accessories"`), parseArtifacts, func(*testing.T, []Artifact) {})
+}
+
 func FuzzAccessories(f *testing.F) {
 	fuzz(f, recorded(f, "subject_artifact_digest"), parseAccessories, func(*testing.T, []Accessory) {})
 }
