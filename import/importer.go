@@ -143,7 +143,7 @@ func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, sta
 		return done, nil
 	}
 	if inv.IsComplete() && !inv.Bundle.Sequential() { // or else it is read to its end, whatever of it is needed
-		return done, compareAccessories(ctx, inv, t, o, &done) // the survey has just seen all that would be read back
+		return done, compareAccessories(ctx, inv, t, surveyed.Listed, o, &done) // the survey has just seen all that would be read back
 	}
 	if err := createProjects(ctx, o, &done); err != nil {
 		return done, fmt.Errorf("%s: %w", o.Destination, err)
@@ -183,7 +183,7 @@ func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.
 		return surveyed, err
 	}
 	if goOn {
-		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Observer: o.Observer, Unasked: ground.Unasked(), Thorough: o.Thorough})
+		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Observer: o.Observer, Unasked: ground.Unasked(), Harbor: o.Harbor, Thorough: o.Thorough})
 		if !target.IsFinal(ctx, err) {
 			err = errors.Join(err, ground.Weigh(ctx, surveyed))
 		}
@@ -243,13 +243,13 @@ func compare(ctx context.Context, inv *inventory.Inventory, t Target, o Options,
 	if err != nil && !errors.Is(err, readback.ErrUnchecked) {
 		return err
 	}
-	return cmp.Or(compareAccessories(ctx, inv, t, o, done), err)
+	return cmp.Or(compareAccessories(ctx, inv, t, nil, o, done), err)
 }
 
-// compareAccessories finds out what Harbor shows otherwise than it was sent.
-func compareAccessories(ctx context.Context, inv *inventory.Inventory, t Target, o Options, done *outcome) (err error) {
+// compareAccessories finds out what Harbor shows otherwise than it was sent; listed is what it is known to show.
+func compareAccessories(ctx context.Context, inv *inventory.Inventory, t Target, listed target.Accessories, o Options, done *outcome) (err error) {
 	if o.Harbor != nil {
-		done.notes, err = readback.Accessories(ctx, inv, t, o.Harbor, o.Jobs)
+		done.notes, err = readback.Accessories(ctx, inv, t, o.Harbor, listed, o.Jobs)
 	}
 	return err
 }

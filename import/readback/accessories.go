@@ -19,9 +19,10 @@ import (
 )
 
 // Accessories compares what Harbor shows under each subject with what was sent, jobs at a time, and returns what it shows
-// otherwise, each in a sentence. None of that is a failure: the registry lists everything, or Run would have said so.
-func Accessories(ctx context.Context, inv *inventory.Inventory, t target.Pather, h *harbor.Client, jobs int) (notes []string, err error) {
-	c := accessoryCheck{inv: inv, target: t, harbor: h, withheld: map[string]bool{}}
+// otherwise, each in a sentence. What is listed of that already is not asked for. None of it is a failure: the registry lists
+// everything, or Run would have said so.
+func Accessories(ctx context.Context, inv *inventory.Inventory, t target.Pather, h *harbor.Client, listed target.Accessories, jobs int) (notes []string, err error) {
+	c := accessoryCheck{inv: inv, target: t, harbor: h, listed: listed, withheld: map[string]bool{}}
 	subjects := c.subjects()
 	err = parallel.Each(ctx, jobs, slices.Values(subjects), c.compare)
 	if err == nil && len(subjects) > 0 {
@@ -64,6 +65,7 @@ type accessoryCheck struct {
 	inv    *inventory.Inventory
 	target target.Pather
 	harbor *harbor.Client
+	listed target.Accessories
 
 	mu         sync.Mutex
 	plain      tally           // Sigstore bundles that are plain accessories
@@ -115,6 +117,13 @@ func signedBy(t *inventory.Tag) (bundle.Digest, bool) {
 // compare looks at one subject.
 func (c *accessoryCheck) compare(ctx context.Context, s shownUnder) error {
 	repo := c.inv.Repos[s.repo]
+	name := repo.Digest(s.subject.String()).Name()
+	if listed := c.listed.Of(s.repo, s.subject); c.isWhole(s, listed) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.count(s, name, listed)
+		return nil
+	}
 	project, repository := target.InHarbor(c.target, repo)
 	if c.isWithheld(project) {
 		return nil
@@ -122,7 +131,6 @@ func (c *accessoryCheck) compare(ctx context.Context, s shownUnder) error {
 	shown, err := c.harbor.Accessories(ctx, project, repository, s.subject.String())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	name := repo.Digest(s.subject.String()).Name()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -136,6 +144,14 @@ func (c *accessoryCheck) compare(ctx context.Context, s shownUnder) error {
 		c.count(s, name, shown)
 	}
 	return nil
+}
+
+// isWhole tells whether everything that was sent is listed for its subject.
+func (c *accessoryCheck) isWhole(s shownUnder, listed []harbor.Accessory) bool {
+	isUnlisted := func(row int32) bool {
+		return !slices.ContainsFunc(listed, func(a harbor.Accessory) bool { return a.Digest == c.inv.Digest(row) })
+	}
+	return !slices.ContainsFunc(s.referrers, isUnlisted) && !slices.ContainsFunc(s.signatures, isUnlisted)
 }
 
 func (c *accessoryCheck) isWithheld(project string) bool {

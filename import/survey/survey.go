@@ -13,6 +13,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/harbor"
 	"airgap/import/inventory"
 	"airgap/import/parallel"
 	"airgap/import/referrers"
@@ -22,6 +23,7 @@ import (
 
 // Target is what is asked.
 type Target interface {
+	target.Pather
 	target.Resolver
 
 	// HasBlob tells whether repo has a blob, and how large it is in bytes.
@@ -35,6 +37,7 @@ type Options struct {
 	Jobs     int             // requests under way at once
 	Observer bundle.Observer // counts answers
 	Unasked  []bool          // by repository: nothing in it is asked for
+	Harbor   *harbor.Client  // the target's own API, for its listings; nil: the target is no Harbor
 	// Thorough asks for every manifest and blob, also for those that are implied by what is there.
 	Thorough bool
 }
@@ -42,7 +45,8 @@ type Options struct {
 // Result is what Run found out, but for the states in the inventory.
 type Result struct {
 	API     target.ReferrersAPI
-	Unasked []bool // by repository: it was not asked, or not any more, what is in it
+	Unasked []bool             // by repository: it was not asked, or not any more, what is in it
+	Listed  target.Accessories // nothing where no listing was read
 }
 
 // Run asks what the target has, and marks it in inv; tags are looked at by mover. A registry takes a manifest only when it has
@@ -51,15 +55,19 @@ type Result struct {
 //
 // Problems of several repositories, and all conflicts, are in one error; one that concerns all of the target ends it.
 func Run(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mover, o Options) (Result, error) {
-	s := survey{inv: inv, target: t, mover: mover, jobs: o.Jobs, observer: o.Observer, thorough: o.Thorough, failed: slices.Clone(o.Unasked)}
+	s := survey{
+		inv: inv, target: t, mover: mover, harbor: o.Harbor, jobs: o.Jobs, observer: o.Observer, thorough: o.Thorough,
+		failed: slices.Clone(o.Unasked), unlisted: map[string]bool{}, listed: make(target.Accessories, len(inv.Repos)),
+	}
 	err := s.all(ctx)
-	return Result{API: s.api, Unasked: s.failed}, errors.Join(err, s.problems.Err())
+	return Result{API: s.api, Unasked: s.failed, Listed: s.listed}, errors.Join(err, s.problems.Err())
 }
 
 type survey struct {
 	inv      *inventory.Inventory
 	target   Target
 	mover    *tags.Mover
+	harbor   *harbor.Client
 	jobs     int
 	thorough bool
 	observer bundle.Observer
@@ -68,6 +76,8 @@ type survey struct {
 	problems bundle.Problems
 	failed   []bool // by repository
 	api      target.ReferrersAPI
+	unlisted map[string]bool // projects of Harbor that give no listings
+	listed   target.Accessories
 }
 
 // question is one thing to look for at the target.
@@ -98,8 +108,11 @@ func (s *survey) ask(ctx context.Context, questions iter.Seq[question]) error {
 	})
 }
 
-// all asks for tags, then for manifests from the top down, then for blobs and lists.
+// all asks for listings, then for tags, then for manifests from the top down, then for blobs and lists.
 func (s *survey) all(ctx context.Context) error {
+	if err := s.ask(ctx, s.listings()); err != nil {
+		return err
+	}
 	if err := s.ask(ctx, s.tags()); err != nil {
 		return err
 	}
@@ -158,11 +171,12 @@ func (s *survey) imply(depths []int, depth int) {
 	}
 }
 
+// tags asks for those that are not known to be right.
 func (s *survey) tags() iter.Seq[question] {
 	return func(yield func(question) bool) {
 		for i := range s.inv.Tags {
 			t := &s.inv.Tags[i]
-			if !yield(question{t.Repo, func(ctx context.Context) error { return s.mover.Look(ctx, t) }}) {
+			if !t.IsRight() && !yield(question{t.Repo, func(ctx context.Context) error { return s.mover.Look(ctx, t) }}) {
 				return
 			}
 		}

@@ -117,6 +117,18 @@ func InHarbor(t Pather, repo name.Repository) (project, rest string) {
 	return project, rest
 }
 
+// Accessories is what Harbor has listed as belonging to manifests, of what the bundle brings: by repository and subject. What is
+// not in it may be there all the same.
+type Accessories []map[bundle.Digest][]harbor.Accessory
+
+// Of returns what is listed for a subject.
+func (a Accessories) Of(repo int32, subject bundle.Digest) []harbor.Accessory {
+	if int(repo) >= len(a) {
+		return nil
+	}
+	return a[repo][subject]
+}
+
 // PastPolicies is a Resolver for a target in Harbor. What a pull policy hides there, such as content trust what is not signed,
 // is taken from Harbor's own API, to which policies do not apply. (observed at Harbor 2.14.4)
 type PastPolicies struct {
