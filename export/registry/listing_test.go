@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -318,7 +319,7 @@ func TestReferrersWithoutThePathOfTheAPI(t *testing.T) {
 	c := newClient(t, nil)
 	list := func(i int) {
 		t.Helper()
-		subject := server.AddManifest("acme/app", "", bundle.MediaTypeOCIManifest, manifest(t, fmt.Sprint(i), nil))
+		subject := server.AddManifest("acme/app", "", bundle.MediaTypeOCIManifest, manifest(t, strconv.Itoa(i), nil))
 		referrer := server.AddManifest("acme/app", "", bundle.MediaTypeOCIManifest, manifest(t, "sbom", &subject))
 		content, err := json.Marshal(bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex, Manifests: []bundle.Descriptor{referrer}})
 		ok(t, err)
