@@ -1,11 +1,9 @@
 package survey
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
-	"slices"
 
 	"airgap/bundle"
 	"airgap/export/registry/harbor"
@@ -27,23 +25,28 @@ func (s *survey) listings() iter.Seq[question] {
 		if s.harbor == nil || s.thorough {
 			return
 		}
-		names := make([]int, len(s.inv.Repos))
+		tags, referrers := make([]int, len(s.inv.Repos)), make([]int, len(s.inv.Repos))
 		for i := range s.inv.Tags {
-			names[s.inv.Tags[i].Repo]++
+			tags[s.inv.Tags[i].Repo]++
 		}
 		for _, l := range s.inv.Lists {
-			names[l.Repo] += len(l.Rows)
+			referrers[l.Repo] += len(l.Rows)
 		}
-		for repo, n := range names {
-			if n >= leastNames && !yield(question{int32(repo), func(ctx context.Context) error { return s.listing(ctx, int32(repo), n) }}) {
+		next := s.inv.Tags // which are sorted; each repository's are marked side by side
+		for repo, n := range tags {
+			own := next[:n]
+			next = next[n:]
+			n += referrers[repo]
+			if n >= leastNames && !yield(question{int32(repo), func(ctx context.Context) error { return s.listing(ctx, int32(repo), own, n) }}) {
 				return
 			}
 		}
 	}
 }
 
-// listing marks what Harbor lists in a repository. Where there is no listing, everything is asked for.
-func (s *survey) listing(ctx context.Context, repo int32, names int) error {
+// listing marks what Harbor lists in a repository, and which of its tags are right. Where there is no listing, everything is
+// asked for.
+func (s *survey) listing(ctx context.Context, repo int32, tags []inventory.Tag, names int) error {
 	project, repository := target.InHarbor(s.target, s.inv.Repos[repo])
 	s.mu.Lock()
 	isUnlisted := s.unlisted[project]
@@ -54,7 +57,7 @@ func (s *survey) listing(ctx context.Context, repo int32, names int) error {
 	artifacts, err := s.harbor.Artifacts(ctx, project, repository, names*mostListed)
 	switch {
 	case err == nil:
-		return s.take(ctx, repo, artifacts)
+		return s.take(ctx, repo, tags, artifacts)
 	case errors.Is(err, harbor.ErrNotAllowed), target.IsFinal(ctx, err):
 		s.mu.Lock()
 		s.unlisted[project] = true
@@ -65,7 +68,7 @@ func (s *survey) listing(ctx context.Context, repo int32, names int) error {
 
 // take marks what is listed in a repository, and tags that are right: all else is asked for. Harbor lists what its database has.
 // So that a storage which was lost or replaced is noticed, the registry is asked for one of the manifests first.
-func (s *survey) take(ctx context.Context, repo int32, artifacts []harbor.Artifact) error {
+func (s *survey) take(ctx context.Context, repo int32, tags []inventory.Tag, artifacts []harbor.Artifact) error {
 	manifests, accessories := s.wanted(repo, artifacts)
 	if len(manifests) == 0 {
 		return nil
@@ -82,9 +85,8 @@ func (s *survey) take(ctx context.Context, repo int32, artifacts []harbor.Artifa
 	}
 	s.listed[repo] = accessories
 	tagged := tagged(artifacts)
-	first, _ := slices.BinarySearchFunc(s.inv.Tags, repo, func(t inventory.Tag, repo int32) int { return cmp.Compare(t.Repo, repo) })
-	for i := first; i < len(s.inv.Tags) && s.inv.Tags[i].Repo == repo; i++ {
-		if t := &s.inv.Tags[i]; tagged[t.Name] == s.inv.Digest(t.Row) {
+	for i := range tags {
+		if t := &tags[i]; tagged[t.Name] == s.inv.Digest(t.Row) {
 			s.inv.Saw(t, tagged[t.Name])
 		}
 	}
