@@ -103,7 +103,7 @@ func parsePage(body []byte) (page numbered.Page[string], private bool, err error
 	if err := strictjson.Unmarshal(body, &doc); err != nil {
 		return page, false, err
 	}
-	if doc.Count == nil {
+	if doc.Count == nil || *doc.Count < 0 {
 		return page, false, errors.New("the listing does not say how many repositories there are")
 	}
 	page.Total, page.More = *doc.Count, doc.Next != ""

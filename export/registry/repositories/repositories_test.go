@@ -343,6 +343,7 @@ func TestDockerHubsAccountStaysThere(t *testing.T) {
 		"another realm":      On("GET", "/v2/namespaces/", Answer(401, "", "WWW-Authenticate", realm)),
 		"another next":       On("GET", "/v2/namespaces/", Answer(200, `{"count":2,"next":"`+thief.URL+`","results":[{"name":"a"}]}`)),
 		"no count":           On("GET", "/v2/namespaces/", Answer(200, `{"results":[{"name":"a"}]}`)),
+		"a count below none": On("GET", "/v2/namespaces/", Answer(200, `{"count":-1,"results":[{"name":"a"}]}`)),
 		"a name that lies":   On("GET", "/v2/namespaces/", Answer(200, `{"count":1,"results":[{"name":"../a"}]}`)),
 		"no token":           On("POST", "/v2/auth/token", Answer(200, `{"access_token":"a b"}`)),
 	} {
