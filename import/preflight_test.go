@@ -790,8 +790,8 @@ func (e elsewhere) Clock(ctx context.Context, _ name.Registry) (time.Time, error
 	return e.Target.Clock(ctx, e.host)
 }
 
-func (e elsewhere) Granted(ctx context.Context, r name.Repository, actions ...string) ([]string, bool, error) {
-	return e.Target.Granted(ctx, e.repo(r), actions...)
+func (e elsewhere) Granted(ctx context.Context, r name.Repository) ([]string, bool, error) {
+	return e.Target.Granted(ctx, e.repo(r))
 }
 
 func (e elsewhere) Resolve(ctx context.Context, r name.Reference) (bundle.Descriptor, error) {
@@ -901,7 +901,7 @@ type granting struct {
 	actions []string
 }
 
-func (g granting) Granted(context.Context, name.Repository, ...string) ([]string, bool, error) {
+func (g granting) Granted(context.Context, name.Repository) ([]string, bool, error) {
 	return g.actions, g.actions != nil, nil
 }
 

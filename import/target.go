@@ -132,9 +132,9 @@ func (p paced) PushManifest(ctx context.Context, ref name.Reference, mediaType s
 	return acknowledged, err
 }
 
-func (p paced) Granted(ctx context.Context, repo name.Repository, actions ...string) (granted []string, known bool, err error) {
+func (p paced) Granted(ctx context.Context, repo name.Repository) (granted []string, known bool, err error) {
 	err = within(ctx, p.pace.reads, 0, func() (err error) {
-		granted, known, err = p.Target.Granted(ctx, repo, actions...)
+		granted, known, err = p.Target.Granted(ctx, repo)
 		return err
 	})
 	return granted, known, err

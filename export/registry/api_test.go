@@ -159,19 +159,19 @@ func TestGranted(t *testing.T) {
 
 func TestGrantedIsNotKnown(t *testing.T) {
 	open := New(t)
-	_, known, err := newClient(t, withKeychain(ada)).Granted(t.Context(), open.Repo("lab/app"), "pull")
+	_, known, err := newClient(t, withKeychain(ada)).Granted(t.Context(), open.Repo("lab/app"))
 	ok(t, err)
 	if known {
 		t.Error("known at a registry that asks for nothing")
 	}
 	login := &Login{User: user, Password: password}
 	opaque := New(t, Wrap(login.Guard))
-	_, known, err = newClient(t, withKeychain(ada)).Granted(t.Context(), opaque.Repo("lab/app"), "pull")
+	_, known, err = newClient(t, withKeychain(ada)).Granted(t.Context(), opaque.Repo("lab/app"))
 	ok(t, err)
 	if known {
 		t.Error("known of an opaque token")
 	}
-	_, _, err = newClient(t, func(c *registry.Config) { c.Keychain = keychain{} }).Granted(t.Context(), opaque.Repo("lab/app"), "pull")
+	_, _, err = newClient(t, func(c *registry.Config) { c.Keychain = keychain{} }).Granted(t.Context(), opaque.Repo("lab/app"))
 	ok(t, err)
 	wrong := New(t, Wrap(login.Guard), Faults(On("GET", "/token", Code(401, "UNAUTHORIZED", "wrong "+password))))
 	_, _, err = newClient(t, withKeychain(ada)).Granted(t.Context(), wrong.Repo("lab/app"))

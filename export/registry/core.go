@@ -56,7 +56,7 @@ func (c *core) newHost(hostname string) *host {
 		}),
 	}
 	h.asMirror.refused = newRecent[string, time.Time](maxRefused)
-	h.auth = auth.NewRegistry(h.base, c.cfg.Keychain, authSender{c, h}, c.cfg.Now)
+	h.auth = auth.NewRegistry(h.base, c.cfg.Keychain, authSender{c, h}, c.cfg.Now, believedFor)
 	h.mirrors = c.parseMirrors(h)
 	return h
 }

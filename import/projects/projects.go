@@ -28,9 +28,8 @@ type Target interface {
 
 	// HasBlob tells whether repo has a blob, and how large it is in bytes.
 	HasBlob(ctx context.Context, repo name.Repository, d bundle.Digest) (size int64, found bool, err error)
-	// Granted returns what the account may do in repo, such as "pull" and "push", or known as false. Without actions it asks
-	// for both.
-	Granted(ctx context.Context, repo name.Repository, actions ...string) (granted []string, known bool, err error)
+	// Granted returns what the account may do in repo, such as "pull" and "push", or known as false.
+	Granted(ctx context.Context, repo name.Repository) (granted []string, known bool, err error)
 	// ForgetTokens drops what the account was granted, so that it is asked for anew.
 	ForgetTokens(reg name.Registry)
 	// AnonymousRefused tells whether ref is kept from those without an account; an error where nobody finds it.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"airgap/export/registry/httpfield"
 	"airgap/export/registry/wire"
@@ -29,15 +28,11 @@ type challenge struct {
 	err     error // why a Bearer challenge cannot be followed
 }
 
-// believedFor is how long it is believed how a registry wants requests to be authorized: it may move its token service while
-// somebody waits for images for weeks.
-const believedFor = time.Hour
-
 // ask returns how the registry wants requests to be authorized. The first call asks it, and later ones once in a
 // while. https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
 func (r *Registry) ask(ctx context.Context, once bool) (challenge, error) {
 	r.mu.Lock()
-	known, fresh := r.challenge, r.now().Sub(r.learned) < believedFor
+	known, fresh := r.challenge, r.now().Sub(r.learned) < r.believed
 	r.mu.Unlock()
 	if known.known && fresh {
 		return known, nil

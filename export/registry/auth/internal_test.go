@@ -49,7 +49,7 @@ func FuzzParseChallenge(f *testing.F) {
 		if c.scheme == bearer && c.err == nil && c.realm == nil {
 			t.Error("a Bearer challenge without a realm passes")
 		}
-		h := NewRegistry(url.URL{Scheme: "https", Host: "registry.example.com"}, nil, nil, time.Now)
+		h := NewRegistry(url.URL{Scheme: "https", Host: "registry.example.com"}, nil, nil, time.Now, time.Hour)
 		if err := h.learn(c); err == nil && c.scheme == bearer && h.challenge.realm.Scheme != "https" {
 			t.Errorf("token service %s", h.challenge.realm)
 		}

@@ -73,6 +73,7 @@ type Registry struct {
 	keychain authn.Keychain
 	sender   Sender
 	now      func() time.Time
+	believed time.Duration
 
 	mu        sync.Mutex
 	challenge challenge
@@ -81,9 +82,10 @@ type Registry struct {
 	probeOnce flight.Flight[challenge] // for mirrors
 }
 
-// NewRegistry returns the Registry at base, with the accounts that keychain has.
-func NewRegistry(base url.URL, keychain authn.Keychain, sender Sender, now func() time.Time) *Registry {
-	return &Registry{base: base, keychain: keychain, sender: sender, now: now}
+// NewRegistry returns the Registry at base, with the accounts that keychain has. How it wants requests to be authorized is
+// believed for some time, and asked again then: it may move its token service while somebody waits for images for weeks.
+func NewRegistry(base url.URL, keychain authn.Keychain, sender Sender, now func() time.Time, believed time.Duration) *Registry {
+	return &Registry{base: base, keychain: keychain, sender: sender, now: now, believed: believed}
 }
 
 // Session is the right to do something in one repository: it holds the token for it, or the password. Each has its own,
