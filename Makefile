@@ -17,7 +17,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 # -s -w leave out symbols, which a release does not need; an empty build id and -trimpath make the result a function
 # of the source, the version and the toolchain.
-RELEASE_FLAGS := -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)'
+RELEASE_FLAGS := -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X airgap/cmd/airgap/app.version=$(VERSION)'
 PLATFORMS     := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .PHONY: help
@@ -26,7 +26,7 @@ help: ## show this list
 
 .PHONY: build
 build: ## build bin/airgap
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/airgap
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X airgap/cmd/airgap/app.version=$(VERSION)' -o bin/ ./cmd/airgap
 
 .PHONY: demo
 demo: build ## carry an image from one registry to another, on this machine

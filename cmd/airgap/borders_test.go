@@ -10,6 +10,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/bundletest"
 	"airgap/bundle/volume"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
 	"airgap/verify/signature"
@@ -82,10 +83,10 @@ func checkOneByOne(t *testing.T, dir string, policy verify.Policy) error {
 	t.Helper()
 	screen := &bytes.Buffer{}
 	d := &drive{shelf: dir, dir: t.TempDir(), screen: screen, patience: -1}
-	a := newWorld(t).app
-	a.stdin, a.screen = d, terminal.NewScreen(screen, nil)
-	flags := sourceFlags{oneAtATime: true}
-	sealed, _, err := flags.openSealed(a, []string{d.dir})
+	a := newWorld(t).App
+	a.Stdin, a.Screen = d, terminal.NewScreen(screen, nil)
+	flags := option.Source{OneAtATime: true}
+	sealed, _, err := flags.OpenSealed(a, []string{d.dir})
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func TestExportOfAConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.stdin = strings.NewReader(string(content))
+	c.Stdin = strings.NewReader(string(content))
 	more := c.config(t, "more.yaml", "sync: [{source: 'IMAGES/acme/docker:1', target: registry.example.com/more, type: image}]")
 	c.export(t, exitOK, "3 images", "-c", "-", "-c", more, c.images+"/acme/notation:1.0")
 	if images = c.inspected(t); images["mirror/dhi-python:3.13"] == nil || images["more:latest"] == nil || images["acme/notation:1.0"] == nil {

@@ -143,7 +143,7 @@ func TestChartsOfAConfiguration(t *testing.T) {
 
 func TestImagesFromManifests(t *testing.T) {
 	c := newChartSource(t)
-	c.stdin = strings.NewReader("kind: Pod\nspec: {containers: [{image: '" + c.images + "/shop/web:1'}]}\n")
+	c.Stdin = strings.NewReader("kind: Pod\nspec: {containers: [{image: '" + c.images + "/shop/web:1'}]}\n")
 	c.export(t, exitOK, "found: "+c.images+"/shop/web:1 in standard input:2, Pod", c.images+"/charts/shop:1.1.0", "--images-from", "-")
 	if images := c.inspected(t); images["shop/web:1"] == nil || images["charts/shop:1.1.0"] == nil || len(images) != 2 {
 		t.Errorf("carried %v", images)

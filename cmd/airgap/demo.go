@@ -10,28 +10,32 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/demo"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 )
 
-func newDemo(a *app) *cobra.Command {
+// runner runs one command line, as run does.
+type runner func(ctx context.Context, args []string, a *app.App) int
+
+func newDemo(a *app.App, run runner) *cobra.Command {
 	return &cobra.Command{
-		Use:     "demo",
-		Short:   "Show it all at work, between two registries on this machine",
-		GroupID: groupCarry,
+		Use:   "demo",
+		Short: "Show it all at work, between two registries on this machine",
 		Long: `Start two registries on this machine, put a signed image with SBOMs and attestations into the first, and carry it
 into the second. Each step is shown as the command that you would type. Nothing is left behind, and nothing
 but this machine is contacted.`,
 		Example: `  airgap demo`,
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), a) },
+		Args:    app.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), a, run) },
 	}
 }
 
 // demoPassword protects the private key that exists for as long as the demo runs.
 const demoPassword = "demo"
 
-func runDemo(ctx context.Context, a *app) (err error) {
+func runDemo(ctx context.Context, a *app.App, run runner) (err error) {
 	dir, err := os.MkdirTemp("", "airgap-demo-*")
 	if err != nil {
 		return err
@@ -48,19 +52,19 @@ func runDemo(ctx context.Context, a *app) (err error) {
 	}
 	defer func() { err = errors.Join(err, stopIsolated()) }()
 
-	client, err := (&registryFlags{}).client(ctx, a, []string{connected})
+	client, err := (&option.Registry{}).Client(ctx, a, []string{connected})
 	if err != nil {
 		return err
 	}
-	a.print("# A registry with internet access is at %s, one without at %s.", connected, isolated)
+	a.Print("# A registry with internet access is at %s, one without at %s.", connected, isolated)
 	if err := demo.Publish(ctx, client, connected); err != nil {
 		return fmt.Errorf("filling the first registry: %w", err)
 	}
-	return demoSteps(ctx, a, dir, connected, isolated)
+	return demoSteps(ctx, a, run, dir, connected, isolated)
 }
 
 // demoSteps runs the commands one by one.
-func demoSteps(ctx context.Context, a *app, dir, connected, isolated string) error {
+func demoSteps(ctx context.Context, a *app.App, run runner, dir, connected, isolated string) error {
 	private, public, file := filepath.Join(dir, "airgap.key"), filepath.Join(dir, "airgap.pub"), filepath.Join(dir, "demo.tar")
 	image := connected + "/" + demo.ImageRepository + ":" + demo.Tag
 	carried := isolated + "/mirror/" + demo.ImageRepository + ":" + demo.Tag
@@ -78,26 +82,26 @@ func demoSteps(ctx context.Context, a *app, dir, connected, isolated string) err
 		{"Importing again changes nothing.", []string{"import", file, isolated + "/mirror", "--key", public}},
 	}
 	for _, step := range steps {
-		a.print("")
-		a.print("# %s", step.why)
-		a.print("$ airgap %s", strings.Join(step.args, " "))
-		if code := run(ctx, step.args, a.forDemo()); code != exitOK {
+		a.Print("")
+		a.Print("# %s", step.why)
+		a.Print("$ airgap %s", strings.Join(step.args, " "))
+		if code := run(ctx, step.args, forDemo(a)); code != exitOK {
 			return fmt.Errorf("airgap %s ended with exit code %d", step.args[0], code)
 		}
 	}
-	a.print("")
-	a.print("# Done: %s was carried, with all that proves what it is.", terminal.Escape(image))
+	a.Print("")
+	a.Print("# Done: %s was carried, with all that proves what it is.", terminal.Escape(image))
 	return nil
 }
 
 // forDemo returns an app for one step: that of the demo itself, with the password of its key.
-func (a *app) forDemo() *app {
-	step := &app{stdin: a.stdin, stdout: a.stdout, stderr: a.stderr, now: a.now, width: a.width}
-	step.lookupEnv = func(name string) (string, bool) {
-		if name == passwordVariables[0] {
+func forDemo(a *app.App) *app.App {
+	step := &app.App{Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr, Now: a.Now, Width: a.Width}
+	step.LookupEnv = func(name string) (string, bool) {
+		if name == option.PasswordVariables[0] {
 			return demoPassword, true
 		}
-		return a.lookupEnv(name)
+		return a.LookupEnv(name)
 	}
 	return step
 }

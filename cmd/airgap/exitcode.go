@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/volume"
+	"airgap/cmd/airgap/app"
 	"airgap/export"
 	"airgap/export/config"
 	"airgap/export/registry"
@@ -88,15 +88,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[usageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey)(err)
-}
-
-// absent makes an error in the command line of one that a file which is named there does not exist.
-func absent(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return usageError{err}
-	}
-	return err
+	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/cmd/airgap/app"
 	"airgap/export"
 	"airgap/export/registry"
 	"airgap/import/finding"
@@ -36,7 +37,7 @@ func TestExitCode(t *testing.T) {
 		{nil, exitOK},
 		{errors.New("something"), exitFailure},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, exitFailure},
-		{usagef("no"), exitUsage},
+		{app.Usagef("no"), exitUsage},
 		{export.ErrReference, exitUsage},
 		{verify.ErrNoKey, exitUsage},
 		{bundle.ErrFormat, exitDamaged},

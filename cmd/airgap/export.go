@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,31 +11,32 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"airgap/bundle"
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
+	"airgap/export/registry"
 )
 
 // exportFlags are the flags of export.
 type exportFlags struct {
-	selectionFlags
+	option.Selection
 
 	key    string
 	output string
 	dryRun bool
 	replan bool
 
-	volumes volumeFlags
+	volumes option.Volumes
 }
 
-func newExport(a *app) *cobra.Command {
+func newExport(a *app.App) *cobra.Command {
 	var flags exportFlags
 	cmd := &cobra.Command{
-		Use:     "export [REF[=PATH[:TAG]]...] [-c FILE] --key FILE -o FILE",
-		Short:   "Write images and everything that refers to them into one signed file",
-		GroupID: groupCarry,
+		Use:   "export [REF[=PATH[:TAG]]...] [-c FILE] --key FILE -o FILE",
+		Short: "Write images and everything that refers to them into one signed file",
 		Long: `Fetch images, with all platforms, SBOMs, attestations and signatures at any depth, and write them into one
 signed file for "airgap import" on the other side. What refers to an image is looked for in the image's own
 repository, and in attestation repositories; a listing that fails is an error and never "no attestations".
@@ -43,7 +44,7 @@ repository, and in attestation repositories; a listing that fails is an error an
 REF is a tag, a digest, or both. The image's destination is its repository without the registry; REF=PATH[:TAG]
 gives it another one. Standard output gets the digest of the manifest index, which stands for the whole file.
 
-` + registryHelp,
+` + option.RegistryHelp,
 		Example: `  # A hardened image, with the attestations that Docker keeps in a registry of its own
   airgap export docker.io/acme/dhi-python:3.13 --key airgap.key -o python.tar
 
@@ -66,63 +67,63 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs (make one with \"airgap keygen\")")
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
-	flags.volumes.add(f)
+	flags.volumes.Add(f)
 	f.BoolVar(&flags.replan, "replan", false, "where an export was interrupted, find out again what there is, instead of finishing what was found then; blobs that are there already are used")
-	flags.add(f)
+	flags.Add(f)
 	return cmd
 }
 
-func runExport(ctx context.Context, a *app, flags *exportFlags, args []string) error {
+func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []string) error {
 	if flags.dryRun {
-		return runPlan(ctx, a, &flags.selectionFlags, args)
+		return runPlan(ctx, a, &flags.Selection, args)
 	}
 	if err := flags.check(a); err != nil {
 		return err
 	}
-	if err := flags.volumes.parse(); err != nil {
+	if err := flags.volumes.Parse(); err != nil {
 		return err
 	}
-	asked, err := flags.read(ctx, a, args)
+	asked, err := flags.Read(ctx, a, args)
 	if err != nil {
 		return err
 	}
 	if flags.output == "-" {
-		asked.options.Jobs = asked.inOrder
+		asked.Options.Jobs = asked.InOrder
 	}
-	key, err := loadPrivateKey(ctx, a, flags.key)
+	key, err := option.LoadPrivateKey(ctx, a, flags.key)
 	if err != nil {
 		return err
 	}
-	began := a.now()
-	asked.options.Replan = flags.replan
+	began := a.Now()
+	asked.Options.Replan = flags.replan
 	var result *export.Result
-	err = a.withProgress(func(o bundle.Observer) (err error) {
-		asked.options.Observer = o
-		result, err = export.Run(ctx, asked.source, asked.choice, export.SignedBy(key), flags.destination(a), asked.options)
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
+		asked.Options.Observer = o
+		result, err = export.Run(ctx, asked.Source, asked.Choice, export.SignedBy(key), flags.destination(a), asked.Options)
 		return err
 	})
-	asked.prune(a)
+	asked.Prune(a)
 	if err != nil {
 		return withKeepGoing(err)
 	}
-	if err := showExport(a, flags, result, a.now().Sub(began)); err != nil {
+	if err := showExport(a, flags, result, a.Now().Sub(began)); err != nil {
 		return err
 	}
 	return missingImages(result)
 }
 
-func (f *exportFlags) check(a *app) error {
+func (f *exportFlags) check(a *app.App) error {
 	switch {
 	case f.key == "":
-		return usagef("--key is missing: a bundle is always signed; make a key pair with \"airgap keygen\", once")
+		return app.Usagef("--key is missing: a bundle is always signed; make a key pair with \"airgap keygen\", once")
 	case f.output == "":
-		return usagef("--output is missing: -o FILE, or -o - for standard output")
+		return app.Usagef("--output is missing: -o FILE, or -o - for standard output")
 	case f.output != "-" && !isDirectory(filepath.Dir(f.output)):
-		return usagef("--output: there is no directory %s", filepath.Dir(f.output))
-	case f.output == "-" && isTerminal(a.stdout):
-		return usagef("a bundle is not for a terminal: redirect standard output, or use -o FILE")
-	case f.output == "-" && f.volumes.size != "":
-		return usagef("volumes are files: use -o FILE, or cut the stream on the other side of the pipe")
+		return app.Usagef("--output: there is no directory %s", filepath.Dir(f.output))
+	case f.output == "-" && a.ResultIsShown():
+		return app.Usagef("a bundle is not for a terminal: redirect standard output, or use -o FILE")
+	case f.output == "-" && f.volumes.Size != "":
+		return app.Usagef("volumes are files: use -o FILE, or cut the stream on the other side of the pipe")
 	}
 	return nil
 }
@@ -132,49 +133,49 @@ func isDirectory(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-func isTerminal(w io.Writer) bool {
-	if checked, ok := w.(*checkedWriter); ok {
-		w = checked.w
-	}
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-func (f *exportFlags) destination(a *app) export.Output {
+func (f *exportFlags) destination(a *app.App) export.Output {
 	if f.output == "-" {
-		return export.ToStream(a.stdout)
+		return export.ToStream(a.Stdout)
 	}
-	return export.ToFile(f.output).InVolumes(f.volumes.bytes, f.volumes.count)
+	return export.ToFile(f.output).InVolumes(f.volumes.Bytes, f.volumes.Count)
 }
 
-func showExport(a *app, flags *exportFlags, r *export.Result, took time.Duration) error {
+func showExport(a *app.App, flags *exportFlags, r *export.Result, took time.Duration) error {
 	for _, image := range r.Images {
-		a.say("%s  %s", image.Source, image.Digest)
+		a.Say("%s  %s", image.Source, image.Digest)
 		for _, repository := range slices.Sorted(maps.Keys(image.FoundIn)) {
-			a.say("  %s from %s", terminal.Count(image.FoundIn[repository], "referrer"), repository)
+			a.Say("  %s from %s", terminal.Count(image.FoundIn[repository], "referrer"), repository)
 		}
 	}
-	showFound(a.say, r)
+	showFound(a.Say, r)
 	showLeftOut(a, r)
 	if n := len(r.LeftOut); n > 0 {
 		var size int64
 		for _, layer := range r.LeftOut {
 			size += layer.Size
 		}
-		a.warn("left out: %s (%s); --include-nondistributable carries them", terminal.Count(n, "nondistributable layer"), terminal.Bytes(size))
+		a.Warn("left out: %s (%s); --include-nondistributable carries them", terminal.Count(n, "nondistributable layer"), terminal.Bytes(size))
 	}
 	name := flags.output
 	if name == "-" {
 		name = "standard output"
 	}
-	a.say("%s: %s, %s, %s in %s", name, terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"), terminal.Bytes(r.Size), terminal.Duration(took))
+	a.Say("%s: %s, %s, %s in %s", name, terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"), terminal.Bytes(r.Size), terminal.Duration(took))
 	switch {
 	case flags.output == "-":
-		fmt.Fprintln(a.screen, r.ManifestIndex)
-	case flags.json:
-		return a.printJSON(r)
+		fmt.Fprintln(a.Screen, r.ManifestIndex)
+	case flags.JSON:
+		return a.PrintJSON(r)
 	default:
-		a.print("%s", r.ManifestIndex)
+		a.Print("%s", r.ManifestIndex)
 	}
 	return nil
+}
+
+// withKeepGoing says what can be done about images that cannot be had.
+func withKeepGoing(err error) error {
+	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrRepositoryUnknown) || errors.Is(err, export.ErrNoReferrers) {
+		return errors.Join(err, errors.New("nothing was written; --keep-going exports the other images and records these as missing"))
+	}
+	return err
 }

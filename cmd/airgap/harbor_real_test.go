@@ -112,7 +112,7 @@ func (h *harborSuite) makeProject(t *testing.T) (flags []string) {
 	t.Helper()
 	t.Cleanup(func() { h.removeProject(t) })
 	const create = "create-projects"
-	if newImport(h.carried.app).Flags().Lookup(create) != nil {
+	if newImport(h.carried.App).Flags().Lookup(create) != nil {
 		return []string{"--" + create}
 	}
 	body := fmt.Sprintf(`{"project_name":%q,"metadata":{"public":"false"}}`, h.project)
@@ -165,7 +165,7 @@ func (h *harborSuite) airgap(t *testing.T, message string, more ...string) {
 	if h.ca != "" {
 		args = append(args, "--ca-file", h.ca)
 	}
-	h.carried.stdin = strings.NewReader(h.password)
+	h.carried.Stdin = strings.NewReader(h.password)
 	h.carried.expect(t, exitOK, message, append(args, more...)...)
 }
 

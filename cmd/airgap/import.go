@@ -18,6 +18,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/volume"
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	importer "airgap/import"
 	"airgap/import/finding"
@@ -29,8 +31,8 @@ import (
 
 // importFlags are the flags of import.
 type importFlags struct {
-	registryFlags
-	sourceFlags
+	option.Registry
+	option.Source
 	projectFlags
 
 	mappings      []string
@@ -47,12 +49,11 @@ type importFlags struct {
 	json          bool
 }
 
-func newImport(a *app) *cobra.Command {
+func newImport(a *app.App) *cobra.Command {
 	var flags importFlags
 	cmd := &cobra.Command{
-		Use:     "import FILE|-|VOLUMES... REGISTRY[/PREFIX] --key FILE",
-		Short:   "Check a bundle, and push what it holds into a registry",
-		GroupID: groupCarry,
+		Use:   "import FILE|-|VOLUMES... REGISTRY[/PREFIX] --key FILE",
+		Short: "Check a bundle, and push what it holds into a registry",
 		Long: `Check a bundle and push everything in it into a registry. Nothing is written before the signature has been
 verified, and no tag moves before every blob and manifest is at the target. Then every tag and every list of
 referrers is read back and compared. An import that failed can be run again, and continues; one that is
@@ -70,9 +71,9 @@ no two paths become the same and each can be read back.
 
 With --report, what the import did to tags can be undone with "airgap rollback".
 
-` + volumesHelp + `
+` + option.VolumesHelp + `
 
-` + registryHelp,
+` + option.RegistryHelp,
 		Example: `  airgap import python.tar harbor.example.com/mirror --key airgap.pub
 
   # See what would be pushed, and which tags would move
@@ -91,7 +92,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 
   # From a data diode, in one pass
   receive-from-diode | airgap import - harbor.example.com/mirror --key airgap.pub --report report.json`,
-		Args: atLeast("FILE", "REGISTRY[/PREFIX]"),
+		Args: app.AtLeast("FILE", "REGISTRY[/PREFIX]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.adapts = !cmd.Flags().Changed("jobs")
 			last := len(args) - 1
@@ -99,7 +100,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 		},
 	}
 	f := cmd.Flags()
-	flags.addKey(f)
+	flags.AddKey(f)
 	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
 	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
 	f.StringArrayVar(&flags.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
@@ -110,10 +111,10 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
 	f.BoolVar(&flags.thorough, "thorough", false, "ask the target for every manifest and blob, also for what it must have by what else it has")
-	flags.addVolumes(f)
+	flags.AddVolumes(f)
 	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once (by default, outside of Harbor, as many as the registry turns out to take); into one project of Harbor, no more than "+strconv.Itoa(parallel.DefaultJobs)+" that write")
 	f.BoolVar(&flags.json, "json", false, "print the report as JSON on standard output")
-	flags.registryFlags.add(f)
+	flags.Registry.Add(f)
 	return cmd
 }
 
@@ -123,26 +124,26 @@ func (f *importFlags) options(destination string) (importer.Options, error) {
 		DryRun: f.dryRun, OverwriteCosignTags: f.overwriteTags, NoOverwrite: f.noOverwrite, AllowPublic: f.allowPublic, Thorough: f.thorough, Jobs: f.jobs,
 	}
 	if f.jobs < 1 {
-		return o, usagef("--jobs must be at least 1")
+		return o, app.Usagef("--jobs must be at least 1")
 	}
 	err := f.projectFlags.apply(&o)
 	if err != nil {
 		return o, err
 	}
 	if o.Destination, err = placing.ParseDestination(destination); err != nil {
-		return o, usageError{err}
+		return o, app.Usagef("%w", err)
 	}
 	for _, text := range f.mappings {
 		mapping, err := placing.ParseMapping(text)
 		if err != nil {
-			return o, usageError{err}
+			return o, app.Usagef("%w", err)
 		}
 		o.Map = append(o.Map, mapping)
 	}
 	return o, nil
 }
 
-func runImport(ctx context.Context, a *app, flags *importFlags, files []string, destination string) (err error) {
+func runImport(ctx context.Context, a *app.App, flags *importFlags, files []string, destination string) (err error) {
 	if err := noFile(destination); err != nil {
 		return err
 	}
@@ -150,37 +151,37 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 	if err != nil {
 		return err
 	}
-	if err := notRead(flags.report, slices.Concat(files, flags.keys)); err != nil {
+	if err := notRead(flags.report, slices.Concat(files, flags.Keys)); err != nil {
 		return err
 	}
 	if err := checkWritable(flags.report); err != nil {
-		return absent(fmt.Errorf("--report: %w", err))
+		return app.Absent(fmt.Errorf("--report: %w", err))
 	}
-	options.Now = a.now
+	options.Now = a.Now
 	if flags.adapts {
 		options.Jobs, options.Pace = 0, importer.NewPace(nil)
 	}
-	client, err := flags.target(ctx, a, options.Destination.Registry.RegistryStr(), options.Pace)
+	client, err := flags.Target(ctx, a, options.Destination.Registry.RegistryStr(), options.Pace)
 	if err != nil {
 		return err
 	}
-	from, err := flags.open(ctx, a, files)
+	from, err := flags.Open(ctx, a, files)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	a.say("signed by %s", from.checked.Key().Fingerprint())
+	a.Say("signed by %s", from.Checked.Key().Fingerprint())
 	if options.Harbor, err = findHarbor(ctx, client, options); err != nil {
 		return err
 	}
 	var done *report.Report
-	err = a.withProgress(func(o bundle.Observer) (err error) {
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
 		options.Observer = o
-		done, err = importer.Run(ctx, from.checked, client, options)
+		done, err = importer.Run(ctx, from.Checked, client, options)
 		return err
 	})
-	from.warnOfDamage(a)
-	err = from.whatNext(err)
+	from.WarnOfDamage(a)
+	err = from.WhatNext(err)
 	if done != nil {
 		// The report is most wanted when something went wrong.
 		err = errors.Join(err, flags.showImport(a, done, err))
@@ -191,9 +192,9 @@ func runImport(ctx context.Context, a *app, flags *importFlags, files []string, 
 // noFile finds imports without a destination, where the last of the volumes stands in its place.
 func noFile(destination string) error {
 	host, _, _ := strings.Cut(destination, "/")
-	mayBeRegistry := looksLikeHost(host) && !strings.HasPrefix(host, ".")
+	mayBeRegistry := option.LooksLikeHost(host) && !strings.HasPrefix(host, ".")
 	if info, err := os.Stat(destination); err == nil && !(info.IsDir() && mayBeRegistry) {
-		return usagef("%s is a file or a directory on this machine, and the last argument is the registry, as in harbor.example.com/mirror", destination)
+		return app.Usagef("%s is a file or a directory on this machine, and the last argument is the registry, as in harbor.example.com/mirror", destination)
 	}
 	return nil
 }
@@ -209,11 +210,11 @@ func notRead(report string, files []string) error {
 	}
 	for _, file := range files {
 		if info, err := os.Stat(file); err == nil && os.SameFile(info, written) {
-			return usagef("--report: %s is %s, and would be overwritten", report, file)
+			return app.Usagef("--report: %s is %s, and would be overwritten", report, file)
 		}
 	}
 	if volume.IsPart(filepath.Base(report)) {
-		return usagef("--report: %s is a volume of a bundle, and would be overwritten", report)
+		return app.Usagef("--report: %s is a volume of a bundle, and would be overwritten", report)
 	}
 	return nil
 }
@@ -235,7 +236,7 @@ func checkWritable(file string) error {
 	return err
 }
 
-func (f *importFlags) showImport(a *app, r *report.Report, failure error) error {
+func (f *importFlags) showImport(a *app.App, r *report.Report, failure error) error {
 	if f.report != "" {
 		content, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
@@ -247,16 +248,16 @@ func (f *importFlags) showImport(a *app, r *report.Report, failure error) error 
 	}
 	showFindings(a, r)
 	if f.json {
-		return a.printJSON(r)
+		return a.PrintJSON(r)
 	}
 	blocked := r.DryRun && errors.Is(failure, finding.ErrBlocked) && r.Planned != (report.Work{})
 	if blocked {
-		a.say("if nothing were in the way, and as far as the target shows what it has:")
-		showTags(a.say, r)
+		a.Say("if nothing were in the way, and as far as the target shows what it has:")
+		showTags(a.Say, r)
 		showWork(a, r)
 	}
 	if failure == nil || errors.Is(failure, readback.ErrUnchecked) {
-		showTags(a.print, r)
+		showTags(a.Print, r)
 		showCharts(a, r)
 		showWork(a, r)
 	}
@@ -281,7 +282,7 @@ func showTags(show func(format string, args ...any), r *report.Report) {
 }
 
 // showCharts prints for each chart where the images are now that it uses: what its values have to say on this side.
-func showCharts(a *app, r *report.Report) {
+func showCharts(a *app.App, r *report.Report) {
 	images := map[string][]report.ImageRow{}
 	for _, image := range r.Images {
 		for _, chart := range image.UsedBy {
@@ -289,34 +290,34 @@ func showCharts(a *app, r *report.Report) {
 		}
 	}
 	for _, chart := range slices.Sorted(maps.Keys(images)) {
-		a.print("chart %s uses", chart)
+		a.Print("chart %s uses", chart)
 		for _, image := range images[chart] {
-			a.print("  %s -> %s", image.Source, image.Destination)
+			a.Print("  %s -> %s", image.Source, image.Destination)
 		}
 	}
 }
 
-func showWork(a *app, r *report.Report) {
+func showWork(a *app.App, r *report.Report) {
 	work, verb, pushed, mounted, moved := r.Done, "imported", "pushed", "mounted", "moved"
 	if r.DryRun {
 		work, verb, pushed, mounted, moved = r.Planned, "would import", "to push", "to mount", "to move"
 	}
-	a.say("%s %s and %s into %s in %s", verb, terminal.Count(len(r.Images), "image"), terminal.Count(len(r.Referrers), "referrer"), r.Target,
+	a.Say("%s %s and %s into %s in %s", verb, terminal.Count(len(r.Images), "image"), terminal.Count(len(r.Referrers), "referrer"), r.Target,
 		terminal.Duration(time.Duration(r.Seconds*float64(time.Second))))
-	a.say("blobs: %d %s (%s), %d %s (%s), %d there already, vouched for by the target (%s)",
+	a.Say("blobs: %d %s (%s), %d %s (%s), %d there already, vouched for by the target (%s)",
 		work.BlobsPushed, pushed, terminal.Bytes(work.BytesPushed), work.BlobsMounted, mounted, terminal.Bytes(work.BytesMounted),
 		work.BlobsPresent, terminal.Bytes(work.BytesPresent))
-	a.say("manifests: %d %s, %d there already; tags: %d %s, %d unchanged", work.ManifestsPushed, pushed, work.ManifestsPresent, work.TagsMoved, moved, work.TagsUnchanged)
+	a.Say("manifests: %d %s, %d there already; tags: %d %s, %d unchanged", work.ManifestsPushed, pushed, work.ManifestsPresent, work.TagsMoved, moved, work.TagsUnchanged)
 	for _, note := range r.Notes {
-		a.say("%s", note)
+		a.Say("%s", note)
 	}
 	for _, missing := range r.Missing {
-		a.warn("not in the bundle, since it could not be had at export: %s: %s", missing.Source, missing.Reason)
+		a.Warn("not in the bundle, since it could not be had at export: %s: %s", missing.Source, missing.Reason)
 	}
 	if n := len(r.Nondistributable); n > 0 {
-		a.warn("%d nondistributable layers are not in the bundle: whoever runs these images needs them from elsewhere", n)
+		a.Warn("%d nondistributable layers are not in the bundle: whoever runs these images needs them from elsewhere", n)
 	}
 	if !r.DryRun && !r.Changed {
-		a.say("nothing changed: everything was there already")
+		a.Say("nothing changed: everything was there already")
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
 	"airgap/export/catalogue"
@@ -20,7 +22,7 @@ import (
 
 // inspectFlags are the flags of inspect.
 type inspectFlags struct {
-	registryFlags
+	option.Registry
 	keys          []string
 	platform      string
 	digest        bool
@@ -28,25 +30,24 @@ type inspectFlags struct {
 	referrersFrom []string
 }
 
-func newInspect(a *app) *cobra.Command {
+func newInspect(a *app.App) *cobra.Command {
 	var flags inspectFlags
 	cmd := &cobra.Command{
-		Use:     "inspect FILE|-|VOLUMES...|REF",
-		Short:   "Show what is in a bundle, or what hangs from an image in a registry",
-		GroupID: groupCarry,
+		Use:   "inspect FILE|-|VOLUMES...|REF",
+		Short: "Show what is in a bundle, or what hangs from an image in a registry",
 		Long: `Show images as a tree: platforms, and under each manifest everything that refers to it, at any depth, with
 artifact type, predicate type, size, digest and where it was found. The argument is a bundle if there is a file
 of that name, else a reference; several arguments are places that have the volumes of one bundle.
 
 Without --key the signature of a bundle is not checked, and the output says so.
 
-` + registryHelp,
+` + option.RegistryHelp,
 		Example: `  airgap inspect python.tar --key airgap.pub
   airgap inspect harbor.example.com/mirror/acme/dhi-python:3.13
 
   # The digest of one platform
   airgap inspect harbor.example.com/mirror/acme/dhi-python:3.13 --platform linux/amd64 --digest`,
-		Args: atLeast("FILE or REF"),
+		Args: app.AtLeast("FILE or REF"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runInspect(cmd.Context(), a, &flags, args) },
 	}
 	f := cmd.Flags()
@@ -55,7 +56,7 @@ Without --key the signature of a bundle is not checked, and the output says so.
 	f.BoolVar(&flags.digest, "digest", false, "print digests only")
 	f.BoolVar(&flags.json, "json", false, "print the same facts as JSON")
 	f.StringArrayVar(&flags.referrersFrom, "referrers-from", nil, "`SRC=ATT`: what refers to images at SRC or below is also looked for at ATT")
-	flags.add(f)
+	flags.Add(f)
 	return cmd
 }
 
@@ -90,7 +91,7 @@ type imageFacts struct {
 }
 
 // runInspect takes one file or reference, or several places that have the volumes of one bundle.
-func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string) error {
+func runInspect(ctx context.Context, a *app.App, flags *inspectFlags, args []string) error {
 	var found *inspection
 	if _, err := os.Stat(args[0]); err == nil || args[0] == "-" || len(args) > 1 {
 		if found, err = inspectBundle(ctx, a, flags, args); err != nil {
@@ -98,10 +99,10 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 		}
 	} else {
 		if len(flags.keys) > 0 {
-			return absent(err) // a signature can only be checked in a file
+			return app.Absent(err) // a signature can only be checked in a file
 		}
 		if looksLikeFile(args[0]) {
-			return absent(err)
+			return app.Absent(err)
 		}
 		if found, err = inspectReference(ctx, a, flags, args[0]); err != nil {
 			return err
@@ -110,7 +111,7 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 	if flags.platform != "" {
 		platform, err := bundle.ParsePlatform(flags.platform)
 		if err != nil {
-			return usageError{err}
+			return app.Usagef("%w", err)
 		}
 		if err := found.choose(platform); err != nil {
 			return err
@@ -119,11 +120,11 @@ func runInspect(ctx context.Context, a *app, flags *inspectFlags, args []string)
 	switch {
 	case flags.digest:
 		for image := range found.images {
-			a.print("%s", image.Tree.Digest)
+			a.Print("%s", image.Tree.Digest)
 		}
 		return nil
 	case flags.json:
-		return terminal.WriteJSONWith(a.stdout, found, "images", found.images)
+		return terminal.WriteJSONWith(a.Stdout, found, "images", found.images)
 	}
 	found.show(a)
 	return nil
@@ -134,8 +135,8 @@ func looksLikeFile(arg string) bool {
 	return strings.HasSuffix(arg, ".tar") || filepath.IsAbs(arg) || strings.HasPrefix(arg, ".")
 }
 
-func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []string) (found *inspection, err error) {
-	sealed, _, err := (&sourceFlags{}).openSealed(a, files)
+func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files []string) (found *inspection, err error) {
+	sealed, _, err := (&option.Source{}).OpenSealed(a, files)
 	if err != nil {
 		return nil, err
 	}
@@ -160,9 +161,9 @@ func inspectBundle(ctx context.Context, a *app, flags *inspectFlags, files []str
 }
 
 // openToShow reads the tables and manifests of a bundle, where keys are given only if one of them signed it.
-func openToShow(ctx context.Context, a *app, sealed *bundle.Sealed, keys []string, facts *bundleFacts) (*bundle.Contents, *bundle.Graph, error) {
+func openToShow(ctx context.Context, a *app.App, sealed *bundle.Sealed, keys []string, facts *bundleFacts) (*bundle.Contents, *bundle.Graph, error) {
 	if len(keys) > 0 {
-		trusted, err := loadPublicKeys(a, keys)
+		trusted, err := option.LoadPublicKeys(a, keys)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -181,14 +182,14 @@ func openToShow(ctx context.Context, a *app, sealed *bundle.Sealed, keys []strin
 	return reader.Contents(), graph, err
 }
 
-func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref string) (found *inspection, err error) {
+func inspectReference(ctx context.Context, a *app.App, flags *inspectFlags, ref string) (found *inspection, err error) {
 	request, err := export.ParseRequest(ref)
 	if err != nil {
-		return nil, usagef("%q is neither a file nor a reference: %w", ref, err)
+		return nil, app.Usagef("%q is neither a file nor a reference: %w", ref, err)
 	}
 	attestations, err := export.ParseAttestations(flags.referrersFrom, false)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, app.Usagef("%w", err)
 	}
 	request.Settings.IncludeNondistributable = true // so that it is counted
 	requests := export.Requests{request}
@@ -197,14 +198,14 @@ func inspectReference(ctx context.Context, a *app, flags *inspectFlags, ref stri
 	if err != nil {
 		return nil, err
 	}
-	client, err := flags.client(ctx, a, registries)
+	client, err := flags.Client(ctx, a, registries)
 	if err != nil {
 		return nil, err
 	}
 	var plan *export.Plan
-	err = a.withProgress(func(o bundle.Observer) (err error) {
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
 		plan, err = export.MakePlan(ctx, client, requests, export.Options{
-			Walk: export.WalkOptions{Attestations: attestations, AllowNoReferrers: true}, Now: a.now, Observer: o,
+			Walk: export.WalkOptions{Attestations: attestations, AllowNoReferrers: true}, Now: a.Now, Observer: o,
 		})
 		return err
 	})
@@ -232,29 +233,29 @@ func (i *inspection) choose(platform bundle.PlatformMatcher) error {
 	for range i.images {
 		return nil
 	}
-	return usagef("no image here has the platform %s", platform)
+	return app.Usagef("no image here has the platform %s", platform)
 }
 
-func (i *inspection) show(a *app) {
+func (i *inspection) show(a *app.App) {
 	if b := i.Bundle; b != nil {
-		a.print("bundle %s, made %s", b.ManifestIndex, b.Created)
+		a.Print("bundle %s, made %s", b.ManifestIndex, b.Created)
 		if b.SignatureChecked {
-			a.print("signed by %s", b.Key)
+			a.Print("signed by %s", b.Key)
 		} else {
-			a.print("THE SIGNATURE WAS NOT CHECKED: give the public key with --key")
+			a.Print("THE SIGNATURE WAS NOT CHECKED: give the public key with --key")
 		}
 	}
 	for image := range i.images {
-		a.print("")
-		a.print("%s", image.heading())
+		a.Print("")
+		a.Print("%s", image.heading())
 		showTree(a, image.Tree, "", "")
 	}
 	for _, m := range i.Missing {
-		a.print("")
-		a.print("missing: %s: %s", m.Source, m.Reason)
+		a.Print("")
+		a.Print("missing: %s: %s", m.Source, m.Reason)
 	}
-	a.print("")
-	a.print("%s, %s, %s", terminal.Count(i.Totals.Roots, "image"), terminal.Count(i.Totals.Blobs, "blob"), terminal.Bytes(i.Totals.StoredBytes))
+	a.Print("")
+	a.Print("%s, %s, %s", terminal.Count(i.Totals.Roots, "image"), terminal.Count(i.Totals.Blobs, "blob"), terminal.Bytes(i.Totals.StoredBytes))
 }
 
 func (f *imageFacts) heading() string {
@@ -280,8 +281,8 @@ func (f *imageFacts) heading() string {
 
 // showTree prints a manifest on a line and what hangs from it below, indented. first begins the line itself, rest the
 // lines under it.
-func showTree(a *app, t *bundle.Tree, first, rest string) {
-	a.print("%s%s", first, treeLine(t))
+func showTree(a *app.App, t *bundle.Tree, first, rest string) {
+	a.Print("%s%s", first, treeLine(t))
 	branches := append(append([]*bundle.Tree{}, t.Children...), t.Referrers...)
 	for i, branch := range branches {
 		if i < len(branches)-1 {
@@ -291,7 +292,7 @@ func showTree(a *app, t *bundle.Tree, first, rest string) {
 		}
 	}
 	if t.Omitted > 0 {
-		a.print("%sand %d more", rest, t.Omitted)
+		a.Print("%sand %d more", rest, t.Omitted)
 	}
 }
 

@@ -12,15 +12,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/verify/signature"
 )
 
-func newKeygen(a *app) *cobra.Command {
+func newKeygen(a *app.App) *cobra.Command {
 	var prefix, kind string
 	cmd := &cobra.Command{
-		Use:     "keygen",
-		Short:   "Make a pair of keys to sign and check bundles with",
-		GroupID: groupAccess,
+		Use:   "keygen",
+		Short: "Make a pair of keys to sign and check bundles with",
 		Long: `Make a pair of keys: airgap.key signs bundles and stays on the connected side; airgap.pub checks them and
 goes to the other side. Carry airgap.pub once, by a way that you trust, and compare the fingerprint
 there: whatever airgap.key signs will be believed.
@@ -33,17 +34,17 @@ never overwritten.`,
 
   # In a script; another name and another type of key
   AIRGAP_PASSWORD=$(cat password.txt) airgap keygen --output-key-prefix keys/prod --type ed25519`,
-		Args: noArgs,
+		Args: app.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(signature.KeyKinds(), signature.KeyKind(kind)) {
-				return usagef("--type: there is no type of key %q: %s", kind, strings.Join(keyKinds(), ", "))
+				return app.Usagef("--type: there is no type of key %q: %s", kind, strings.Join(keyKinds(), ", "))
 			}
 			return keygen(cmd.Context(), a, signature.KeyKind(kind), prefix+".key", prefix+".pub")
 		},
 	}
 	cmd.Flags().StringVar(&prefix, "output-key-prefix", "airgap", "the `NAME` of the files without .key and .pub")
 	cmd.Flags().StringVar(&kind, "type", keyKinds()[0], "the `TYPE` of the key: "+strings.Join(keyKinds(), ", "))
-	complete(cmd, "type", keyKinds()...)
+	app.Complete(cmd, "type", keyKinds()...)
 	return cmd
 }
 
@@ -55,14 +56,14 @@ func keyKinds() []string {
 	return kinds
 }
 
-func keygen(ctx context.Context, a *app, kind signature.KeyKind, privatePath, publicPath string) error {
+func keygen(ctx context.Context, a *app.App, kind signature.KeyKind, privatePath, publicPath string) error {
 	// Before anybody has to think of a password. writeNew is what makes sure.
 	for _, path := range []string{privatePath, publicPath} {
 		if _, err := os.Lstat(path); err == nil {
 			return existsError(path)
 		}
 	}
-	password, err := a.newKeyPassword(ctx, privatePath)
+	password, err := newKeyPassword(ctx, a, privatePath)
 	if err != nil {
 		return err
 	}
@@ -77,28 +78,28 @@ func keygen(ctx context.Context, a *app, kind signature.KeyKind, privatePath, pu
 	if err := writePair(ctx, privatePath, private, publicPath, key.Public().MarshalPEM()); err != nil {
 		return err
 	}
-	a.say("%s: the private key, which signs. Keep it and its password on the connected side.", privatePath)
-	a.say("%s: the public key, which checks. Carry it to the other side, and compare this fingerprint there:", publicPath)
-	a.print("%s", key.Public().Fingerprint())
+	a.Say("%s: the private key, which signs. Keep it and its password on the connected side.", privatePath)
+	a.Say("%s: the public key, which checks. Carry it to the other side, and compare this fingerprint there:", publicPath)
+	a.Print("%s", key.Public().Fingerprint())
 	return nil
 }
 
 // newKeyPassword returns the password for a key that is to be made.
-func (a *app) newKeyPassword(ctx context.Context, path string) ([]byte, error) {
-	if password, variable := a.passwordFromEnvironment(); variable != "" {
+func newKeyPassword(ctx context.Context, a *app.App, path string) ([]byte, error) {
+	if password, variable := option.PasswordFromEnvironment(a); variable != "" {
 		return password, nil
 	}
-	if a.readPassword == nil {
-		return nil, usagef("the private key needs a password, and there is no terminal to ask for one: set AIRGAP_PASSWORD (or COSIGN_PASSWORD)")
+	if a.ReadPassword == nil {
+		return nil, app.Usagef("the private key needs a password, and there is no terminal to ask for one: set AIRGAP_PASSWORD (or COSIGN_PASSWORD)")
 	}
-	password, err := a.askPassword(ctx, "New password for "+path)
+	password, err := a.AskPassword(ctx, "New password for "+path)
 	if err != nil {
 		return nil, err
 	}
 	if len(password) == 0 {
 		return nil, errors.New("the password is empty; if the key is to have none, set AIRGAP_PASSWORD to the empty string")
 	}
-	again, err := a.askPassword(ctx, "The same again")
+	again, err := a.AskPassword(ctx, "The same again")
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"airgap/cmd/airgap/option"
 	"airgap/verify/signature"
 )
 
@@ -33,11 +34,11 @@ func TestKeygen(t *testing.T) {
 				args = []string{"--type", kind}
 			}
 			privatePath, publicPath, fingerprint := w.makeKeys(t, args...)
-			private, err := loadPrivateKey(context.Background(), w.app, privatePath)
+			private, err := option.LoadPrivateKey(context.Background(), w.App, privatePath)
 			if err != nil {
 				t.Fatal(err)
 			}
-			public, err := loadPublicKeys(w.app, []string{publicPath, publicPath})
+			public, err := option.LoadPublicKeys(w.App, []string{publicPath, publicPath})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +69,7 @@ func TestKeygenAsksTwice(t *testing.T) {
 		t.Errorf("asked %q", got)
 	}
 	w.atTerminal("one")
-	if _, err := loadPrivateKey(context.Background(), w.app, "airgap.key"); err != nil {
+	if _, err := option.LoadPrivateKey(context.Background(), w.App, "airgap.key"); err != nil {
 		t.Error(err)
 	}
 }
@@ -79,11 +80,11 @@ func TestKeygenWithoutAPassword(t *testing.T) {
 	t.Setenv("COSIGN_PASSWORD", "")
 	prefix := filepath.Join(w.home, "open")
 	w.expect(t, exitOK, "", "keygen", "--output-key-prefix", prefix)
-	if _, err := loadPrivateKey(context.Background(), w.app, prefix+".key"); err != nil {
+	if _, err := option.LoadPrivateKey(context.Background(), w.App, prefix+".key"); err != nil {
 		t.Error(err)
 	}
 	t.Setenv("AIRGAP_PASSWORD", "first in line")
-	_, err := loadPrivateKey(context.Background(), w.app, prefix+".key")
+	_, err := option.LoadPrivateKey(context.Background(), w.App, prefix+".key")
 	if !errors.Is(err, signature.ErrPassword) || !strings.Contains(err.Error(), "the password was taken from AIRGAP_PASSWORD") {
 		t.Errorf("got %v", err)
 	}
@@ -142,11 +143,11 @@ func TestLoadKeyErrors(t *testing.T) {
 	private, public, _ := w.makeKeys(t)
 	os.Unsetenv("AIRGAP_PASSWORD")
 	load := func(path string) error {
-		_, err := loadPrivateKey(context.Background(), w.app, path)
+		_, err := option.LoadPrivateKey(context.Background(), w.App, path)
 		return err
 	}
 	loadPublic := func(path string) error {
-		_, err := loadPublicKeys(w.app, []string{path})
+		_, err := option.LoadPublicKeys(w.App, []string{path})
 		return err
 	}
 	for _, test := range []struct {

@@ -10,17 +10,18 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/export/access"
 	"airgap/export/registry"
 )
 
-func newLogin(a *app) *cobra.Command {
-	var flags registryFlags
+func newLogin(a *app.App) *cobra.Command {
+	var flags option.Registry
 	var skipCheck bool
 	cmd := &cobra.Command{
-		Use:     "login HOST",
-		Short:   "Log in to a registry",
-		GroupID: groupAccess,
+		Use:   "login HOST",
+		Short: "Log in to a registry",
 		Long: `Check credentials at a registry and save them where Docker, Podman, crane and others find them, too: in
 the credential helper that the Docker configuration names for the registry, or else in that
 configuration itself, unencrypted and readable by you alone. DOCKER_CONFIG says where it is.
@@ -34,34 +35,34 @@ Where the registry has access tokens, use one of these and not the password of a
 
   # The attestations of Docker Hardened Images are in a registry of their own
   airgap login registry.scout.docker.com -u acme --password-stdin < token.txt`,
-		Args: exactArgs("HOST"),
+		Args: app.ExactArgs("HOST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			reg, err := parseRegistry(args[0])
+			reg, err := option.ParseRegistry(args[0])
 			if err != nil {
 				return err
 			}
 			return login(cmd.Context(), a, reg, &flags, skipCheck)
 		},
 	}
-	flags.addUsername(cmd.Flags(), "u")
-	flags.addConnection(cmd.Flags())
-	cmd.Flags().StringVarP(&flags.password, "password", "p", "", "`SECRET`: the password; better use --password-stdin, as others can see the list of processes")
+	flags.AddUsername(cmd.Flags(), "u")
+	flags.AddConnection(cmd.Flags())
+	cmd.Flags().StringVarP(&flags.Password, "password", "p", "", "`SECRET`: the password; better use --password-stdin, as others can see the list of processes")
 	cmd.Flags().BoolVar(&skipCheck, "skip-check", false, "save the credentials without asking the registry whether they are right")
 	cmd.MarkFlagsMutuallyExclusive("password", "password-stdin")
 	return cmd
 }
 
-func login(ctx context.Context, a *app, reg name.Registry, flags *registryFlags, skipCheck bool) error {
+func login(ctx context.Context, a *app.App, reg name.Registry, flags *option.Registry, skipCheck bool) error {
 	host := reg.RegistryStr()
-	if len(flags.usernames) == 0 {
+	if len(flags.Usernames) == 0 {
 		if err := askUsername(a, flags, host); err != nil {
 			return err
 		}
 	}
-	if flags.password != "" {
-		a.warn("a password on the command line can be seen by others on this machine and stays in the shell's history: use --password-stdin")
+	if flags.Password != "" {
+		a.Warn("a password on the command line can be seen by others on this machine and stays in the shell's history: use --password-stdin")
 	}
-	settings, err := flags.settings(ctx, a, []string{host})
+	settings, err := flags.Settings(ctx, a, []string{host})
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func login(ctx context.Context, a *app, reg name.Registry, flags *registryFlags,
 		if err != nil {
 			return err
 		}
-		if err := registry.New(a.clientConfig(reached)).Ping(ctx, reg); err != nil {
+		if err := registry.New(option.ClientConfig(a, reached)).Ping(ctx, reg); err != nil {
 			return fmt.Errorf("not logged in to %s: %w", registry.DisplayName(host), withLoginHint(err))
 		}
 	}
@@ -86,37 +87,36 @@ func withLoginHint(err error) error {
 	return err
 }
 
-func askUsername(a *app, flags *registryFlags, host string) error {
-	if a.readPassword == nil || flags.passwordStdin {
-		return usagef("--username is missing")
+func askUsername(a *app.App, flags *option.Registry, host string) error {
+	if a.ReadPassword == nil || flags.PasswordStdin {
+		return app.Usagef("--username is missing")
 	}
-	user, err := a.askLine("User at " + registry.DisplayName(host))
-	flags.usernames = []string{host + "=" + user}
+	user, err := a.AskLine("User at " + registry.DisplayName(host))
+	flags.Usernames = []string{host + "=" + user}
 	return err
 }
 
-func saveLogin(a *app, host string, credentials authn.AuthConfig) error {
-	store, err := access.OpenStore(host, access.Environment{Getenv: a.getenv, Home: os.UserHomeDir})
+func saveLogin(a *app.App, host string, credentials authn.AuthConfig) error {
+	store, err := access.OpenStore(host, access.Environment{Getenv: a.Getenv, Home: os.UserHomeDir})
 	if err != nil {
 		return err
 	}
 	if err := store.Save(credentials); err != nil {
 		return err
 	}
-	a.say("logged in to %s as %s; credentials saved %s", registry.DisplayName(host), credentials.Username, store.Where())
+	a.Say("logged in to %s as %s; credentials saved %s", registry.DisplayName(host), credentials.Username, store.Where())
 	return nil
 }
 
-func newLogout(a *app) *cobra.Command {
+func newLogout(a *app.App) *cobra.Command {
 	return &cobra.Command{
 		Use:     "logout HOST",
 		Short:   "Forget the credentials for a registry",
-		GroupID: groupAccess,
 		Long:    `Remove the credentials for a registry from where "airgap login" or "docker login" put them.`,
 		Example: `  airgap logout harbor.example.com`,
-		Args:    exactArgs("HOST"),
+		Args:    app.ExactArgs("HOST"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			reg, err := parseRegistry(args[0])
+			reg, err := option.ParseRegistry(args[0])
 			if err != nil {
 				return err
 			}
@@ -125,8 +125,8 @@ func newLogout(a *app) *cobra.Command {
 	}
 }
 
-func logout(a *app, host string) error {
-	store, err := access.OpenStore(host, access.Environment{Getenv: a.getenv, Home: os.UserHomeDir})
+func logout(a *app.App, host string) error {
+	store, err := access.OpenStore(host, access.Environment{Getenv: a.Getenv, Home: os.UserHomeDir})
 	if err != nil {
 		return err
 	}
@@ -135,9 +135,9 @@ func logout(a *app, host string) error {
 		return err
 	}
 	if found {
-		a.say("logged out from %s; credentials removed %s", registry.DisplayName(host), store.Where())
+		a.Say("logged out from %s; credentials removed %s", registry.DisplayName(host), store.Where())
 	} else {
-		a.say("not logged in to %s: there are no credentials for it %s", registry.DisplayName(host), store.Where())
+		a.Say("not logged in to %s: there are no credentials for it %s", registry.DisplayName(host), store.Where())
 	}
 	return nil
 }

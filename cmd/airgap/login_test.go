@@ -12,12 +12,14 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+
+	"airgap/cmd/airgap/option"
 )
 
 // kept returns what the default keychain, which all commands use, has for a host.
 func kept(t *testing.T, host string) string {
 	t.Helper()
-	reg, err := parseRegistry(host)
+	reg, err := option.ParseRegistry(host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +36,7 @@ func kept(t *testing.T, host string) string {
 
 func (w *world) loginTo(t *testing.T, host string, args ...string) {
 	t.Helper()
-	w.stdin = strings.NewReader("s3cret\n")
+	w.Stdin = strings.NewReader("s3cret\n")
 	w.expect(t, exitOK, "logged in to "+host+" as me; credentials saved in ",
 		append([]string{"login", host, "-u", "me", "--password-stdin", "--skip-check"}, args...)...)
 	if w.out.Len() > 0 {
@@ -123,7 +125,7 @@ func TestLoginKeepsTheFilePrivate(t *testing.T) {
 func TestLoginDoesNotChangeAFileThatItCannotRead(t *testing.T) {
 	w := newWorld(t)
 	path := w.write(t, ".docker/config.json", `{"auths": `)
-	w.stdin = strings.NewReader("s3cret")
+	w.Stdin = strings.NewReader("s3cret")
 	w.expect(t, exitFailure, "config.json cannot be read, and so is not changed",
 		"login", "harbor.example.com", "-u", "me", "--password-stdin", "--skip-check")
 	if content, _ := os.ReadFile(path); string(content) != `{"auths": ` {
@@ -186,7 +188,7 @@ func TestLoginUsesCredentialHelpers(t *testing.T) {
 
 func TestLoginAsks(t *testing.T) {
 	w := newWorld(t).atTerminal("s3cret")
-	w.stdin = strings.NewReader("me\n")
+	w.Stdin = strings.NewReader("me\n")
 	w.expect(t, exitOK, "logged in to docker.io as me", "login", "docker.io", "--skip-check")
 	if got := strings.Join(w.asked, "|"); got != "User at docker.io: Password for me at docker.io: " {
 		t.Errorf("asked %q", got)
@@ -230,7 +232,7 @@ func TestLoginChecksTheCredentials(t *testing.T) {
 	host := strings.TrimPrefix(server.URL, "http://")
 
 	w := newWorld(t)
-	w.stdin = strings.NewReader("wrong")
+	w.Stdin = strings.NewReader("wrong")
 	w.expect(t, exitUnauthorized, "not logged in to "+host, "login", host, "-u", "me", "--password-stdin")
 	if said := w.err.String(); !strings.Contains(said, "check the user's name") || strings.Contains(said, "airgap login") {
 		t.Errorf("what to do next is not said: %s", said)
@@ -238,7 +240,7 @@ func TestLoginChecksTheCredentials(t *testing.T) {
 	if got := kept(t, host); got != ":" {
 		t.Errorf("wrong credentials were saved: %s", got)
 	}
-	w.stdin = strings.NewReader("s3cret")
+	w.Stdin = strings.NewReader("s3cret")
 	w.expect(t, exitOK, "logged in to "+host, "login", host, "-u", "me", "--password-stdin")
 	if got := kept(t, host); got != "me:s3cret" {
 		t.Errorf("the keychain has %q", got)

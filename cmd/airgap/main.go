@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"airgap/cmd/airgap/app"
 )
 
 func main() {
@@ -16,5 +18,5 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal cancels, and the command cleans up; stop restores the default, so that the second one kills.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], newApp()))
+	os.Exit(run(ctx, os.Args[1:], app.New()))
 }

@@ -80,7 +80,7 @@ func TestTextFromOutsideIsOneLine(t *testing.T) {
 		t.Errorf("the error does not name the platform: %s", w.err.String())
 	}
 	show(exitDamaged, "import", badFile, bundletest.StartRegistry(t, true)+"/mirror", "--key", key+".pub")
-	w.stdin = bytes.NewReader(bad)
+	w.Stdin = bytes.NewReader(bad)
 	show(exitDamaged, "verify", "-", "--key", key+".pub", "--deep")
 
 	// JSON is data, and stays what it was.

@@ -12,17 +12,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
 	"airgap/export/registry"
 )
 
-func newPlan(a *app) *cobra.Command {
-	var flags selectionFlags
+func newPlan(a *app.App) *cobra.Command {
+	var flags option.Selection
 	cmd := &cobra.Command{
-		Use:     "plan [REF[=PATH[:TAG]]...] [-c FILE]",
-		Short:   "Show what an export would carry, fetching nothing but manifests",
-		GroupID: groupCarry,
+		Use:   "plan [REF[=PATH[:TAG]]...] [-c FILE]",
+		Short: "Show what an export would carry, fetching nothing but manifests",
 		Long: `Resolve everything that an export with the same arguments would carry, and show for each image its digest,
 platforms, what refers to it by kind, and its size: new is what no image before it needs as well. Then what was
 left out and by which rule, what could not be had, and what it costs in pulls where a registry limits those.
@@ -30,13 +31,13 @@ left out and by which rule, what could not be had, and what it costs in pulls wh
 Manifests are kept in a small cache, so that the export, or tomorrow's plan, fetches only what has changed. The
 exit code is not 0 if anything that was asked for could not be had.
 
-` + registryHelp,
+` + option.RegistryHelp,
 		Example: `  airgap plan -c regsync.yaml
   airgap plan docker.io/acme/dhi-python:3.13 --platform linux/amd64
   airgap plan -c regsync.yaml --json | jq '.images[] | {source, newBytes}'`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), a, &flags, args) },
 	}
-	flags.add(cmd.Flags())
+	flags.Add(cmd.Flags())
 	return cmd
 }
 
@@ -58,18 +59,18 @@ type pullCost struct {
 	Window    string `json:"window,omitempty"`
 }
 
-func runPlan(ctx context.Context, a *app, flags *selectionFlags, args []string) (err error) {
-	asked, err := flags.read(ctx, a, args)
+func runPlan(ctx context.Context, a *app.App, flags *option.Selection, args []string) (err error) {
+	asked, err := flags.Read(ctx, a, args)
 	if err != nil {
 		return err
 	}
 	var plan *export.Plan
-	err = a.withProgress(func(o bundle.Observer) (err error) {
-		asked.options.Observer = o
-		plan, err = export.MakePlan(ctx, asked.source, asked.choice, asked.options)
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
+		asked.Options.Observer = o
+		plan, err = export.MakePlan(ctx, asked.Source, asked.Choice, asked.Options)
 		return err
 	})
-	asked.prune(a)
+	asked.Prune(a)
 	if err != nil {
 		return err
 	}
@@ -78,9 +79,9 @@ func runPlan(ctx context.Context, a *app, flags *selectionFlags, args []string) 
 	if err != nil {
 		return err
 	}
-	report := planReport{Result: result, Pulls: asked.pulls(plan)}
-	if flags.json {
-		if err := a.printJSON(report); err != nil {
+	report := planReport{Result: result, Pulls: pulls(asked, plan)}
+	if flags.JSON {
+		if err := a.PrintJSON(report); err != nil {
 			return err
 		}
 	} else {
@@ -93,20 +94,20 @@ func runPlan(ctx context.Context, a *app, flags *selectionFlags, args []string) 
 }
 
 // pulls returns what the plan cost.
-func (c *asked) pulls(plan *export.Plan) []pullCost {
+func pulls(c *option.Asked, plan *export.Plan) []pullCost {
 	costs := []pullCost{}
-	hosts := slices.Concat(c.registries, plan.Registries())
+	hosts := slices.Concat(c.Registries, plan.Registries())
 	slices.Sort(hosts)
 	for _, host := range slices.Compact(hosts) {
 		r, err := name.NewRegistry(host)
 		if err != nil {
 			continue
 		}
-		cost := pullCost{Registry: registry.DisplayName(host), Fetched: c.client.Pulls(r)}
-		if c.cache == nil {
+		cost := pullCost{Registry: registry.DisplayName(host), Fetched: c.Client.Pulls(r)}
+		if c.Cache == nil {
 			cost.Export = cost.Fetched
 		}
-		limit, known := c.client.RateLimit(r)
+		limit, known := c.Client.RateLimit(r)
 		if known {
 			cost.Remaining, cost.Limit = &limit.Remaining, limit.Limit
 			if limit.Window > 0 {
@@ -120,56 +121,56 @@ func (c *asked) pulls(plan *export.Plan) []pullCost {
 	return costs
 }
 
-func showPlan(a *app, r *planReport) {
+func showPlan(a *app.App, r *planReport) {
 	for i := range r.Images {
 		showPlannedImage(a, &r.Images[i])
 	}
-	showFound(a.print, r.Result)
+	showFound(a.Print, r.Result)
 	showExcluded(a, r.Excluded)
 	for _, m := range r.Missing {
-		a.print("missing: %s: %s", m.Source, m.Reason)
+		a.Print("missing: %s: %s", m.Source, m.Reason)
 	}
 	for _, cost := range r.Pulls {
-		a.print("pulls: %s", cost.String())
+		a.Print("pulls: %s", cost.String())
 	}
 	shared := int64(0)
 	for _, image := range r.Images {
 		shared += image.SharedBytes
 	}
-	a.print("total: %s, %s, %s to carry; sharing saves %s", terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"),
+	a.Print("total: %s, %s, %s to carry; sharing saves %s", terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"),
 		terminal.Bytes(r.Counts.StoredBytes), terminal.Bytes(shared))
 }
 
-func showPlannedImage(a *app, image *export.ImageResult) {
-	a.print("%s -> %s", image.Source, image.Destination)
+func showPlannedImage(a *app.App, image *export.ImageResult) {
+	a.Print("%s -> %s", image.Source, image.Destination)
 	platforms := ""
 	if len(image.Platforms) > 0 {
 		platforms = "  " + strings.Join(image.Platforms, ", ")
 	}
-	a.print("  %s%s", image.Digest, platforms)
+	a.Print("  %s%s", image.Digest, platforms)
 	switch {
 	case !image.Original.IsZero():
-		a.print("  made of these platforms of the index %s, whose signatures do not apply to it", image.Original)
+		a.Print("  made of these platforms of the index %s, whose signatures do not apply to it", image.Original)
 	case image.Sparse:
-		a.print("  the index also lists manifests that stay behind: only some targets take it")
+		a.Print("  the index also lists manifests that stay behind: only some targets take it")
 	}
-	a.print("  %s, %s new, %s shared", terminal.Count(image.Manifests, "manifest"), terminal.Bytes(image.NewBytes), terminal.Bytes(image.SharedBytes))
+	a.Print("  %s, %s new, %s shared", terminal.Count(image.Manifests, "manifest"), terminal.Bytes(image.NewBytes), terminal.Bytes(image.SharedBytes))
 	for _, kind := range slices.Sorted(maps.Keys(image.ByType)) {
 		label := kind
 		if label == "" {
 			label = "unknown kind"
 		}
-		a.print("  %s: %s", terminal.Count(image.ByType[kind], "referrer"), label)
+		a.Print("  %s: %s", terminal.Count(image.ByType[kind], "referrer"), label)
 	}
-	showLeftOutReferrers(a.print, image)
+	showLeftOutReferrers(a.Print, image)
 }
 
 // showLeftOut prints what an export left behind by the user's own settings.
-func showLeftOut(a *app, r *export.Result) {
+func showLeftOut(a *app.App, r *export.Result) {
 	for i := range r.Images {
 		if len(r.Images[i].LeftOut) > 0 {
-			a.say("%s:", r.Images[i].Source)
-			showLeftOutReferrers(a.say, &r.Images[i])
+			a.Say("%s:", r.Images[i].Source)
+			showLeftOutReferrers(a.Say, &r.Images[i])
 		}
 	}
 	if len(r.Excluded) > 0 {
@@ -178,7 +179,7 @@ func showLeftOut(a *app, r *export.Result) {
 }
 
 // showExcludedCounts prints how much the rules of the configuration leave out, and by name what only waits.
-func showExcludedCounts(a *app, all []export.Excluded) {
+func showExcludedCounts(a *app.App, all []export.Excluded) {
 	repositories, images, waiting := 0, 0, 0
 	for _, x := range all {
 		switch {
@@ -186,7 +187,7 @@ func showExcludedCounts(a *app, all []export.Excluded) {
 			repositories++
 		case x.Waiting:
 			waiting++
-			a.say("waiting: %s: %s", x.Source, x.Rule)
+			a.Say("waiting: %s: %s", x.Source, x.Rule)
 		default:
 			images++
 		}
@@ -202,7 +203,7 @@ func showExcludedCounts(a *app, all []export.Excluded) {
 	if waiting > 0 {
 		text += fmt.Sprintf(", %d of them as too young", waiting)
 	}
-	a.say("%s; \"airgap plan\" lists them", text)
+	a.Say("%s; \"airgap plan\" lists them", text)
 }
 
 func showLeftOutReferrers(say func(string, ...any), image *export.ImageResult) {
@@ -236,11 +237,11 @@ func ofChart(source string) string {
 const maxExcludedShown = 5
 
 // showExcluded prints by rule what is left out.
-func showExcluded(a *app, all []export.Excluded) {
+func showExcluded(a *app.App, all []export.Excluded) {
 	byRule := map[string][]string{}
 	for _, x := range all {
 		if x.Waiting {
-			a.print("waiting: %s: %s", x.Source, x.Rule)
+			a.Print("waiting: %s: %s", x.Source, x.Rule)
 			continue
 		}
 		rule := x.Rule
@@ -255,7 +256,7 @@ func showExcluded(a *app, all []export.Excluded) {
 		if more := len(names) - maxExcludedShown; more > 0 {
 			text += fmt.Sprintf(" and %d more", more)
 		}
-		a.print("excluded by %s: %s", rule, text)
+		a.Print("excluded by %s: %s", rule, text)
 	}
 }
 
@@ -273,4 +274,19 @@ func (c *pullCost) String() string {
 		text += " in " + c.Window
 	}
 	return text
+}
+
+// errMissing: the bundle was written, without images that could not be had.
+var errMissing = errors.New("images are missing from the bundle")
+
+// missingImages is the error of an export that kept going.
+func missingImages(r *export.Result) error {
+	if len(r.Missing) == 0 {
+		return nil
+	}
+	lines := []error{fmt.Errorf("%w, as --keep-going allows", errMissing)}
+	for _, m := range r.Missing {
+		lines = append(lines, fmt.Errorf("  %s: %s", m.Source, m.Reason))
+	}
+	return errors.Join(lines...)
 }

@@ -18,7 +18,7 @@ import (
 // asAccount logs in with the command line.
 func (c *carried) asAccount(t *testing.T, s *harbortest.Server, who harbortest.Account, flags ...string) {
 	t.Helper()
-	c.stdin = strings.NewReader(who.Secret + "\n")
+	c.Stdin = strings.NewReader(who.Secret + "\n")
 	c.expect(t, exitOK, "logged in", append([]string{"login", s.Host(), "-u", who.Name, "--password-stdin"}, flags...)...)
 }
 

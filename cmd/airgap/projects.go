@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/bundle/volume"
+	"airgap/cmd/airgap/app"
 	"airgap/export/registry"
 	"airgap/export/registry/harbor"
 	importer "airgap/import"
@@ -31,7 +32,7 @@ func (p *projectFlags) add(f *pflag.FlagSet) {
 func (p *projectFlags) apply(o *importer.Options) error {
 	o.CreateProjects, o.ProjectPublic = p.create, p.public
 	if !p.create && (p.public || p.quota != "") {
-		return usagef("--project-public and --project-quota are about what --create-projects creates, which is not given")
+		return app.Usagef("--project-public and --project-quota are about what --create-projects creates, which is not given")
 	}
 	switch p.quota {
 	case "":
@@ -40,7 +41,7 @@ func (p *projectFlags) apply(o *importer.Options) error {
 	default:
 		var ok bool
 		if o.ProjectQuota, ok = volume.ParseBytes(p.quota); !ok || o.ProjectQuota == 0 {
-			return usagef("--project-quota: %q is no size; a number with a unit is expected, as in 500GB or 500GiB, or unlimited", p.quota)
+			return app.Usagef("--project-quota: %q is no size; a number with a unit is expected, as in 500GB or 500GiB, or unlimited", p.quota)
 		}
 	}
 	return nil
@@ -50,13 +51,13 @@ func (p *projectFlags) apply(o *importer.Options) error {
 func findHarbor(ctx context.Context, client *registry.Client, o importer.Options) (*harbor.Client, error) {
 	found, err := harbor.Find(ctx, client, o.Destination.Registry)
 	if err == nil && found == nil && o.CreateProjects {
-		return nil, usagef("--create-projects is for Harbor, and %s is another registry: leave it out", o.Destination.Registry.Name())
+		return nil, app.Usagef("--create-projects is for Harbor, and %s is another registry: leave it out", o.Destination.Registry.Name())
 	}
 	return found, err
 }
 
 // showFindings prints what the preflight found that is neither a warning nor an error, which are shown as they come.
-func showFindings(a *app, r *report.Report) {
+func showFindings(a *app.App, r *report.Report) {
 	var notes []finding.Finding
 	for _, found := range r.Findings {
 		if found.Level == finding.Note {
@@ -64,11 +65,11 @@ func showFindings(a *app, r *report.Report) {
 		}
 	}
 	for _, text := range finding.Lines(notes) {
-		a.say("%s", text)
+		a.Say("%s", text)
 	}
 	for _, project := range r.Projects {
 		if project.Status == projects.Created {
-			a.say("created the project %s", project.Project)
+			a.Say("created the project %s", project.Project)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export/registry/harbor"
 	"airgap/import/parallel"
@@ -17,19 +19,18 @@ import (
 
 // rollbackFlags are the flags of rollback.
 type rollbackFlags struct {
-	registryFlags
+	option.Registry
 
 	dryRun bool
 	jobs   int
 	json   bool
 }
 
-func newRollback(a *app) *cobra.Command {
+func newRollback(a *app.App) *cobra.Command {
 	var flags rollbackFlags
 	cmd := &cobra.Command{
-		Use:     "rollback REPORT",
-		Short:   "Put the tags of an import back to where they were before it",
-		GroupID: groupCarry,
+		Use:   "rollback REPORT",
+		Short: "Put the tags of an import back to where they were before it",
 		Long: `Put the tags that an import moved back to where they were before it. REPORT is what "airgap import" wrote with
 --report, or printed with --json; - reads it from standard input. The registry that it names is the only one that
 is asked. The report is not signed: what it says is believed, so keep it where nobody else can write.
@@ -44,13 +45,13 @@ a tag. So do their signatures and SBOMs, and the tags of cosign that others have
 What cannot be put back, such as a tag that has become immutable, is named, and does not keep the others from being
 put back. The command can be run again, and then changes only what is left.
 
-` + registryHelp,
+` + option.RegistryHelp,
 		Example: `  airgap import python.tar harbor.example.com/mirror --key airgap.pub --report report.json
 
   # See what would become of each tag, then do it
   airgap rollback report.json --dry-run
   airgap rollback report.json`,
-		Args: exactArgs("REPORT"),
+		Args: app.ExactArgs("REPORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runRollback(cmd.Context(), a, &flags, args[0])
 		},
@@ -59,28 +60,28 @@ put back. The command can be run again, and then changes only what is left.
 	f.BoolVar(&flags.dryRun, "dry-run", false, "look at the tags and show what would be done, but write nothing")
 	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once")
 	f.BoolVar(&flags.json, "json", false, "print a report in JSON on standard output: a row for each tag")
-	flags.registryFlags.add(f)
+	flags.Registry.Add(f)
 	return cmd
 }
 
-func runRollback(ctx context.Context, a *app, flags *rollbackFlags, file string) error {
+func runRollback(ctx context.Context, a *app.App, flags *rollbackFlags, file string) error {
 	if flags.jobs < 1 {
-		return usagef("--jobs must be at least 1")
+		return app.Usagef("--jobs must be at least 1")
 	}
 	imported, err := readReport(ctx, a, file)
 	if err != nil {
 		return err
 	}
-	client, err := flags.client(ctx, a, []string{imported.Registry().RegistryStr()})
+	client, err := flags.Client(ctx, a, []string{imported.Registry().RegistryStr()})
 	if err != nil {
 		return err
 	}
-	options := rollback.Options{DryRun: flags.dryRun, Jobs: flags.jobs, Now: a.now}
+	options := rollback.Options{DryRun: flags.dryRun, Jobs: flags.jobs, Now: a.Now}
 	if !flags.dryRun {
-		options.Planned = func(rows []rollback.Row) { listRollback(a.say, rows) }
+		options.Planned = func(rows []rollback.Row) { listRollback(a.Say, rows) }
 	}
 	var done *rollback.Report
-	err = a.withProgress(func(o bundle.Observer) (err error) {
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
 		options.Observer = o
 		if options.Harbor, err = harbor.Find(ctx, client, imported.Registry()); err != nil {
 			return err
@@ -95,38 +96,38 @@ func runRollback(ctx context.Context, a *app, flags *rollbackFlags, file string)
 }
 
 // readReport reads a file, or standard input.
-func readReport(ctx context.Context, a *app, file string) (*report.Imported, error) {
-	from, closeReport, err := openInput(a, file, "the report")
+func readReport(ctx context.Context, a *app.App, file string) (*report.Imported, error) {
+	from, closeReport, err := app.OpenInput(a, file, "the report")
 	if err != nil {
 		return nil, fmt.Errorf("%w; a report is what \"airgap import --report FILE\" wrote", err)
 	}
 	defer closeReport()
-	imported, err := wait(ctx, func() (*report.Imported, error) { return report.Read(from) })
+	imported, err := app.Wait(ctx, func() (*report.Imported, error) { return report.Read(from) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return imported, nil
 }
 
-func (f *rollbackFlags) show(a *app, r *rollback.Report, failed bool) error {
+func (f *rollbackFlags) show(a *app.App, r *rollback.Report, failed bool) error {
 	if f.json {
-		return a.printJSON(r)
+		return a.PrintJSON(r)
 	}
 	count := map[rollback.Status]int{}
 	for _, row := range r.Tags {
 		count[row.Status]++
 	}
-	show := a.print
+	show := a.Print
 	if failed { // the error names what failed; this is about the others
-		show = a.say
+		show = a.Say
 	}
 	listRollback(show, r.Tags)
 	if len(r.Tags) == 0 {
-		a.say("the import into %s moved no tags: there is nothing to be put back", r.Target)
+		a.Say("the import into %s moved no tags: there is nothing to be put back", r.Target)
 		return nil
 	}
 	if r.DryRun {
-		a.say("would put back %s, and remove %d that the import made", terminal.Count(count[rollback.Restore], "tag"), count[rollback.Remove])
+		a.Say("would put back %s, and remove %d that the import made", terminal.Count(count[rollback.Restore], "tag"), count[rollback.Remove])
 		return nil
 	}
 	done := []rollback.Status{rollback.Restored, rollback.Removed, rollback.Unchanged, rollback.Changed}
@@ -134,7 +135,7 @@ func (f *rollbackFlags) show(a *app, r *rollback.Report, failed bool) error {
 	for _, status := range done {
 		left -= count[status]
 	}
-	a.say("%s put back, %d removed that the import made, %d as before it already, %d changed by others since and left alone, %d not put back",
+	a.Say("%s put back, %d removed that the import made, %d as before it already, %d changed by others since and left alone, %d not put back",
 		terminal.Count(count[rollback.Restored], "tag"), count[rollback.Removed], count[rollback.Unchanged],
 		count[rollback.Changed], left)
 	return nil

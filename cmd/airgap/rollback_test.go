@@ -27,7 +27,7 @@ func TestRollbackCommand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			expect := func(code int, message string, args ...string) {
 				t.Helper()
-				c.stdin = strings.NewReader(harbortest.Admin.Secret)
+				c.Stdin = strings.NewReader(harbortest.Admin.Secret)
 				c.expect(t, code, message, append(args, target.login...)...)
 			}
 			digest := func(name string) string {
@@ -88,9 +88,9 @@ func TestRollbackCommandReadsReports(t *testing.T) {
 		w.write(t, "b.json", report(`{"repository":"evil.example/app","tag":"1","new":"`+digest+`","status":"moved"}`)))
 	w.expect(t, exitUsage, "--jobs", "rollback", w.write(t, "c.json", report("")), "--jobs", "0")
 	w.expect(t, exitOK, "moved no tags", "rollback", w.write(t, "d.json", report("")))
-	w.stdin = strings.NewReader(report(`{"repository":"` + target + `/app","tag":"1","new":"` + digest + `","status":"unchanged"}`))
+	w.Stdin = strings.NewReader(report(`{"repository":"` + target + `/app","tag":"1","new":"` + digest + `","status":"unchanged"}`))
 	w.expect(t, exitOK, "moved no tags", "rollback", "-")
-	w.stdin = strings.NewReader(report(""))
+	w.Stdin = strings.NewReader(report(""))
 	w.expect(t, exitUsage, "cannot give both", "rollback", "-", "--username", "ada", "--password-stdin")
 }
 

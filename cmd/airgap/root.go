@@ -10,48 +10,34 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/terminal"
 )
 
-// globalFlags are those that every command has.
-type globalFlags struct {
-	quiet  bool
-	level  slog.Level
-	format terminal.Format
-}
-
-// Groups in which "airgap help" lists the commands.
-const (
-	groupCarry  = "carry"
-	groupAccess = "access"
-)
-
 // run runs one command line and returns the exit code. It prints what went wrong, but never exits.
-func run(ctx context.Context, args []string, a *app) int {
-	a.stdin = &interruptible{ctx: ctx, in: a.stdin}
-	a.screen = terminal.NewScreen(a.stderr, a.width)
-	a.log = slog.New(slog.DiscardHandler)
-	stdout := &checkedWriter{w: a.stdout}
-	a.stdout = stdout
+func run(ctx context.Context, args []string, a *app.App) int {
+	a.Begin(ctx)
 	root := newRoot(a)
+	isStarted := false
+	noteStart(root, &isStarted)
 	root.SetArgs(args)
-	root.SetIn(a.stdin)
-	root.SetOut(a.stdout)
-	root.SetErr(a.screen)
+	root.SetIn(a.Stdin)
+	root.SetOut(a.Stdout)
+	root.SetErr(a.Screen)
 	command, err := root.ExecuteContextC(ctx)
-	if err == nil && stdout.err != nil {
-		err = fmt.Errorf("the result could not be written to standard output: %w", stdout.err)
+	if err == nil {
+		err = a.End()
 	}
 	if err == nil {
 		return exitOK
 	}
-	if !a.isStarted {
-		err = usageError{err}
+	if !isStarted {
+		err = app.Usagef("%w", err)
 	}
-	return a.report(ctx, command, err)
+	return reportError(ctx, a, command, err)
 }
 
-func newRoot(a *app) *cobra.Command {
+func newRoot(a *app.App) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "airgap",
 		Short: "Carry container images, with everything that proves what they are, across an air gap",
@@ -68,7 +54,7 @@ internet.`,
   # On the other side
   airgap verify python.tar --key airgap.pub
   airgap import python.tar harbor.example.com/mirror --key airgap.pub`,
-		Version: thisBuild().Version,
+		Version: app.ThisBuild().Version,
 		// So that unknown commands, with flags of which nothing is known here, come to RunE, which says more about them.
 		Args:               cobra.ArbitraryArgs,
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
@@ -76,100 +62,44 @@ internet.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.RunE = func(cmd *cobra.Command, args []string) error { return noCommand(a, cmd, args) }
+	root.RunE = func(cmd *cobra.Command, args []string) error { return app.NoCommand(a.Screen, cmd, args) }
 	addGlobalFlags(root, a)
-	root.AddGroup(
-		&cobra.Group{ID: groupCarry, Title: "Carrying images:"},
-		&cobra.Group{ID: groupAccess, Title: "Keys and registries:"},
-	)
-	root.AddCommand(
-		newExport(a),
-		newPlan(a),
-		newConfig(a),
-		newVerify(a),
-		newImport(a),
-		newRollback(a),
-		newInspect(a),
-		newSplit(a),
-		newJoin(a),
-		newRepair(a),
-		newDemo(a),
-		newKeygen(a),
-		newLogin(a),
-		newLogout(a),
-		newVersion(a),
-		exitCodesTopic(),
-	)
+	addGroup(root, "carry", "Carrying images:",
+		newExport(a), newPlan(a), newConfig(a), newVerify(a), newImport(a), newRollback(a), newInspect(a), newSplit(a), newJoin(a), newRepair(a),
+		newDemo(a, run))
+	addGroup(root, "access", "Keys and registries:", newKeygen(a), newLogin(a), newLogout(a))
+	root.AddCommand(newVersion(a), exitCodesTopic())
 	root.SetFlagErrorFunc(flagError)
-	noteStart(root, a)
 	inOrder(root)
 	return root
 }
 
-// noCommand is what "airgap" does alone, or with a first word that is no command.
-func noCommand(a *app, cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		cmd.SetOut(a.screen) // a script that lost its command must not take the help for a result
-		return errors.Join(usagef("no command given"), cmd.Help())
+// addGroup adds commands that "airgap help" lists under a title.
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = id
 	}
-	cmd.SuggestionsMinimumDistance = 2 // cobra's own default, which it forgets when asked directly
-	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-		return usagef("there is no command %q; perhaps %s was meant", args[0], strings.Join(similar, " or "))
-	}
-	return usagef("there is no command %q", args[0])
+	root.AddCommand(commands...)
 }
 
-func addGlobalFlags(root *cobra.Command, a *app) {
+func addGlobalFlags(root *cobra.Command, a *app.App) {
 	var level, format string
 	flags := root.PersistentFlags()
-	flags.BoolVarP(&a.flags.quiet, "quiet", "q", false, "show no progress, only warnings and errors")
+	flags.BoolVarP(&a.Flags.Quiet, "quiet", "q", false, "show no progress, only warnings and errors")
 	flags.StringVar(&level, "log-level", "warn", "`LEVEL` from which on to log to standard error: debug, info, warn or error")
 	flags.StringVar(&format, "log-format", "text", "`FORMAT` of logs, progress and errors on standard error: text or json")
-	complete(root, "log-level", "debug", "info", "warn", "error")
-	complete(root, "log-format", "text", "json")
+	app.Complete(root, "log-level", "debug", "info", "warn", "error")
+	app.Complete(root, "log-format", "text", "json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
-		if a.flags.format, err = terminal.ParseFormat(format); err != nil {
+		if a.Flags.Format, err = terminal.ParseFormat(format); err != nil {
 			return fmt.Errorf("--log-format: %w", err)
 		}
-		if a.flags.level, err = terminal.ParseLevel(level); err != nil {
+		if a.Flags.Level, err = terminal.ParseLevel(level); err != nil {
 			return fmt.Errorf("--log-level: %w", err)
 		}
-		a.log = terminal.NewLogger(a.screen, a.flags.format, a.flags.level)
+		a.Log = terminal.NewLogger(a.Screen, a.Flags.Format, a.Flags.Level)
 		return nil
-	}
-}
-
-// noArgs and exactArgs are cobra's, with messages that say what is missing. what names the arguments.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%q takes no arguments, but was given %q", cmd.CommandPath(), args[0])
-	}
-	return nil
-}
-
-func exactArgs(what ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) < len(what):
-			is := "is"
-			if len(what)-len(args) > 1 {
-				is = "are"
-			}
-			return fmt.Errorf("%s %s missing: %s %s", strings.Join(what[len(args):], " and "), is, cmd.Root().Name(), cmd.Use)
-		case len(args) > len(what):
-			return fmt.Errorf("what is %q for? After %s nothing else is expected", args[len(what)], strings.Join(what, " and "))
-		}
-		return nil
-	}
-}
-
-// atLeast is exactArgs where the first argument may be given several times.
-func atLeast(what ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > len(what) {
-			return nil
-		}
-		return exactArgs(what...)(cmd, args)
 	}
 }
 
@@ -197,29 +127,21 @@ func inOrder(cmd *cobra.Command) {
 	}
 }
 
-// complete gives the shell the values of a flag.
-func complete(cmd *cobra.Command, flag string, values ...string) {
-	// The only errors are a flag that does not exist and one registered twice: mistakes that the first run shows.
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err)
-	}
-}
-
-// noteStart marks, for cmd and all below it, the moment from which on errors are not about usage.
-func noteStart(cmd *cobra.Command, a *app) {
+// noteStart sets started once cmd, or one below it, is at work: from then on errors are not about usage.
+func noteStart(cmd *cobra.Command, started *bool) {
 	if work := cmd.RunE; work != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			a.isStarted = true
+			*started = true
 			return work(cmd, args)
 		}
 	}
 	for _, sub := range cmd.Commands() {
-		noteStart(sub, a)
+		noteStart(sub, started)
 	}
 }
 
-// report prints an error and returns the exit code for it.
-func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
+// reportError prints an error and returns the exit code for it.
+func reportError(ctx context.Context, a *app.App, cmd *cobra.Command, err error) int {
 	code := exitCode(ctx, err)
 	if code == exitInterrupted {
 		err = errors.New("interrupted")
@@ -229,19 +151,10 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 		hint := fmt.Sprintf("See %q.", cmd.CommandPath()+" --help")
 		message, shown = message+"\n"+hint, shown+"\n  "+hint
 	}
-	if a.flags.format == terminal.FormatJSON {
-		terminal.NewLogger(a.screen, a.flags.format, slog.LevelError).Error(message, "exit_code", code)
+	if a.Flags.Format == terminal.FormatJSON {
+		terminal.NewLogger(a.Screen, a.Flags.Format, slog.LevelError).Error(message, "exit_code", code)
 	} else {
-		fmt.Fprintln(a.screen, "airgap: "+shown)
+		fmt.Fprintln(a.Screen, "airgap: "+shown)
 	}
 	return code
 }
-
-// usageError is an error in the command line.
-type usageError struct{ err error }
-
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
-// usagef returns an error in the command line that a command found, such as two flags that exclude each other.
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/terminal"
 )
 
@@ -85,8 +86,8 @@ func TestInterruptedIsNotTheErrorThatFollows(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	w.stdin = strings.NewReader("secret")
-	code := run(ctx, []string{"login", "localhost:1", "-u", "me", "--password-stdin"}, w.app)
+	w.Stdin = strings.NewReader("secret")
+	code := run(ctx, []string{"login", "localhost:1", "-u", "me", "--password-stdin"}, w.App)
 	if code != exitInterrupted || w.err.String() != "airgap: interrupted\n" {
 		t.Errorf("exit code %d, %q", code, w.err.String())
 	}
@@ -94,14 +95,14 @@ func TestInterruptedIsNotTheErrorThatFollows(t *testing.T) {
 
 func TestResultThatCannotBeWritten(t *testing.T) {
 	w := newWorld(t)
-	w.stdout = brokenWriter{}
+	w.Stdout = brokenWriter{}
 	w.expect(t, exitFailure, "the result could not be written to standard output: no space left on device", "version")
 }
 
 // Every command has what a person needs who runs it with --help.
 func TestHelp(t *testing.T) {
 	w := newWorld(t)
-	root := newRoot(w.app)
+	root := newRoot(w.App)
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
@@ -136,7 +137,7 @@ func TestVersion(t *testing.T) {
 		t.Errorf("got %q", w.out.String())
 	}
 	w.expect(t, exitOK, "", "version", "--json")
-	var b build
+	var b app.Build
 	if err := json.Unmarshal(w.out.Bytes(), &b); err != nil || b.Version == "" || b.Platform == "" {
 		t.Errorf("got %s, %v", w.out.String(), err)
 	}
@@ -154,8 +155,8 @@ func TestCompletion(t *testing.T) {
 // What a command or a registry says cannot do anything to the terminal, nor pass for something else.
 func TestErrorsAreEscaped(t *testing.T) {
 	w := newWorld(t)
-	w.screen = terminal.NewScreen(&w.err, nil)
-	w.report(context.Background(), &cobra.Command{Use: "airgap"}, errors.Join(errors.New("\x1b[2Jgone\nairgap: all is well"), errors.New("and more")))
+	w.Screen = terminal.NewScreen(&w.err, nil)
+	reportError(context.Background(), w.App, &cobra.Command{Use: "airgap"}, errors.Join(errors.New("\x1b[2Jgone\nairgap: all is well"), errors.New("and more")))
 	if got, want := w.err.String(), "airgap: \\x1b[2Jgone\\nairgap: all is well\n  and more\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

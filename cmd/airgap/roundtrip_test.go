@@ -68,7 +68,7 @@ func (c *carried) pipe(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.stdin = bytes.NewReader(content)
+	c.Stdin = bytes.NewReader(content)
 }
 
 func checkReport(t *testing.T, file string, images int) {

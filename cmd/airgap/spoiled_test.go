@@ -39,7 +39,7 @@ func TestSpoiledBundlesAreRefused(t *testing.T) {
 		}
 		bad := w.write(t, "spoiled.tar", string(spoiled))
 		w.refused(t, name, "verify", bad, "--key", public)
-		w.stdin = bytes.NewReader(spoiled)
+		w.Stdin = bytes.NewReader(spoiled)
 		w.refused(t, name+" in a pipe", "verify", "-", "--key", public)
 
 		target, writes := countingTarget(t)
@@ -47,7 +47,7 @@ func TestSpoiledBundlesAreRefused(t *testing.T) {
 		if inHead && writes.Load() > 0 {
 			t.Errorf("%s: %d requests that write were made before the head was refused", name, writes.Load())
 		}
-		w.stdin = bytes.NewReader(spoiled)
+		w.Stdin = bytes.NewReader(spoiled)
 		w.refused(t, name+" in a pipe", "import", "-", target+"/mirror", "--key", public)
 		w.expect(t, exitMissing, "", "inspect", target+"/mirror/acme/dhi-python:3.13")
 	}

@@ -6,43 +6,13 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"airgap/bundle"
 	"airgap/bundle/volume"
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 )
-
-// volumeFlags say how a bundle is cut.
-type volumeFlags struct {
-	size   string
-	parity string
-
-	bytes int64
-	count func(volumes int) int // of parity; nil for none
-}
-
-func (v *volumeFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&v.size, "volume-size", "", "`SIZE` of volumes: as in 4000MiB or 4GB, or fat32, dvd, dvd-dl, bd, bd-dl")
-	f.StringVar(&v.parity, "parity", "", "`N` or N%: so many volumes of parity, each of which can stand in for one that is lost")
-}
-
-func (v *volumeFlags) parse() (err error) {
-	if v.parity != "" {
-		if v.size == "" {
-			return usagef("--parity needs --volume-size")
-		}
-		if v.count, err = volume.ParseParity(v.parity); err != nil {
-			return usagef("--parity: %q is no number of volumes, as in 2 or 10%%", v.parity)
-		}
-	}
-	if v.size != "" {
-		if v.bytes, err = volume.ParseSize(v.size); err != nil {
-			return usagef("--volume-size: %q is no size of at least 64KiB, as in 4000MiB or 4GB, or fat32, dvd, dvd-dl, bd, bd-dl", v.size)
-		}
-	}
-	return nil
-}
 
 // volumesResult is what split, join and repair did, for --json.
 type volumesResult struct {
@@ -57,14 +27,13 @@ func addJSON(cmd *cobra.Command, asJSON *bool) {
 	cmd.Flags().BoolVar(asJSON, "json", false, "print the result as JSON")
 }
 
-func newSplit(a *app) *cobra.Command {
-	var flags volumeFlags
+func newSplit(a *app.App) *cobra.Command {
+	var flags option.Volumes
 	var output string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "split FILE --volume-size SIZE",
-		Short:   "Cut a bundle into volumes that fit on media",
-		GroupID: groupCarry,
+		Use:   "split FILE --volume-size SIZE",
+		Short: "Cut a bundle into volumes that fit on media",
 		Long: `Write a bundle as volumes NAME.tar.0001, NAME.tar.0002 and so on, which are plain ranges of its bytes: "cat
 NAME.tar.*" gives the bundle again. Beside each volume lies a copy of one small table, NAME.volumes.0001, with a
 digest for every piece. "airgap verify" and "airgap import" read volumes where they lie.
@@ -76,26 +45,26 @@ Sizes are numbers with a unit (4000MiB, 4GB) or fat32, dvd, dvd-dl, bd, bd-dl.`,
 		Example: `  airgap split monday.tar --volume-size fat32
   airgap split monday.tar --volume-size dvd --parity 2 -o /burn/monday.tar
   airgap verify /burn --key airgap.pub`,
-		Args: exactArgs("FILE"),
+		Args: app.ExactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runSplit(cmd.Context(), a, &flags, args[0], output, asJSON)
 		},
 	}
-	flags.add(cmd.Flags())
+	flags.Add(cmd.Flags())
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`NAME.tar` of which the volumes have their names (default: the file's own)")
 	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output string, asJSON bool) (err error) {
-	if flags.size == "" {
-		return usagef("--volume-size is missing: a size such as 4000MiB, or fat32, dvd, dvd-dl, bd or bd-dl")
+func runSplit(ctx context.Context, a *app.App, flags *option.Volumes, file, output string, asJSON bool) (err error) {
+	if flags.Size == "" {
+		return app.Usagef("--volume-size is missing: a size such as 4000MiB, or fat32, dvd, dvd-dl, bd or bd-dl")
 	}
-	if err := flags.parse(); err != nil {
+	if err := flags.Parse(); err != nil {
 		return err
 	}
 	if file == "-" {
-		return usagef("split needs a file")
+		return app.Usagef("split needs a file")
 	}
 	whole, err := openToSplit(ctx, file)
 	if err != nil {
@@ -106,22 +75,22 @@ func runSplit(ctx context.Context, a *app, flags *volumeFlags, file, output stri
 		output = file
 	}
 	parity := 0
-	if flags.count != nil {
-		parity = flags.count(int((whole.Size() + flags.bytes - 1) / flags.bytes))
+	if flags.Count != nil {
+		parity = flags.Count(int((whole.Size() + flags.Bytes - 1) / flags.Bytes))
 	}
 	var table *volume.Table
-	err = a.withProgress(func(o bundle.Observer) (err error) {
-		table, err = volume.Split(ctx, whole.Access().Random, whole.Size(), whole.index, output, flags.bytes, parity, o)
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
+		table, err = volume.Split(ctx, whole.Access().Random, whole.Size(), whole.index, output, flags.Bytes, parity, o)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	a.say("%s of %s each, and %d of parity", terminal.Count(table.Volumes(), "volume"), terminal.Bytes(flags.bytes), table.Parity)
+	a.Say("%s of %s each, and %d of parity", terminal.Count(table.Volumes(), "volume"), terminal.Bytes(flags.Bytes), table.Parity)
 	if asJSON {
-		return a.printJSON(volumesResult{ManifestIndex: table.ManifestIndex, Bytes: whole.Size(), Volumes: table.Volumes(), Parity: table.Parity})
+		return a.PrintJSON(volumesResult{ManifestIndex: table.ManifestIndex, Bytes: whole.Size(), Volumes: table.Volumes(), Parity: table.Parity})
 	}
-	a.print("%s", table.ManifestIndex)
+	a.Print("%s", table.ManifestIndex)
 	return nil
 }
 
@@ -135,7 +104,7 @@ type wholeBundle struct {
 func openToSplit(ctx context.Context, file string) (*wholeBundle, error) {
 	medium, err := bundle.OpenFile(file)
 	if err != nil {
-		return nil, absent(err)
+		return nil, app.Absent(err)
 	}
 	sealed, err := bundle.Open(medium)
 	if err != nil {
@@ -147,17 +116,16 @@ func openToSplit(ctx context.Context, file string) (*wholeBundle, error) {
 	return &wholeBundle{medium, sealed.ManifestIndex()}, nil
 }
 
-func newJoin(a *app) *cobra.Command {
+func newJoin(a *app.App) *cobra.Command {
 	var output string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "join VOLUMES... -o FILE",
-		Short:   "Make one file of a bundle's volumes",
-		GroupID: groupCarry,
+		Use:   "join VOLUMES... -o FILE",
+		Short: "Make one file of a bundle's volumes",
 		Long: `Find the volumes of a bundle, check every piece of them against the table beside them, and write them to one
 file. That is only needed for other tools: "airgap verify" and "airgap import" read volumes where they lie.`,
 		Example: `  airgap join /media/disk1 /media/disk2 -o monday.tar`,
-		Args:    atLeast("VOLUMES"),
+		Args:    app.AtLeast("VOLUMES"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runJoin(cmd.Context(), a, args, output, asJSON)
 		},
@@ -167,33 +135,32 @@ file. That is only needed for other tools: "airgap verify" and "airgap import" r
 	return cmd
 }
 
-func runJoin(ctx context.Context, a *app, paths []string, output string, asJSON bool) (err error) {
+func runJoin(ctx context.Context, a *app.App, paths []string, output string, asJSON bool) (err error) {
 	if output == "" {
-		return usagef("--output is missing: -o FILE")
+		return app.Usagef("--output is missing: -o FILE")
 	}
 	set, err := volume.Open(paths...)
 	if err != nil {
-		return absent(err)
+		return app.Absent(err)
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
-	if err := a.withProgress(func(o bundle.Observer) error { return volume.Join(ctx, set, output, o) }); err != nil {
+	if err := a.WithProgress(func(o bundle.Observer) error { return volume.Join(ctx, set, output, o) }); err != nil {
 		return err
 	}
-	a.say("%s: %s", output, terminal.Bytes(set.Size()))
+	a.Say("%s: %s", output, terminal.Bytes(set.Size()))
 	if asJSON {
-		return a.printJSON(volumesResult{ManifestIndex: set.ManifestIndex(), Bytes: set.Size()})
+		return a.PrintJSON(volumesResult{ManifestIndex: set.ManifestIndex(), Bytes: set.Size()})
 	}
-	a.print("%s", set.ManifestIndex())
+	a.Print("%s", set.ManifestIndex())
 	return nil
 }
 
-func newRepair(a *app) *cobra.Command {
+func newRepair(a *app.App) *cobra.Command {
 	var output string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "repair VOLUMES... -o DIR",
-		Short:   "Rebuild damaged or missing volumes from those of parity",
-		GroupID: groupCarry,
+		Use:   "repair VOLUMES... -o DIR",
+		Short: "Rebuild damaged or missing volumes from those of parity",
 		Long: `Check every piece of a bundle's volumes, and write those that are damaged or missing anew into a directory, as far as
 there is parity for them ("airgap export --parity", "airgap split --parity"): at every place as many volumes may be
 lost as there are of parity. What is rebuilt is checked. Nothing is changed where it lies.
@@ -201,7 +168,7 @@ lost as there are of parity. What is rebuilt is checked. Nothing is changed wher
 Standard output gets the paths of the new volumes; give them to "airgap import" together with the good ones.`,
 		Example: `  airgap repair /media/disk1 /media/disk2 -o repaired
   airgap import /media/disk1 /media/disk2 repaired harbor.example.com/mirror --key airgap.pub`,
-		Args: atLeast("VOLUMES"),
+		Args: app.AtLeast("VOLUMES"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runRepair(cmd.Context(), a, args, output, asJSON)
 		},
@@ -211,35 +178,35 @@ Standard output gets the paths of the new volumes; give them to "airgap import" 
 	return cmd
 }
 
-func runRepair(ctx context.Context, a *app, paths []string, output string, asJSON bool) (err error) {
+func runRepair(ctx context.Context, a *app.App, paths []string, output string, asJSON bool) (err error) {
 	if output == "" {
-		return usagef("--output is missing: -o DIR for the new volumes")
+		return app.Usagef("--output is missing: -o DIR for the new volumes")
 	}
 	set, err := volume.OpenDamaged(paths...)
 	if err != nil {
-		return absent(err)
+		return app.Absent(err)
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
 	if err := os.MkdirAll(output, 0o750); err != nil {
 		return err
 	}
 	var repaired []string
-	if err := a.withProgress(func(o bundle.Observer) (err error) {
+	if err := a.WithProgress(func(o bundle.Observer) (err error) {
 		repaired, err = set.Repair(ctx, output, o)
 		return err
 	}); err != nil {
 		return err
 	}
 	if len(repaired) == 0 {
-		a.say("nothing is damaged")
+		a.Say("nothing is damaged")
 	} else {
-		a.say("%s rebuilt", terminal.Count(len(repaired), "volume"))
+		a.Say("%s rebuilt", terminal.Count(len(repaired), "volume"))
 	}
 	if asJSON {
-		return a.printJSON(volumesResult{ManifestIndex: set.ManifestIndex(), Bytes: set.Size(), Rebuilt: repaired})
+		return a.PrintJSON(volumesResult{ManifestIndex: set.ManifestIndex(), Bytes: set.Size(), Rebuilt: repaired})
 	}
 	for _, name := range repaired {
-		a.print("%s", name)
+		a.Print("%s", name)
 	}
 	return nil
 }

@@ -319,7 +319,7 @@ func TestOneVolumeAtATime(t *testing.T) {
 			}
 		}
 		d.asked, d.patience, d.mistakes = nil, patience, mistakes
-		c.stdin = d
+		c.Stdin = d
 	}
 	for _, deep := range [][]string{nil, {"--deep"}} {
 		insert(-1, 1)
@@ -342,7 +342,7 @@ func TestOneVolumeAtATime(t *testing.T) {
 	if d.asked[0] != "1" || slices.Contains(d.asked, "3") || !slices.Equal(d.asked[len(d.asked)-len(all)+5:], all[5:]) {
 		t.Errorf("the second time asked for %q", d.asked)
 	}
-	c.stdin = strings.NewReader("")
+	c.Stdin = strings.NewReader("")
 	c.expect(t, exitOK, "", "inspect", target+"/acme/app:1", "--digest")
 	got := c.out.String()
 	c.expect(t, exitOK, "", "inspect", image, "--digest")
@@ -352,7 +352,7 @@ func TestOneVolumeAtATime(t *testing.T) {
 
 	// Somebody who answers and changes nothing is not asked for ever.
 	insert(3, 0)
-	c.stdin = io.MultiReader(d, strings.NewReader(strings.Repeat("\n", 1000)))
+	c.Stdin = io.MultiReader(d, strings.NewReader(strings.Repeat("\n", 1000)))
 	c.expect(t, exitFailure, "volume 4 of 12: not inserted: it was asked for 20 times", "verify", d.dir, "--one-at-a-time", "--key", c.public)
 
 	// A damaged volume is named, and the right one can be put in its place.

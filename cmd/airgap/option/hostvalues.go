@@ -1,4 +1,4 @@
-package main
+package option
 
 import (
 	"crypto/tls"
@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/spf13/pflag"
 
+	"airgap/cmd/airgap/app"
 	"airgap/export/access"
 	"airgap/export/registry"
 )
@@ -18,7 +20,7 @@ import (
 func registryNames(hosts []string) ([]string, error) {
 	var names []string
 	for _, host := range hosts {
-		reg, err := parseRegistry(host)
+		reg, err := ParseRegistry(host)
 		if err != nil {
 			return nil, err
 		}
@@ -28,20 +30,20 @@ func registryNames(hosts []string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// parseRegistry reads the name of a registry, such as "docker.io" or "harbor.example.com:8443".
-func parseRegistry(host string) (name.Registry, error) {
+// ParseRegistry reads the name of a registry, such as "docker.io" or "harbor.example.com:8443".
+func ParseRegistry(host string) (name.Registry, error) {
 	reg, err := name.NewRegistry(host)
 	if err == nil && host != "" {
 		return reg, nil
 	}
 	if _, rest, isURL := strings.Cut(host, "://"); isURL {
 		alone, _, _ := strings.Cut(rest, "/")
-		return reg, usagef("%q is a URL; the name of the registry alone is %q", host, alone)
+		return reg, app.Usagef("%q is a URL; the name of the registry alone is %q", host, alone)
 	}
 	if alone, _, hasPath := strings.Cut(host, "/"); hasPath && alone != "" {
-		return reg, usagef("%q is more than the name of a registry, which is %q", host, alone)
+		return reg, app.Usagef("%q is more than the name of a registry, which is %q", host, alone)
 	}
-	return reg, usagef("%q is not the name of a registry, such as docker.io or harbor.example.com:8443", host)
+	return reg, app.Usagef("%q is not the name of a registry, such as docker.io or harbor.example.com:8443", host)
 }
 
 func shownList(hosts []string) string {
@@ -61,7 +63,7 @@ func byHost(flag string, values, inPlay []string) (map[string]string, error) {
 			return nil, err
 		}
 		if earlier, twice := found[host]; twice && earlier != value {
-			return nil, usagef("--%s is given twice for %s", flag, registry.DisplayName(host))
+			return nil, app.Usagef("--%s is given twice for %s", flag, registry.DisplayName(host))
 		}
 		found[host] = value
 	}
@@ -71,8 +73,8 @@ func byHost(flag string, values, inPlay []string) (map[string]string, error) {
 func splitHost(flag, value string, inPlay []string) (host, rest string, err error) {
 	// A "=" can be part of a path or a user name, too: what stands before it counts as a host if it looks like one,
 	// by the same rule that tells a registry from a repository in a reference.
-	if before, after, ok := strings.Cut(value, "="); ok && looksLikeHost(before) {
-		reg, err := parseRegistry(before)
+	if before, after, ok := strings.Cut(value, "="); ok && LooksLikeHost(before) {
+		reg, err := ParseRegistry(before)
 		if err != nil {
 			return "", "", fmt.Errorf("--%s: %w", flag, err)
 		}
@@ -84,7 +86,8 @@ func splitHost(flag, value string, inPlay []string) (host, rest string, err erro
 	return inPlay[0], value, nil
 }
 
-func looksLikeHost(s string) bool {
+// LooksLikeHost tells whether s can be the name of a registry.
+func LooksLikeHost(s string) bool {
 	return !strings.ContainsAny(s, "/\\") && (strings.ContainsAny(s, ".:") || s == "localhost")
 }
 
@@ -102,7 +105,7 @@ func hostsOf(flag string, values, inPlay []string) (map[string]bool, error) {
 			}
 			host = inPlay[0]
 		}
-		reg, err := parseRegistry(host)
+		reg, err := ParseRegistry(host)
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %w", flag, err)
 		}
@@ -113,9 +116,9 @@ func hostsOf(flag string, values, inPlay []string) (map[string]bool, error) {
 
 func unqualified(flag, form string, inPlay []string) error {
 	if len(inPlay) == 0 {
-		return usagef("--%s is given, but no registry is in play", flag)
+		return app.Usagef("--%s is given, but no registry is in play", flag)
 	}
-	return usagef("several registries are in play, so --%s must say which one it is for: --%s=%s with one of %s",
+	return app.Usagef("several registries are in play, so --%s must say which one it is for: --%s=%s with one of %s",
 		flag, flag, form, shownList(inPlay))
 }
 
@@ -139,9 +142,9 @@ func (c *certificateFiles) hosts() []string {
 func (c *certificateFiles) tls(host string) (*tls.Config, error) {
 	switch shown := registry.DisplayName(host); {
 	case c.clients[host] != "" && c.clientKeys[host] == "":
-		return nil, usagef("--client-cert for %s needs --client-key", shown)
+		return nil, app.Usagef("--client-cert for %s needs --client-key", shown)
 	case c.clients[host] == "" && c.clientKeys[host] != "":
-		return nil, usagef("--client-key for %s needs --client-cert", shown)
+		return nil, app.Usagef("--client-key for %s needs --client-cert", shown)
 	}
 	certificates := access.Certificates{Insecure: c.insecure[host]}
 	for _, f := range []struct {
@@ -156,16 +159,34 @@ func (c *certificateFiles) tls(host string) (*tls.Config, error) {
 			continue
 		}
 		var err error
-		if *f.content, err = readSmallFile(f.file); err != nil {
-			return nil, usagef("--%s: %w", f.flag, err)
+		if *f.content, err = app.ReadSmallFile(f.file); err != nil {
+			return nil, app.Usagef("--%s: %w", f.flag, err)
 		}
 	}
 	settings, err := certificates.TLS()
 	switch {
 	case errors.Is(err, access.ErrNoCertificate):
-		return nil, usagef("--ca-file: %s holds %w", c.authorities[host], err)
+		return nil, app.Usagef("--ca-file: %s holds %w", c.authorities[host], err)
 	case err != nil:
-		return nil, usagef("--client-cert and --client-key for %s: %w", registry.DisplayName(host), err)
+		return nil, app.Usagef("--client-cert and --client-key for %s: %w", registry.DisplayName(host), err)
 	}
 	return settings, nil
+}
+
+// hostSwitch is a flag that is on for one registry, or for the hosts that are its values.
+type hostSwitch []string
+
+func (s *hostSwitch) String() string         { return strings.Join(*s, ",") }
+func (s *hostSwitch) Set(value string) error { *s = append(*s, value); return nil }
+func (*hostSwitch) Type() string             { return "bool" } // in the help: no value is needed
+
+// isOn and isOff are the values of a switch that names no host.
+const (
+	isOn  = "true"
+	isOff = "false"
+)
+
+func addSwitch(flags *pflag.FlagSet, s *hostSwitch, name, usage string) {
+	flags.Var(s, name, usage+" (=HOST with several registries)")
+	flags.Lookup(name).NoOptDefVal = isOn
 }

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/docker/cli/cli/config"
+
+	"airgap/cmd/airgap/app"
 )
 
 // world is a world for commands to run in, and what they left there.
 type world struct {
-	*app
+	*app.App
 	home     string
 	out, err bytes.Buffer
 	asked    []string // prompts that readPassword answered
@@ -39,16 +41,16 @@ func newWorld(t *testing.T) *world {
 	t.Setenv("HOME", w.home)
 	t.Setenv("USERPROFILE", w.home)
 	config.SetDir(filepath.Join(w.home, ".docker")) // it remembers the home of the first test otherwise
-	w.app = &app{
-		stdin: strings.NewReader(""), stdout: &w.out, stderr: &w.err, lookupEnv: os.LookupEnv,
-		now: func() time.Time { return time.Unix(1700000000, 0) }, log: slog.New(slog.DiscardHandler),
+	w.App = &app.App{
+		Stdin: strings.NewReader(""), Stdout: &w.out, Stderr: &w.err, LookupEnv: os.LookupEnv,
+		Now: func() time.Time { return time.Unix(1700000000, 0) }, Log: slog.New(slog.DiscardHandler),
 	}
 	return w
 }
 
 // atTerminal puts somebody there who types these passwords, one after the other.
 func (w *world) atTerminal(passwords ...string) *world {
-	w.readPassword = func(context.Context) ([]byte, error) {
+	w.ReadPassword = func(context.Context) ([]byte, error) {
 		prompts := strings.Split(strings.TrimRight(w.err.String(), "\n"), "\n")
 		w.asked = append(w.asked, prompts[len(prompts)-1])
 		if len(passwords) == 0 {
@@ -64,7 +66,7 @@ func (w *world) atTerminal(passwords ...string) *world {
 func (w *world) run(args ...string) int {
 	w.out.Reset()
 	w.err.Reset()
-	copied := *w.app // each command line is a process of its own
+	copied := *w.App // each command line is a process of its own
 	return run(context.Background(), args, &copied)
 }
 

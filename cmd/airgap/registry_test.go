@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/pflag"
 
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export/access"
 )
@@ -27,15 +29,15 @@ import (
 func (w *world) resolve(t *testing.T, hosts []string, args ...string) (*access.Access, error) {
 	t.Helper()
 	w.err.Reset()
-	copied := *w.app
-	copied.screen = terminal.NewScreen(&w.err, nil)
-	var f registryFlags
+	copied := *w.App
+	copied.Screen = terminal.NewScreen(&w.err, nil)
+	var f option.Registry
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	f.add(flags)
+	f.Add(flags)
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return f.access(context.Background(), &copied, hosts, nil)
+	return f.Access(context.Background(), &copied, hosts, nil)
 }
 
 // writePair writes a self-signed certificate and its key.
@@ -135,7 +137,7 @@ func loginAt(t *testing.T, a *access.Access, host string) (*authn.AuthConfig, er
 func TestCredentialsGoToTheirHostOnly(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, ".docker/config.json", `{"auths": {"https://index.docker.io/v1/": {"auth": "aHViOnNlY3JldA=="}}}`)
-	w.stdin = strings.NewReader("s3cret\r\n")
+	w.Stdin = strings.NewReader("s3cret\r\n")
 	found, err := w.resolve(t, two, "--username", "registry.lan:5000=me", "--password-stdin")
 	if err != nil {
 		t.Fatal(err)
@@ -173,25 +175,14 @@ func TestPasswordsAreAskedForAtTheTerminal(t *testing.T) {
 
 func TestStandardInputHasOneUse(t *testing.T) {
 	w := newWorld(t)
-	if _, err := w.takeStdin("the list of images (-f -)"); err != nil {
+	if _, err := w.TakeStdin("the list of images (-f -)"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.resolve(t, one, "--username", "me", "--password-stdin")
-	var usage usageError
+	var usage app.UsageError
 	if !errors.As(err, &usage) ||
 		err.Error() != "standard input can be read once only: it cannot give both the list of images (-f -) and the password" {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestReadSecret(t *testing.T) {
-	for in, want := range map[string]string{"a": "a", "a\n": "a", "a\r\n": "a", " a \n\n": " a \n"} {
-		if got, err := readSecret(strings.NewReader(in)); got != want || err != nil {
-			t.Errorf("%q: got %q, %v", in, got, err)
-		}
-	}
-	if _, err := readSecret(strings.NewReader(strings.Repeat("a", 64<<10+1))); err == nil {
-		t.Error("no limit")
 	}
 }
 
@@ -254,22 +245,5 @@ func TestFlagsForStrangersAreWarnedOf(t *testing.T) {
 	want := "warning: habor.example.com is none of the registries in play (harbor.example.com): flags for it count only if one of them sends us there\n"
 	if w.err.String() != want {
 		t.Errorf("got %q", w.err.String())
-	}
-}
-
-func TestSplitHost(t *testing.T) {
-	for value, want := range map[string][2]string{
-		"harbor.example.com=x": {"harbor.example.com", "x"},
-		"docker.io=a=b":        {"index.docker.io", "a=b"},
-		"localhost=x":          {"localhost", "x"},
-		"./a=b.pem":            {"harbor.example.com", "./a=b.pem"},
-		"/x.y/a=b.pem":         {"harbor.example.com", "/x.y/a=b.pem"},
-		"robot$a=b":            {"harbor.example.com", "robot$a=b"},
-		"[::1]:5000=x":         {"[::1]:5000", "x"},
-	} {
-		host, rest, err := splitHost("f", value, one)
-		if host != want[0] || rest != want[1] || err != nil {
-			t.Errorf("%s: got %s, %s, %v", value, host, rest, err)
-		}
 	}
 }

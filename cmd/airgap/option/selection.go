@@ -1,10 +1,8 @@
-package main
+package option
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/bundle"
+	"airgap/cmd/airgap/app"
 	"airgap/export"
 	"airgap/export/cache"
 	"airgap/export/catalogue"
@@ -22,9 +21,9 @@ import (
 	"airgap/export/registry/repositories"
 )
 
-// selectionFlags say which images, and what of them: the flags that export and plan share.
-type selectionFlags struct {
-	registryFlags
+// Selection says which images, and what of them: the flags that export and plan share.
+type Selection struct {
+	Registry
 
 	files                   []string
 	configs                 []string
@@ -40,7 +39,7 @@ type selectionFlags struct {
 	keepGoing               bool
 	cacheDir                string
 	jobs                    int
-	json                    bool
+	JSON                    bool
 
 	flags *pflag.FlagSet
 }
@@ -48,7 +47,8 @@ type selectionFlags struct {
 // noCache is the value of --cache-dir that keeps nothing.
 const noCache = "none"
 
-func (s *selectionFlags) add(f *pflag.FlagSet) {
+// Add defines the flags.
+func (s *Selection) Add(f *pflag.FlagSet) {
 	s.flags = f
 	f.StringArrayVarP(&s.configs, "config", "c", nil, "`FILE` like regsync.yaml that says what to mirror, or - for standard input")
 	f.StringArrayVarP(&s.files, "file", "f", nil, "`FILE` with one REF[=PATH[:TAG]] per line and # comments, or - for standard input")
@@ -64,25 +64,25 @@ func (s *selectionFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&s.keepGoing, "keep-going", false, "export what can be had when some images cannot, and record the others as missing")
 	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
 	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once (for manifests, by default, as many as a registry turns out to take)")
-	f.BoolVar(&s.json, "json", false, "print the result as JSON on standard output")
-	s.registryFlags.add(f)
+	f.BoolVar(&s.JSON, "json", false, "print the result as JSON on standard output")
+	s.Registry.Add(f)
 }
 
-// asked is what the command line asks for, and how to get at it.
-type asked struct {
-	choice     *catalogue.Choice
-	options    export.Options
-	registries []string // in play
-	client     *registry.Client
-	source     export.Source // the client, with the cache in front of it
-	cache      *cache.Source // nil for none
-	// inOrder is how many requests may be under way into a pipe, where blobs wait for those before them: were there more of
+// Asked is what the command line asks for, and how to get at it.
+type Asked struct {
+	Choice     *catalogue.Choice
+	Options    export.Options
+	Registries []string // in play
+	Client     *registry.Client
+	Source     export.Source // the client, with the cache in front of it
+	Cache      *cache.Source // nil for none
+	// InOrder is how many requests may be under way into a pipe, where blobs wait for those before them: were there more of
 	// them than a registry is asked at once, the first might wait for the others.
-	inOrder int
+	InOrder int
 }
 
-// read reads arguments and files. It contacts nobody.
-func (s *selectionFlags) read(ctx context.Context, a *app, args []string) (*asked, error) {
+// Read reads arguments and files. It contacts nobody.
+func (s *Selection) Read(ctx context.Context, a *app.App, args []string) (*Asked, error) {
 	wanted, err := s.wanted(a, args)
 	if err != nil {
 		return nil, err
@@ -104,24 +104,24 @@ func (s *selectionFlags) read(ctx context.Context, a *app, args []string) (*aske
 	if err != nil {
 		return nil, err
 	}
-	c := &asked{
-		choice: &catalogue.Choice{Wanted: *wanted, Renderer: chart.Helm{Env: os.Environ()}, Jobs: jobs, Now: a.now},
-		options: export.Options{
+	c := &Asked{
+		Choice: &catalogue.Choice{Wanted: *wanted, Renderer: chart.Helm{Env: os.Environ()}, Jobs: jobs, Now: a.Now},
+		Options: export.Options{
 			Walk:      export.WalkOptions{Attestations: attestations, AllowNoReferrers: s.allowNoReferrers},
-			KeepGoing: s.keepGoing, Created: created, Now: a.now, Jobs: jobs,
+			KeepGoing: s.keepGoing, Created: created, Now: a.Now, Jobs: jobs,
 		},
 	}
-	if c.registries, err = wanted.Registries(attestations); err != nil {
+	if c.Registries, err = wanted.Registries(attestations); err != nil {
 		return nil, err
 	}
 	if !isGiven {
-		c.options.Lookups = export.MostLookups
+		c.Options.Lookups = export.MostLookups
 	}
 	return c, s.connect(ctx, a, c)
 }
 
 // wanted reads what is asked for.
-func (s *selectionFlags) wanted(a *app, args []string) (*catalogue.Wanted, error) {
+func (s *Selection) wanted(a *app.App, args []string) (*catalogue.Wanted, error) {
 	w := &catalogue.Wanted{ChartImages: s.chartImages}
 	for _, arg := range args {
 		request, err := export.ParseRequest(arg)
@@ -138,11 +138,11 @@ func (s *selectionFlags) wanted(a *app, args []string) (*catalogue.Wanted, error
 		w.Requests = append(w.Requests, requests...)
 	}
 	for _, file := range s.configs {
-		parsed, err := readConfig(a, file)
+		parsed, err := ReadConfig(a, file)
 		if err != nil {
 			return nil, err
 		}
-		showNotes(a, parsed)
+		ShowNotes(a, parsed)
 		w.Files = append(w.Files, parsed)
 	}
 	for _, file := range s.imagesFrom {
@@ -153,27 +153,27 @@ func (s *selectionFlags) wanted(a *app, args []string) (*catalogue.Wanted, error
 		w.Manifests = append(w.Manifests, found)
 	}
 	if w.IsEmpty() {
-		return nil, usagef("no image is given: name one, as in docker.io/library/alpine:3.22, a list with -f FILE, or a regsync.yaml with -c FILE")
+		return nil, app.Usagef("no image is given: name one, as in docker.io/library/alpine:3.22, a list with -f FILE, or a regsync.yaml with -c FILE")
 	}
 	return w, nil
 }
 
 // settings are what the flags say of all images.
-func (s *selectionFlags) settings(a *app) (settings export.Settings, err error) {
+func (s *Selection) settings(a *app.App) (settings export.Settings, err error) {
 	for _, text := range s.platforms {
 		p, err := bundle.ParsePlatform(text)
 		if err != nil {
-			return settings, usageError{err}
+			return settings, app.Usagef("%w", err)
 		}
 		settings.Platforms = append(settings.Platforms, p)
 	}
 	if s.platformMode != "" {
 		if settings.Mode, err = export.ParsePlatformMode(s.platformMode); err != nil {
-			return settings, usageError{err}
+			return settings, app.Usagef("%w", err)
 		}
 	}
 	if len(s.platforms) == 0 && s.originalReferrers {
-		a.warn("--original-referrers does nothing without --platform, unless the file names platforms")
+		a.Warn("--original-referrers does nothing without --platform, unless the file names platforms")
 	}
 	settings.OriginalReferrers, settings.IncludeNondistributable = s.originalReferrers, s.includeNondistributable
 	return settings, nil
@@ -181,10 +181,10 @@ func (s *selectionFlags) settings(a *app) (settings export.Settings, err error) 
 
 // parallel is how many requests may be under way at once: what the flag says, or else the first file that does. Where neither
 // does, manifests may be asked for as each registry takes it.
-func (s *selectionFlags) parallel(files []*config.File) (jobs int, isGiven bool, err error) {
+func (s *Selection) parallel(files []*config.File) (jobs int, isGiven bool, err error) {
 	switch {
 	case s.jobs < 1:
-		return 0, false, usagef("--jobs must be at least 1")
+		return 0, false, app.Usagef("--jobs must be at least 1")
 	case s.flags.Changed("jobs"):
 		return s.jobs, true, nil
 	}
@@ -197,40 +197,40 @@ func (s *selectionFlags) parallel(files []*config.File) (jobs int, isGiven bool,
 }
 
 // connect makes the client.
-func (s *selectionFlags) connect(ctx context.Context, a *app, c *asked) error {
-	reached, err := s.access(ctx, a, c.registries, c.choice.Files)
+func (s *Selection) connect(ctx context.Context, a *app.App, c *Asked) error {
+	reached, err := s.Access(ctx, a, c.Registries, c.Choice.Files)
 	if err != nil {
 		return err
 	}
-	config, pace := a.clientConfig(reached), export.NewPace(export.MostLookups)
+	config, pace := ClientConfig(a, reached), export.NewPace(export.MostLookups)
 	config.Overloaded = pace.Overloaded
-	c.client = registry.New(config)
-	var source cache.Registries = c.client
-	if c.options.Lookups > 0 {
-		source = pace.Of(c.client)
+	c.Client = registry.New(config)
+	var source cache.Registries = c.Client
+	if c.Options.Lookups > 0 {
+		source = pace.Of(c.Client)
 	}
-	c.inOrder = reached.MaxConcurrent(c.registries, c.options.Jobs)
-	c.source, c.choice.Source, c.choice.Lister = source, source, repositories.Lister{Client: c.client}
+	c.InOrder = reached.MaxConcurrent(c.Registries, c.Options.Jobs)
+	c.Source, c.Choice.Source, c.Choice.Lister = source, source, repositories.Lister{Client: c.Client}
 	dir := s.cacheDirectory(a)
 	if dir == "" {
 		return nil
 	}
-	if c.cache, err = cache.New(source, dir, a.now); err != nil {
+	if c.Cache, err = cache.New(source, dir, a.Now); err != nil {
 		return fmt.Errorf("--cache-dir: %w", err)
 	}
-	c.source, c.choice.Source = c.cache, c.cache.WithBlobs()
+	c.Source, c.Choice.Source = c.Cache, c.Cache.WithBlobs()
 	return nil
 }
 
 // cacheDirectory returns "" for none.
-func (s *selectionFlags) cacheDirectory(a *app) string {
+func (s *Selection) cacheDirectory(a *app.App) string {
 	switch s.cacheDir {
 	case noCache:
 		return ""
 	case "":
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			a.log.Warn("manifests are not kept for the next time: there is no cache directory", "error", err)
+			a.Log.Warn("manifests are not kept for the next time: there is no cache directory", "error", err)
 			return ""
 		}
 		return filepath.Join(dir, "airgap", "manifests")
@@ -238,19 +238,19 @@ func (s *selectionFlags) cacheDirectory(a *app) string {
 	return s.cacheDir
 }
 
-// prune removes what is old from the cache.
-func (c *asked) prune(a *app) {
-	if c.cache == nil {
+// Prune removes what is old from the cache.
+func (c *Asked) Prune(a *app.App) {
+	if c.Cache == nil {
 		return
 	}
-	if err := c.cache.Prune(); err != nil {
-		a.log.Warn("old manifests were not removed from the cache", "error", err)
+	if err := c.Cache.Prune(); err != nil {
+		a.Log.Warn("old manifests were not removed from the cache", "error", err)
 	}
 }
 
 // readRequests reads a list of images.
-func readRequests(a *app, file string) ([]export.Request, error) {
-	in, closeList, err := openInput(a, file, "the list of images")
+func readRequests(a *app.App, file string) ([]export.Request, error) {
+	in, closeList, err := app.OpenInput(a, file, "the list of images")
 	if err != nil {
 		return nil, fmt.Errorf("--file: %w", err)
 	}
@@ -259,8 +259,8 @@ func readRequests(a *app, file string) ([]export.Request, error) {
 }
 
 // readManifests finds the images in rendered manifests.
-func readManifests(a *app, file string) (chart.Found, error) {
-	in, closeInput, err := openInput(a, file, "the rendered manifests")
+func readManifests(a *app.App, file string) (chart.Found, error) {
+	in, closeInput, err := app.OpenInput(a, file, "the rendered manifests")
 	if err != nil {
 		return chart.Found{}, fmt.Errorf("--images-from: %w", err)
 	}
@@ -270,57 +270,21 @@ func readManifests(a *app, file string) (chart.Found, error) {
 	}
 	found, err := chart.FromManifests(file, in)
 	if err == nil && len(found.Images) == 0 {
-		a.warn("%s names no image", file)
+		a.Warn("%s names no image", file)
 	}
 	return found, err
 }
 
-// openInput opens a file, or standard input for "-". A file that cannot be opened is an error in the command line.
-func openInput(a *app, file, what string) (in io.Reader, closeInput func(), err error) {
-	if file == "-" {
-		in, err := a.takeStdin(what)
-		return in, func() {}, err
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	return f, func() { _ = f.Close() }, nil
-}
-
 // creationTime is SOURCE_DATE_EPOCH, for reproducible bundles, or zero.
 // https://reproducible-builds.org/specs/source-date-epoch/
-func creationTime(a *app) (time.Time, error) {
-	epoch := a.getenv("SOURCE_DATE_EPOCH")
+func creationTime(a *app.App) (time.Time, error) {
+	epoch := a.Getenv("SOURCE_DATE_EPOCH")
 	if epoch == "" {
 		return time.Time{}, nil
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil || seconds < 0 {
-		return time.Time{}, usagef("SOURCE_DATE_EPOCH is %q; seconds since 1970 expected", epoch)
+		return time.Time{}, app.Usagef("SOURCE_DATE_EPOCH is %q; seconds since 1970 expected", epoch)
 	}
 	return time.Unix(seconds, 0), nil
-}
-
-// errMissing: the bundle was written, without images that could not be had.
-var errMissing = errors.New("images are missing from the bundle")
-
-// missingImages is the error of an export that kept going.
-func missingImages(r *export.Result) error {
-	if len(r.Missing) == 0 {
-		return nil
-	}
-	lines := []error{fmt.Errorf("%w, as --keep-going allows", errMissing)}
-	for _, m := range r.Missing {
-		lines = append(lines, fmt.Errorf("  %s: %s", m.Source, m.Reason))
-	}
-	return errors.Join(lines...)
-}
-
-// withKeepGoing says what can be done about images that cannot be had.
-func withKeepGoing(err error) error {
-	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrRepositoryUnknown) || errors.Is(err, export.ErrNoReferrers) {
-		return errors.Join(err, errors.New("nothing was written; --keep-going exports the other images and records these as missing"))
-	}
-	return err
 }

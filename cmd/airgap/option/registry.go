@@ -1,4 +1,6 @@
-package main
+// Package option has the flags that commands share, each with what it leads to: registries and the users there (Registry),
+// what to export (Selection), a bundle to be read (Source), volumes and keys.
+package option
 
 import (
 	"context"
@@ -6,43 +8,38 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/pflag"
 
+	"airgap/cmd/airgap/app"
 	"airgap/export/access"
 	"airgap/export/config"
 	"airgap/export/registry"
 	importer "airgap/import"
 )
 
-// registryFlags are the flags of every command that talks to registries: who we are and how a registry is reached.
+// Registry are the flags of every command that talks to registries: who we are and how a registry is reached.
 // With one registry in play a value is for that one. With several each value says which registry it is for, as
 // HOST=VALUE: a password or a relaxed check must never reach a registry that it was not meant for.
-type registryFlags struct {
-	usernames     []string
-	passwordStdin bool
-	password      string // of --password, which login alone has
-	caFiles       []string
-	clientCerts   []string
-	clientKeys    []string
-	insecure      hostSwitch
-	plainHTTP     hostSwitch
+type Registry struct {
+	Users
+
+	caFiles     []string
+	clientCerts []string
+	clientKeys  []string
+	insecure    hostSwitch
+	plainHTTP   hostSwitch
 }
 
-// add defines the flags.
-func (f *registryFlags) add(flags *pflag.FlagSet) {
-	f.addUsername(flags, "")
-	f.addConnection(flags)
+// Add defines the flags.
+func (f *Registry) Add(flags *pflag.FlagSet) {
+	f.AddUsername(flags, "")
+	f.AddConnection(flags)
 }
 
-func (f *registryFlags) addUsername(flags *pflag.FlagSet, shorthand string) {
-	flags.StringArrayVarP(&f.usernames, "username", shorthand, nil, "`[HOST=]NAME` of the user at the registry, instead of the one that is logged in")
-	flags.BoolVar(&f.passwordStdin, "password-stdin", false, "read the password of that user from standard input")
-}
-
-func (f *registryFlags) addConnection(flags *pflag.FlagSet) {
+// AddConnection defines the flags about connections alone.
+func (f *Registry) AddConnection(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.caFiles, "ca-file", nil, "`[HOST=]FILE` of certificate authorities (PEM) to trust besides those of the system")
 	flags.StringArrayVar(&f.clientCerts, "client-cert", nil, "`[HOST=]FILE` of the client certificate (PEM) for the registry")
 	flags.StringArrayVar(&f.clientKeys, "client-key", nil, "`[HOST=]FILE` of the private key (PEM) for --client-cert")
@@ -51,40 +48,22 @@ func (f *registryFlags) addConnection(flags *pflag.FlagSet) {
 	addSwitch(flags, &f.plainHTTP, "plain-http", "speak http, not https, as is the default for registries on this machine")
 }
 
-func addSwitch(flags *pflag.FlagSet, s *hostSwitch, name, usage string) {
-	flags.Var(s, name, usage+" (=HOST with several registries)")
-	flags.Lookup(name).NoOptDefVal = isOn
-}
-
-// hostSwitch is a flag that is on for one registry, or for the hosts that are its values.
-type hostSwitch []string
-
-func (s *hostSwitch) String() string         { return strings.Join(*s, ",") }
-func (s *hostSwitch) Set(value string) error { *s = append(*s, value); return nil }
-func (*hostSwitch) Type() string             { return "bool" } // in the help: no value is needed
-
-// isOn and isOff are the values of a switch that names no host.
-const (
-	isOn  = "true"
-	isOff = "false"
-)
-
-// client returns a client for the given registries, which are all that the command will ask on its own account.
-func (f *registryFlags) client(ctx context.Context, a *app, registries []string) (*registry.Client, error) {
-	access, err := f.access(ctx, a, registries, nil)
+// Client returns a client for the given registries, which are all that the command will ask on its own account.
+func (f *Registry) Client(ctx context.Context, a *app.App, registries []string) (*registry.Client, error) {
+	access, err := f.Access(ctx, a, registries, nil)
 	if err != nil {
 		return nil, err
 	}
-	return registry.New(a.clientConfig(access)), nil
+	return registry.New(ClientConfig(a, access)), nil
 }
 
-// target returns a client for the registry that an import writes to, which tells pace, if there is one, of overload.
-func (f *registryFlags) target(ctx context.Context, a *app, host string, pace *importer.Pace) (*registry.Client, error) {
-	access, err := f.access(ctx, a, []string{host}, nil)
+// Target returns a client for the registry that an import writes to, which tells pace, if there is one, of overload.
+func (f *Registry) Target(ctx context.Context, a *app.App, host string, pace *importer.Pace) (*registry.Client, error) {
+	access, err := f.Access(ctx, a, []string{host}, nil)
 	if err != nil {
 		return nil, err
 	}
-	config := a.clientConfig(access)
+	config := ClientConfig(a, access)
 	config.NotFoundIsEnough = true
 	if pace != nil {
 		config.Overloaded = pace.Overloaded
@@ -92,30 +71,31 @@ func (f *registryFlags) target(ctx context.Context, a *app, host string, pace *i
 	return registry.New(config), nil
 }
 
-func (a *app) clientConfig(access *access.Access) registry.Config {
+// ClientConfig returns what a client is made with.
+func ClientConfig(a *app.App, access *access.Access) registry.Config {
 	config := access.Config()
-	config.Logger, config.Now = a.log, a.now
+	config.Logger, config.Now = a.Log, a.Now
 	return config
 }
 
-// access returns what the flags say of registries, and, where they say nothing, configurations. Errors are about usage, or
+// Access returns what the flags say of registries, and, where they say nothing, configurations. Errors are about usage, or
 // about files that cannot be read. It may ask for passwords.
-func (f *registryFlags) access(ctx context.Context, a *app, registries []string, files []*config.File) (*access.Access, error) {
+func (f *Registry) Access(ctx context.Context, a *app.App, registries []string, files []*config.File) (*access.Access, error) {
 	inPlay, err := registryNames(registries)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := f.settings(ctx, a, inPlay)
+	settings, err := f.Settings(ctx, a, inPlay)
 	if err != nil {
 		return nil, err
 	}
-	settings.Files, settings.Environment = files, a.configEnvironment()
+	settings.Files, settings.Environment = files, configEnvironment(a)
 	return access.New(settings, inPlay)
 }
 
-// settings returns what the flags say.
-func (f *registryFlags) settings(ctx context.Context, a *app, inPlay []string) (access.Settings, error) {
-	s := access.Settings{Keychain: authn.DefaultKeychain, UserAgent: userAgent()}
+// Settings returns what the flags say.
+func (f *Registry) Settings(ctx context.Context, a *app.App, inPlay []string) (access.Settings, error) {
+	s := access.Settings{Keychain: authn.DefaultKeychain, UserAgent: app.UserAgent()}
 	connections, err := f.connections(inPlay)
 	if err != nil {
 		return s, err
@@ -135,7 +115,7 @@ func (f *registryFlags) settings(ctx context.Context, a *app, inPlay []string) (
 }
 
 // connections returns how the flags say that hosts are reached.
-func (f *registryFlags) connections(inPlay []string) (map[string]access.Host, error) {
+func (f *Registry) connections(inPlay []string) (map[string]access.Host, error) {
 	var errs [5]error
 	var c certificateFiles
 	var plainHTTP map[string]bool
@@ -153,7 +133,7 @@ func (f *registryFlags) connections(inPlay []string) (map[string]access.Host, er
 	}
 	for _, host := range c.hosts() {
 		if plainHTTP[host] {
-			return nil, usagef("--plain-http for %s contradicts the flags about certificates", registry.DisplayName(host))
+			return nil, app.Usagef("--plain-http for %s contradicts the flags about certificates", registry.DisplayName(host))
 		}
 		settings, err := c.tls(host)
 		if err != nil {
@@ -166,7 +146,7 @@ func (f *registryFlags) connections(inPlay []string) (map[string]access.Host, er
 
 // elsewhere makes certificate authorities that were given without a host count for the hosts, too, to which the one registry
 // sends us for tokens and layers. Nothing else does: client certificates and relaxed checks are for the registry alone.
-func (f *registryFlags) elsewhere(inPlay []string) (*tls.Config, error) {
+func (f *Registry) elsewhere(inPlay []string) (*tls.Config, error) {
 	if len(inPlay) != 1 || len(f.caFiles) != 1 {
 		return nil, nil
 	}
@@ -179,18 +159,18 @@ func (f *registryFlags) elsewhere(inPlay []string) (*tls.Config, error) {
 }
 
 // warnOfStrangers finds typing errors. Such hosts are not refused, as a registry may send us there.
-func (*registryFlags) warnOfStrangers(a *app, inPlay, named []string) {
+func (*Registry) warnOfStrangers(a *app.App, inPlay, named []string) {
 	slices.Sort(named)
 	for _, host := range slices.Compact(named) {
 		if !slices.Contains(inPlay, host) {
-			a.warn("%s is none of the registries in play (%s): flags for it count only if one of them sends us there",
+			a.Warn("%s is none of the registries in play (%s): flags for it count only if one of them sends us there",
 				registry.DisplayName(host), shownList(inPlay))
 		}
 	}
 }
 
-// registryHelp is the part of a command's help about the flags above.
-const registryHelp = `Registries: credentials come from the Docker or Podman configuration and its credential helpers; "airgap
+// RegistryHelp is the part of a command's help about the flags above.
+const RegistryHelp = `Registries: credentials come from the Docker or Podman configuration and its credential helpers; "airgap
 login" puts them there. Where a command talks to several registries, the flags about users,
 certificates and plain http say which registry they are for, as in --ca-file harbor.example.com=ca.pem
 or --plain-http=registry.lan:5000. Registries on this machine (localhost) are spoken to in plain http,

@@ -1,4 +1,4 @@
-package main
+package option
 
 import (
 	"bufio"
@@ -14,87 +14,91 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/volume"
+	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
 )
 
-// volumesHelp is for the commands that read bundles.
-const volumesHelp = `A bundle in volumes is read where they lie: name their directory, or any one of them, or several directories or
+// VolumesHelp is for the commands that read bundles.
+const VolumesHelp = `A bundle in volumes is read where they lie: name their directory, or any one of them, or several directories or
 volumes. Volumes that are missing, cut short or exchanged are named at once. With --repair, what is damaged or
 missing is rebuilt from the volumes of parity while it is read, and nothing is written anywhere. With
 --one-at-a-time only one volume need be there at a time: the next one is asked for, and none is needed twice.`
 
-// sourceFlags say which bundle to read, and how.
-type sourceFlags struct {
-	keys       []string
+// Source says which bundle to read, and how.
+type Source struct {
+	Keys       []string
 	repair     bool
-	oneAtATime bool
+	OneAtATime bool
 
-	locate bool // where the head is damaged, say on which volume, which takes reading all of them
+	Locate bool // where the head is damaged, say on which volume, which takes reading all of them
 }
 
-func (f *sourceFlags) add(flags *pflag.FlagSet) {
-	f.addKey(flags)
-	f.addVolumes(flags)
+// Add defines the flags.
+func (f *Source) Add(flags *pflag.FlagSet) {
+	f.AddKey(flags)
+	f.AddVolumes(flags)
 }
 
-func (f *sourceFlags) addKey(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&f.keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
+// AddKey defines the flag for keys alone.
+func (f *Source) AddKey(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&f.Keys, "key", nil, "`FILE` with a public key that is trusted (PEM); any one match is enough")
 }
 
-func (f *sourceFlags) addVolumes(flags *pflag.FlagSet) {
+// AddVolumes defines the flags about volumes alone.
+func (f *Source) AddVolumes(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.repair, "repair", false, "read through damaged and missing volumes, with the help of those of parity")
-	flags.BoolVar(&f.oneAtATime, "one-at-a-time", false, "ask for one volume after the other, as when one drive is there for all disks")
+	flags.BoolVar(&f.OneAtATime, "one-at-a-time", false, "ask for one volume after the other, as when one drive is there for all disks")
 }
 
-// source is a bundle that has been checked but for the content of its blobs.
-type source struct {
+// Bundle is a bundle that has been checked but for the content of its blobs.
+type Bundle struct {
 	sealed  *bundle.Sealed
-	set     *volume.Set // nil but for volumes
-	checked *verify.Bundle
+	Set     *volume.Set // nil but for volumes
+	Checked *verify.Bundle
 }
 
 // Close closes everything that the bundle is read from.
-func (s *source) Close() error { return s.sealed.Close() }
+func (s *Bundle) Close() error { return s.sealed.Close() }
 
-// warnOfDamage says what was rebuilt while it was read.
-func (s *source) warnOfDamage(a *app) {
-	if s.set == nil {
+// WarnOfDamage says what was rebuilt while it was read.
+func (s *Bundle) WarnOfDamage(a *app.App) {
+	if s.Set == nil {
 		return
 	}
-	damage := s.set.Rebuilt()
+	damage := s.Set.Rebuilt()
 	became := "; rebuilt from the others"
-	if s.set.Repairable(damage) != nil {
+	if s.Set.Repairable(damage) != nil {
 		became = ", on too many volumes at the same place for all of it to be rebuilt"
 	}
 	for _, d := range damage {
 		if d.TooLong {
-			a.warn("%s; what follows its end was not read", d)
+			a.Warn("%s; what follows its end was not read", d)
 			continue
 		}
-		a.warn("%s%s", d, became)
+		a.Warn("%s%s", d, became)
 	}
 }
 
-// open opens a bundle and checks all of it but the content of the blobs. The source is for the caller to close.
-func (f *sourceFlags) open(ctx context.Context, a *app, files []string) (s *source, err error) {
-	if len(f.keys) == 0 {
-		return nil, usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
+// Open opens a bundle and checks all of it but the content of the blobs. The bundle is for the caller to close.
+func (f *Source) Open(ctx context.Context, a *app.App, files []string) (s *Bundle, err error) {
+	if len(f.Keys) == 0 {
+		return nil, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
 	}
-	trusted, err := loadPublicKeys(a, f.keys)
+	trusted, err := LoadPublicKeys(a, f.Keys)
 	if err != nil {
 		return nil, err
 	}
-	s = &source{}
-	if s.sealed, s.set, err = f.openSealed(a, files); err != nil {
+	s = &Bundle{}
+	if s.sealed, s.Set, err = f.OpenSealed(a, files); err != nil {
 		return nil, err
 	}
-	if s.checked, err = verify.Open(ctx, s.sealed, verify.Policy{Keys: trusted}); err != nil {
-		if f.locate && isDamage(err) {
-			err = withDamage(ctx, a, s.set, err)
+	if s.Checked, err = verify.Open(ctx, s.sealed, verify.Policy{Keys: trusted}); err != nil {
+		if f.Locate && isDamage(err) {
+			err = WithDamage(ctx, a, s.Set, err)
 		}
-		if !f.locate {
-			err = s.whatNext(err)
+		if !f.Locate {
+			err = s.WhatNext(err)
 		}
 		return nil, errors.Join(err, s.Close())
 	}
@@ -106,29 +110,29 @@ func isDamage(err error) bool {
 	return errors.Is(err, bundle.ErrDigest) || errors.Is(err, bundle.ErrFormat) || errors.Is(err, volume.ErrVolumes)
 }
 
-// whatNext adds to the error of a bundle in volumes how to find out which of them is damaged.
-func (s *source) whatNext(err error) error {
-	if s.set == nil || s.set.Rebuilt() != nil || !isDamage(err) {
+// WhatNext adds to the error of a bundle in volumes how to find out which of them is damaged.
+func (s *Bundle) WhatNext(err error) error {
+	if s.Set == nil || s.Set.Rebuilt() != nil || !isDamage(err) {
 		return err
 	}
 	return errors.Join(err, errors.New("\"airgap verify\" says which volumes are damaged and whether they can be repaired"))
 }
 
-// openSealed finds out what the bundle is to be read from, and opens it. set is nil but for volumes that are all there.
-func (f *sourceFlags) openSealed(a *app, files []string) (*bundle.Sealed, *volume.Set, error) {
+// OpenSealed finds out what the bundle is to be read from, and opens it. set is nil but for volumes that are all there.
+func (f *Source) OpenSealed(a *app.App, files []string) (*bundle.Sealed, *volume.Set, error) {
 	whole := len(files) == 1 && (files[0] == "-" || !isVolumes(files[0]))
 	switch {
-	case f.repair && f.oneAtATime:
-		return nil, nil, usagef("--repair needs all volumes together, and cannot go with --one-at-a-time")
-	case whole && (f.repair || f.oneAtATime):
-		return nil, nil, usagef("%s is not in volumes, for which --repair and --one-at-a-time are", files[0])
+	case f.repair && f.OneAtATime:
+		return nil, nil, app.Usagef("--repair needs all volumes together, and cannot go with --one-at-a-time")
+	case whole && (f.repair || f.OneAtATime):
+		return nil, nil, app.Usagef("%s is not in volumes, for which --repair and --one-at-a-time are", files[0])
 	case whole:
 		sealed, err := openWhole(a, files[0])
 		return sealed, nil, err
-	case f.oneAtATime:
+	case f.OneAtATime:
 		drive, err := openDrive(a, files)
 		if err != nil {
-			return nil, nil, absent(err)
+			return nil, nil, app.Absent(err)
 		}
 		sealed, err := openAs(drive, drive.ManifestIndex())
 		return sealed, nil, err
@@ -139,16 +143,16 @@ func (f *sourceFlags) openSealed(a *app, files []string) (*bundle.Sealed, *volum
 	}
 	set, err := open(files...)
 	if err != nil {
-		return nil, nil, absent(err)
+		return nil, nil, app.Absent(err)
 	}
 	sealed, err := openAs(set, set.ManifestIndex())
 	return sealed, set, err
 }
 
 // openWhole opens a bundle that is a file, or, for "-", standard input.
-func openWhole(a *app, file string) (*bundle.Sealed, error) {
+func openWhole(a *app.App, file string) (*bundle.Sealed, error) {
 	if file == "-" {
-		in, err := a.takeStdin("the bundle")
+		in, err := a.TakeStdin("the bundle")
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +160,7 @@ func openWhole(a *app, file string) (*bundle.Sealed, error) {
 	}
 	medium, err := bundle.OpenFile(file)
 	if err != nil {
-		return nil, absent(err)
+		return nil, app.Absent(err)
 	}
 	return bundle.Open(medium)
 }
@@ -180,8 +184,8 @@ func isVolumes(file string) bool {
 }
 
 // openDrive finds a bundle of which one volume at a time need be there.
-func openDrive(a *app, files []string) (*volume.Drive, error) {
-	in, err := a.takeStdin("the word that a volume has been inserted")
+func openDrive(a *app.App, files []string) (*volume.Drive, error) {
+	in, err := a.TakeStdin("the word that a volume has been inserted")
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +195,7 @@ func openDrive(a *app, files []string) (*volume.Drive, error) {
 
 // askForVolume asks the person for a volume, also with --quiet: nothing would go on otherwise. Any line is an answer, so that
 // a script can change disks as well.
-func askForVolume(a *app, answers *bufio.Reader, w volume.Wanted) error {
+func askForVolume(a *app.App, answers *bufio.Reader, w volume.Wanted) error {
 	which := fmt.Sprintf("volume %d", w.Number)
 	switch {
 	case w.Number == 0:
@@ -200,9 +204,9 @@ func askForVolume(a *app, answers *bufio.Reader, w volume.Wanted) error {
 		which = fmt.Sprintf("volume %d of %d (%s)", w.Number, w.Of, w.Name)
 	}
 	if w.Problem != nil {
-		a.warn("%s", w.Problem)
+		a.Warn("%s", w.Problem)
 	}
-	fmt.Fprintln(a.screen, terminal.Sprintf("Insert %s so that it is in %s, then press Enter.", which, strings.Join(w.Places, " or ")))
+	fmt.Fprintln(a.Screen, terminal.Sprintf("Insert %s so that it is in %s, then press Enter.", which, strings.Join(w.Places, " or ")))
 	_, err := answers.ReadString('\n')
 	if errors.Is(err, io.EOF) {
 		return errors.New("standard input has ended, so that nobody can say that it has been inserted; run the command again to go on")

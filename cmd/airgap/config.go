@@ -3,77 +3,27 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
-	"airgap/cmd/airgap/terminal"
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
 	"airgap/export/config"
 )
 
-// readConfig reads a file like regsync.yaml, or standard input for "-".
-func readConfig(a *app, file string) (*config.File, error) {
-	in, closeInput, err := openInput(a, file, "the configuration")
-	if err != nil {
-		return nil, err
-	}
-	defer closeInput()
-	content, err := io.ReadAll(io.LimitReader(in, config.MaxSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if file == "-" {
-		file = "standard input"
-	}
-	return config.Parse(file, content, a.configEnvironment())
-}
-
-// configEnvironment is what the templates of a configuration can ask for. Files are found as regsync finds them, from
-// the directory in which the command runs.
-func (a *app) configEnvironment() config.Environment {
-	return config.Environment{LookupEnv: a.lookupEnv, ReadFile: readSmallFile, Now: a.now}
-}
-
-// maxTemplateFile bounds a file that a template puts into a configuration, in bytes.
-const maxTemplateFile = 1 << 20
-
-func readSmallFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	content, err := io.ReadAll(io.LimitReader(f, maxTemplateFile+1))
-	if err == nil && len(content) > maxTemplateFile {
-		err = fmt.Errorf("%s is larger than %s", name, terminal.Bytes(maxTemplateFile))
-	}
-	return content, err
-}
-
-func showNotes(a *app, f *config.File) {
-	for _, note := range f.Notes {
-		if note.Unknown {
-			a.warn("%s: %s", note.Position, note.Message)
-		} else {
-			a.say("note: %s: %s", note.Position, note.Message)
-		}
-	}
-}
-
-func newConfig(a *app) *cobra.Command {
+func newConfig(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "config", Short: "Look at the file that says what to mirror", GroupID: groupCarry,
+		Use: "config", Short: "Look at the file that says what to mirror",
 		Long: `airgap reads the regsync.yaml that people already have, with a few keys of its own: latest, minAge and
 platformMode for entries and defaults, and charts. "airgap export -c FILE" exports what it says.`,
 		Example: "  airgap config check regsync.yaml",
-		RunE:    func(cmd *cobra.Command, args []string) error { return noCommand(a, cmd, args) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return app.NoCommand(a.Screen, cmd, args) },
 	}
 	cmd.AddCommand(newConfigCheck(a))
 	return cmd
 }
 
-func newConfigCheck(a *app) *cobra.Command {
+func newConfigCheck(a *app.App) *cobra.Command {
 	var strict, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check FILE|-",
@@ -83,7 +33,7 @@ tags, what of the referrers, which platforms. Nobody is contacted, and no secret
 reported with line and column, all together; keys that nobody knows are warned of.`,
 		Example: `  airgap config check regsync.yaml
   airgap config check --strict regsync.yaml`,
-		Args: exactArgs("FILE"),
+		Args: app.ExactArgs("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return checkConfig(a, args[0], strict, asJSON) },
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "take unknown keys for errors")
@@ -108,8 +58,8 @@ type configNote struct {
 	Unknown  bool   `json:"unknown"`
 }
 
-func checkConfig(a *app, file string, strict, asJSON bool) error {
-	parsed, err := readConfig(a, file)
+func checkConfig(a *app.App, file string, strict, asJSON bool) error {
+	parsed, err := option.ReadConfig(a, file)
 	if err != nil {
 		return err
 	}
@@ -122,7 +72,7 @@ func checkConfig(a *app, file string, strict, asJSON bool) error {
 		}
 	}
 	if strict && len(unknown) > 0 {
-		return usagef("%w: %w", config.ErrConfig, errors.Join(unknown...))
+		return app.Usagef("%w: %w", config.ErrConfig, errors.Join(unknown...))
 	}
 	for i := range parsed.Entries {
 		s.Entries = append(s.Entries, configEntry{parsed.Entries[i].Position.String(), parsed.Entries[i].Describe()})
@@ -131,15 +81,15 @@ func checkConfig(a *app, file string, strict, asJSON bool) error {
 		s.Entries = append(s.Entries, configEntry{parsed.Charts[i].Position.String(), parsed.Charts[i].Describe()})
 	}
 	if asJSON {
-		return a.printJSON(s)
+		return a.PrintJSON(s)
 	}
-	showNotes(a, parsed)
+	option.ShowNotes(a, parsed)
 	for _, e := range s.Entries {
-		a.print("%s: %s", e.Position, e.Understood[0])
+		a.Print("%s: %s", e.Position, e.Understood[0])
 		for _, line := range e.Understood[1:] {
-			a.print("  %s", line)
+			a.Print("  %s", line)
 		}
 	}
-	a.say("%s is fine; entries: %d", file, len(s.Entries))
+	a.Say("%s is fine; entries: %d", file, len(s.Entries))
 	return nil
 }

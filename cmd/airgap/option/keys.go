@@ -1,4 +1,4 @@
-package main
+package option
 
 import (
 	"context"
@@ -8,16 +8,17 @@ import (
 	"io/fs"
 	"os"
 
+	"airgap/cmd/airgap/app"
 	"airgap/verify/signature"
 )
 
-// passwordVariables may hold the password of a private key. Set and empty means that the password is empty.
-var passwordVariables = []string{"AIRGAP_PASSWORD", "COSIGN_PASSWORD"}
+// PasswordVariables may hold the password of a private key. Set and empty means that the password is empty.
+var PasswordVariables = []string{"AIRGAP_PASSWORD", "COSIGN_PASSWORD"}
 
-// passwordFromEnvironment returns the password and the variable that holds it, or "" for none.
-func (a *app) passwordFromEnvironment() (password []byte, variable string) {
-	for _, variable := range passwordVariables {
-		if value, isSet := a.lookupEnv(variable); isSet {
+// PasswordFromEnvironment returns the password and the variable that holds it, or "" for none.
+func PasswordFromEnvironment(a *app.App) (password []byte, variable string) {
+	for _, variable := range PasswordVariables {
+		if value, isSet := a.LookupEnv(variable); isSet {
 			return []byte(value), variable
 		}
 	}
@@ -25,26 +26,26 @@ func (a *app) passwordFromEnvironment() (password []byte, variable string) {
 }
 
 // errNoPassword is for where nobody can be asked.
-var errNoPassword = usagef("the private key has a password, and there is no terminal to ask for it: set AIRGAP_PASSWORD (or COSIGN_PASSWORD)")
+var errNoPassword = app.Usagef("the private key has a password, and there is no terminal to ask for it: set AIRGAP_PASSWORD (or COSIGN_PASSWORD)")
 
-// loadPrivateKey reads the private key in a file, and asks for its password if it has one.
-func loadPrivateKey(ctx context.Context, a *app, path string) (*signature.PrivateKey, error) {
+// LoadPrivateKey reads the private key in a file, and asks for its password if it has one.
+func LoadPrivateKey(ctx context.Context, a *app.App, path string) (*signature.PrivateKey, error) {
 	content, err := readKeyFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usagef("--key: %w; \"airgap keygen\" makes a pair of keys", err)
+		return nil, app.Usagef("--key: %w; \"airgap keygen\" makes a pair of keys", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	password, variable := a.passwordFromEnvironment()
+	password, variable := PasswordFromEnvironment(a)
 	key, err := signature.ParsePrivateKey(content, func() ([]byte, error) {
 		switch {
 		case variable != "":
 			return password, nil
-		case a.readPassword == nil:
+		case a.ReadPassword == nil:
 			return nil, errNoPassword
 		}
-		return a.askPassword(ctx, "Password for "+path)
+		return a.AskPassword(ctx, "Password for "+path)
 	})
 	if errors.Is(err, signature.ErrPassword) && variable != "" {
 		return nil, fmt.Errorf("%s: %w; the password was taken from %s", path, err, variable)
@@ -55,13 +56,13 @@ func loadPrivateKey(ctx context.Context, a *app, path string) (*signature.Privat
 	return key, nil
 }
 
-// loadPublicKeys reads the files of public keys, of which any may have signed.
-func loadPublicKeys(a *app, paths []string) ([]signature.PublicKey, error) {
+// LoadPublicKeys reads the files of public keys, of which any may have signed.
+func LoadPublicKeys(a *app.App, paths []string) ([]signature.PublicKey, error) {
 	var keys []signature.PublicKey
 	for _, path := range paths {
 		content, err := readKeyFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, usagef("--key: %w; it is the .pub file that \"airgap keygen\" wrote where the bundles are made", err)
+			return nil, app.Usagef("--key: %w; it is the .pub file that \"airgap keygen\" wrote where the bundles are made", err)
 		}
 		if err != nil {
 			return nil, err
@@ -71,7 +72,7 @@ func loadPublicKeys(a *app, paths []string) ([]signature.PublicKey, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		for _, key := range more {
-			a.log.Debug("trusted key", "file", path, "fingerprint", key.Fingerprint())
+			a.Log.Debug("trusted key", "file", path, "fingerprint", key.Fingerprint())
 		}
 		keys = append(keys, more...)
 	}
