@@ -24,6 +24,7 @@ type world struct {
 	blobs   map[bundle.Digest][]byte
 	images  []bundle.Image
 	missing []bundle.Missing
+	options bundle.PlanOptions // but for Created and Missing
 }
 
 func (w *world) add(content []byte) bundle.Descriptor {
@@ -105,7 +106,9 @@ func (w *world) plan(t testing.TB) *bundle.Layout {
 }
 
 func (w *world) tryPlan() (*bundle.Layout, error) {
-	contents, err := bundle.Plan(w.images, w.parse, bundle.PlanOptions{Created: time.Unix(1_700_000_000, 0), Missing: w.missing})
+	options := w.options
+	options.Created, options.Missing = time.Unix(1_700_000_000, 0), w.missing
+	contents, err := bundle.Plan(w.images, w.parse, options)
 	if err != nil {
 		return nil, err
 	}

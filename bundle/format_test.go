@@ -17,6 +17,7 @@ import (
 // the package, and compares every byte. A change of the format shows here, and must show in FORMAT.md.
 func TestFormatAsWritten(t *testing.T) {
 	t.Run("nothing required", func(t *testing.T) { writeAsWritten(t, newWorld().stream(t), "") })
+	t.Run("a delta", func(t *testing.T) { writeAsWritten(t, newDeltaWorld().stream(t), "") })
 	t.Run("every feature", func(t *testing.T) { writeAsWritten(t, newFeatureWorld().stream(t), "missing.jsonl") })
 }
 

@@ -16,6 +16,7 @@ type Layout struct {
 	mtime         int64
 	head          []headEntry
 	headSize      int64
+	artifact      Artifact
 	offsets       []int64 // of what is stored of each row of the blobs table; -1 where it is not stored
 	size          int64
 }
@@ -68,7 +69,7 @@ func tableWriters(c *Contents) []func(io.Writer) error {
 	writers := []func(io.Writer) error{
 		func(w io.Writer) error { return writeLines(w, c.Roots()) },
 		func(w io.Writer) error { return writeLines(w, c.ManifestRows()) },
-		func(w io.Writer) error { return writeLines(w, slices.All(c.Blobs)) },
+		func(w io.Writer) error { return writeLines(w, blobLines(c.Blobs)) },
 	}
 	if len(c.Missing) > 0 {
 		writers = append(writers, func(w io.Writer) error { return writeLines(w, slices.All(c.Missing)) })
@@ -109,15 +110,17 @@ func newLayout(c *Contents, index, header, sigstore []byte) (*Layout, error) {
 	l := &Layout{contents: c, mtime: created.Unix(), manifestIndex: sized{DigestOf(index), int64(len(index))}}
 	h := headPlan{layout: l, placed: map[Digest]int64{}}
 	h.add(layoutName, int64(len(layoutContent)), writeBytes([]byte(layoutContent)))
-	h.blob(index)
-	h.blob(header)
+	a := &l.artifact
+	a.Index = h.blob(index)
+	a.Blobs = append(a.Blobs, h.blob(header))
 	for i, write := range tableWriters(c) {
-		h.sized(tables[i], write)
+		a.Blobs = append(a.Blobs, h.sized(tables[i], write))
 	}
-	signature := h.blob(signatureManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, c.Header.Created))
-	h.blob([]byte("{}"))
-	h.blob(sigstore)
-	if err := h.index(signature); err != nil {
+	a.Signature = h.blob(signatureManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, c.Header.Created))
+	a.Blobs = append(a.Blobs, h.blob([]byte("{}")), h.blob(sigstore))
+	a.Index.MediaType, a.Index.ArtifactType = MediaTypeOCIManifest, ArtifactTypeBundle
+	a.Signature.MediaType, a.Signature.ArtifactType = MediaTypeOCIManifest, MediaTypeSigstore
+	if err := h.index(); err != nil {
 		return nil, err
 	}
 	return l, l.placeBlobs(h.placed)
@@ -138,28 +141,24 @@ func (h *headPlan) add(name string, size int64, write func(io.Writer) error) (at
 }
 
 // sized adds a blob whose content write gives, unless it is there.
-func (h *headPlan) sized(d sized, write func(io.Writer) error) {
+func (h *headPlan) sized(d sized, write func(io.Writer) error) Object {
 	if _, ok := h.placed[d.digest]; !ok {
 		h.placed[d.digest] = h.add(blobName(d.digest), d.size, write)
 	}
+	return Object{Descriptor{Digest: d.digest, Size: d.size}, write}
 }
 
 // blob adds a small blob, unless it is there.
-func (h *headPlan) blob(content []byte) sized {
-	d := sized{DigestOf(content), int64(len(content))}
-	h.sized(d, writeBytes(content))
-	return d
+func (h *headPlan) blob(content []byte) Object {
+	return h.sized(sized{DigestOf(content), int64(len(content))}, writeBytes(content))
 }
 
 // index adds index.json and the fallback indexes.
-func (h *headPlan) index(signature sized) error {
-	c, index := h.layout.contents, h.layout.manifestIndex
+func (h *headPlan) index() error {
+	c, artifact := h.layout.contents, &h.layout.artifact
 	fallbacks, repeated := c.fallbackIndexes(), c.repeatedNames()
 	write := func(w io.Writer) error {
-		return writeIndexJSON(w, c,
-			Descriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size, ArtifactType: ArtifactTypeBundle},
-			Descriptor{MediaType: MediaTypeOCIManifest, Digest: signature.digest, Size: signature.size, ArtifactType: MediaTypeSigstore},
-			fallbacks, repeated)
+		return writeIndexJSON(w, c, artifact.Index.Descriptor, artifact.Signature.Descriptor, fallbacks, repeated)
 	}
 	measured, err := measure(write)
 	if err != nil {

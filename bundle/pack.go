@@ -16,14 +16,16 @@ type contentsBuilder struct {
 	counts   Counts
 	root     Root        // added last
 	manifest ManifestRow // added last
+	leansOn  []bool      // by place in Header.Bases
 	repeated map[string]text
 }
 
 // maxRepeated bounds contentsBuilder.repeated: a table of ever new strings must not pay for a map of them.
 const maxRepeated = 10_000
 
-func newContentsBuilder() *contentsBuilder {
-	return &contentsBuilder{contents: &Contents{}, repeated: map[string]text{}}
+// newContentsBuilder begins with a header, of which only what the tables cannot say is looked at.
+func newContentsBuilder(h Header) *contentsBuilder {
+	return &contentsBuilder{contents: &Contents{Header: h}, leansOn: make([]bool, len(h.Bases)), repeated: map[string]text{}}
 }
 
 // repeat keeps s, which many rows share.
@@ -36,6 +38,14 @@ func (b *contentsBuilder) repeat(s string) (kept text, err error) {
 		b.repeated[s] = kept
 	}
 	return kept, err
+}
+
+func (b *contentsBuilder) addBlobLine(line *blobLine) error {
+	blob, err := line.blob()
+	if err != nil {
+		return err
+	}
+	return b.addBlob(&blob)
 }
 
 func (b *contentsBuilder) addBlob(blob *Blob) error {
@@ -58,8 +68,26 @@ func (b *contentsBuilder) addBlob(blob *Blob) error {
 			return fmt.Errorf("%w: the blobs table adds up to more than %d bytes", ErrLimit, int64(MaxFileSize))
 		}
 	}
+	if blob.Stored == StoredBase {
+		if err := b.lean(blob); err != nil {
+			return err
+		}
+	}
 	b.counts.Blobs++
 	c.Blobs = append(c.Blobs, kept)
+	return nil
+}
+
+// lean counts a blob that a base stores.
+func (b *contentsBuilder) lean(blob *Blob) error {
+	if blob.Base < 0 || int(blob.Base) >= len(b.contents.Header.Bases) {
+		return fmt.Errorf("base %d of %d", blob.Base, len(b.contents.Header.Bases))
+	}
+	b.leansOn[blob.Base] = true
+	b.counts.Based++
+	if b.counts.BasedBytes += blob.Size; b.counts.BasedBytes > MaxFileSize {
+		return fmt.Errorf("%w: what bases store adds up to more than %d bytes", ErrLimit, int64(MaxFileSize))
+	}
 	return nil
 }
 
@@ -226,6 +254,22 @@ func (c *Contents) checkCosignTags() error {
 	return problems.Err()
 }
 
+// checkHeader checks what follows for the header from the tables, but for features and counts.
+func (b *contentsBuilder) checkHeader() error {
+	if unused := slices.Index(b.leansOn, false); unused >= 0 {
+		return fmt.Errorf("the base %s stores nothing that the bundle needs", b.contents.Header.Bases[unused])
+	}
+	if b.contents.Header.Completes == nil {
+		return nil
+	}
+	for i := range b.contents.roots {
+		if root := b.contents.Root(i); root.Tag != "" {
+			return fmt.Errorf("a supplement moves no tags, and this one has the root %s", root.Destination())
+		}
+	}
+	return nil
+}
+
 // features returns those that the tables use, sorted: never nil, since the header has an array.
 func (b *contentsBuilder) features() []string {
 	c := b.contents
@@ -234,9 +278,12 @@ func (b *contentsBuilder) features() []string {
 		name string
 		uses bool
 	}{
+		{featureBases, len(c.Header.Bases) > 0},
+		{featureJoined, !c.Header.Joined.IsZero()},
 		{featureMissing, len(c.Missing) > 0},
 		{featurePlatforms, slices.ContainsFunc(c.more, func(r rootColumns) bool { return len(r.platforms) > 0 })},
 		{featureReferrerPath, slices.ContainsFunc(c.more, func(r rootColumns) bool { return r.referrerPath != "" })},
+		{featureSupplement, c.Header.Completes != nil},
 		{featureUsedBy, slices.ContainsFunc(c.more, func(r rootColumns) bool { return len(r.usedBy) > 0 })},
 	} {
 		if feature.uses {
@@ -260,9 +307,8 @@ func rowsIn(table *io.SectionReader, counted int) int {
 
 // readTables reads the tables, in which everything must be in order, within the limits and counted by the header.
 func readTables(h Header, tables tableReaders) (*Contents, error) {
-	b := newContentsBuilder()
+	b := newContentsBuilder(h)
 	c := b.contents
-	c.Header = h
 	c.Blobs = make([]Blob, 0, rowsIn(tables.blobs, h.Counts.Blobs))
 	c.roots = make([]packedRoot, 0, rowsIn(tables.roots, h.Counts.Roots))
 	c.manifests = make([]packedManifest, 0, rowsIn(tables.manifests, h.Counts.Manifests))
@@ -271,7 +317,7 @@ func readTables(h Header, tables tableReaders) (*Contents, error) {
 		missing = tables.missing
 	}
 	for _, read := range []func() error{
-		func() error { return readLines(tables.blobs, "blobs", h.Counts.Blobs, b.addBlob) },
+		func() error { return readLines(tables.blobs, "blobs", h.Counts.Blobs, b.addBlobLine) },
 		b.indexBlobs,
 		func() error { return readLines(tables.roots, "roots", h.Counts.Roots, b.addRoot) },
 		func() error { return readLines(tables.manifests, "manifests", h.Counts.Manifests, b.addManifest) },
@@ -283,6 +329,9 @@ func readTables(h Header, tables tableReaders) (*Contents, error) {
 	}
 	if err := c.checkCosignTags(); err != nil {
 		return nil, fmt.Errorf("%w: manifests table: %w", ErrFormat, err)
+	}
+	if err := b.checkHeader(); err != nil {
+		return nil, fmt.Errorf("%w: header: %w", ErrFormat, err)
 	}
 	if required := b.features(); !slices.Equal(h.Requires, required) {
 		return nil, fmt.Errorf("%w: the header requires %q, the tables use %q", ErrFormat, h.Requires, required)

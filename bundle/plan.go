@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -21,6 +22,13 @@ type Image struct {
 type PlanOptions struct {
 	Created time.Time // recorded to the second; the only clock in a bundle
 	Missing []Missing // what was asked for and could not be had, in any order
+
+	Mirror    string // the series of bundles; "" for none
+	Sequence  uint64 // place in it; 0 for none
+	Completes *Base  // of a supplement
+	Joined    Digest // of a delta that was joined
+	// StoredBy returns the bundle that stores a config or layer which the receiver has, so that it is left out; nil: none is.
+	StoredBy func(d Digest, size int64) (base Base, found bool)
 }
 
 // ErrCollision: two roots, or two manifests under a cosign tag, have the same destination.
@@ -47,7 +55,8 @@ func Plan(images []Image, manifest func(Digest) (*Manifest, error), options Plan
 			}
 		}
 	}
-	return packTables(images, p.inFileOrder(), options)
+	p.inFileOrder()
+	return packTables(images, p.blobs, p.leaveOut(options.StoredBy), options)
 }
 
 // inTableOrder returns the rows of one root as the manifests table has them.
@@ -61,8 +70,11 @@ func inTableOrder(rows []ManifestRow, root int) []ManifestRow {
 }
 
 // packTables makes the tables, which must be what a reader will demand of them.
-func packTables(images []Image, blobs []Blob, options PlanOptions) (*Contents, error) {
-	b := newContentsBuilder()
+func packTables(images []Image, blobs []Blob, bases []Base, options PlanOptions) (*Contents, error) {
+	b := newContentsBuilder(Header{
+		FormatVersion: formatVersion, Created: options.Created.UTC().Truncate(time.Second).Format(time.RFC3339),
+		Mirror: options.Mirror, Sequence: options.Sequence, Bases: bases, Completes: options.Completes, Joined: options.Joined,
+	})
 	for i := range blobs {
 		if err := b.addBlob(&blobs[i]); err != nil {
 			return nil, fmt.Errorf("blob %s: %w", blobs[i].Digest, err)
@@ -93,10 +105,10 @@ func packTables(images []Image, blobs []Blob, options PlanOptions) (*Contents, e
 		}
 	}
 	c := b.contents
-	c.Header = Header{
-		FormatVersion: formatVersion, Requires: b.features(), Bases: []Digest{}, Counts: b.counts,
-		Created: options.Created.UTC().Truncate(time.Second).Format(time.RFC3339),
+	if err := b.checkHeader(); err != nil {
+		return nil, err
 	}
+	c.Header.Requires, c.Header.Counts = b.features(), b.counts
 	return c, c.Header.check()
 }
 
@@ -217,8 +229,37 @@ func (p *planner) addBlob(d Digest, size int64, role Role, stored Stored) error 
 	return nil
 }
 
-// inFileOrder returns the blobs by role and, within a role, in the order in which they were first needed.
-func (p *planner) inFileOrder() []Blob {
+// inFileOrder sorts the blobs by role and, within a role, in the order in which they were first needed.
+func (p *planner) inFileOrder() {
 	slices.SortStableFunc(p.blobs, func(a, b Blob) int { return cmp.Compare(a.Role, b.Role) })
-	return p.blobs
+}
+
+// leaveOut marks the configs and layers that bases store, and returns these bases as the header lists them: never nil, since
+// it has an array.
+func (p *planner) leaveOut(storedBy func(Digest, int64) (Base, bool)) []Base {
+	if storedBy == nil {
+		return []Base{}
+	}
+	places := map[Base]int32{}
+	for i := range p.blobs {
+		b := &p.blobs[i]
+		if !b.mayLean() || b.Stored != StoredFull || b.Digest == EmptyJSON { // which every bundle has in its head
+			continue
+		}
+		if base, found := storedBy(b.Digest, b.Size); found {
+			places[base] = 0
+			b.Stored = StoredBase
+		}
+	}
+	bases := slices.SortedFunc(maps.Keys(places), compareBases)
+	for place, base := range bases {
+		places[base] = int32(place)
+	}
+	for i := range p.blobs {
+		if b := &p.blobs[i]; b.Stored == StoredBase {
+			base, _ := storedBy(b.Digest, b.Size)
+			b.Base = places[base]
+		}
+	}
+	return append([]Base{}, bases...)
 }

@@ -8,32 +8,19 @@ import (
 	"fmt"
 	"hash"
 	"io"
-
-	"airgap/bundle/strictjson"
 )
 
 // Sealed is a bundle of which nothing but the signed object and its signature has been looked at. Check the
 // signature over ManifestIndex, then call Reader. Close it when done, whether or not a Reader was made.
 type Sealed struct {
-	medium        Medium
-	access        Access
-	source        io.ReaderAt // of the head and the manifests: the medium, or what is spooled of it
-	spool         *spool      // nil for random access
-	size          int64       // of the bundle; -1 where it is not known
-	index         []byte
-	header        sized
-	headerAt      int64
-	tables        []sized
-	tablesAt      []int64
-	sigstore      []byte
-	manifestIndex Digest
+	Head
+
+	medium Medium
+	access Access
+	source io.ReaderAt // of the head and the manifests: the medium, or what is spooled of it
+	spool  *spool      // nil for random access
+	size   int64       // of the bundle; -1 where it is not known
 }
-
-// ManifestIndex returns the digest of the signed object, over which the signature must be.
-func (s *Sealed) ManifestIndex() Digest { return s.manifestIndex }
-
-// Signature returns the Sigstore bundle that the file holds; at most MaxSignatureSize bytes, not checked.
-func (s *Sealed) Signature() []byte { return s.sigstore }
 
 // Close closes the medium, and removes what was spooled of it.
 func (s *Sealed) Close() error {
@@ -97,13 +84,16 @@ func (s *Sealed) readHead() error {
 	if s.header, s.tables, err = parseManifestIndex(s.index); err != nil {
 		return err
 	}
-	s.headerAt = h.skip(s.header.size)
+	headerAt := h.skip(s.header.size)
+	s.headerBytes = func(context.Context) ([]byte, error) { return readSmall(s.source, headerAt, s.header) }
+	source := tableSource{ReaderAt: s.source, close: func() error { return nil }}
 	for _, table := range s.tables {
-		s.tablesAt = append(s.tablesAt, h.skip(table.size))
+		source.at = append(source.at, h.skip(table.size))
 	}
+	s.openTables = func(context.Context) (tableSource, error) { return source, nil }
 	h.blob(MaxManifestIndexSize) // the signature's manifest, which Reader derives and compares
 	h.blob(int64(len("{}")))
-	s.sigstore = h.blob(MaxSignatureSize)
+	s.signatures = [][]byte{h.blob(MaxSignatureSize)}
 	return h.err
 }
 
@@ -186,39 +176,11 @@ type Reader struct {
 // Reader reads header and tables, derives from them what the file must be, and compares: size, head and end.
 // Everything is bounded by FORMAT.md's limits before it is read. Call it when the signature has been checked.
 func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
-	headerBytes, err := s.readSmall(s.headerAt, s.header)
-	if err != nil {
-		return nil, fmt.Errorf("header: %w", err)
-	}
-	var header Header
-	if err := strictjson.Unmarshal(headerBytes, &header); err != nil {
-		return nil, fmt.Errorf("%w: header: %w", ErrFormat, err)
-	}
-	if err := header.check(); err != nil {
-		return nil, err
-	}
-	if header.Requires == nil || header.Bases == nil || !bytes.Equal(compact(header), headerBytes) {
-		return nil, fmt.Errorf("%w: the header is not spelled as FORMAT.md says", ErrFormat)
-	}
-	for i, table := range s.tables {
-		if err := s.checkDigest(ctx, s.tablesAt[i], table); err != nil {
-			return nil, fmt.Errorf("%s: %w", tableNames[i].title, err)
-		}
-	}
-	tables := tableReaders{roots: s.table(0), manifests: s.table(1), blobs: s.table(2)}
-	if len(s.tables) > necessaryTables {
-		tables.missing = s.table(necessaryTables)
-	}
-	contents, err := readTables(header, tables)
+	contents, err := s.Contents(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Writing the tables again must give the signed bytes: then there is one spelling, and what was parsed is what
-	// was hashed even if the file changed in between.
-	if index, err := indexOf(contents, headerBytes); err != nil || !bytes.Equal(index, s.index) {
-		return nil, errors.Join(fmt.Errorf("%w: the tables are not spelled as FORMAT.md says", ErrFormat), err)
-	}
-	layout, err := newLayout(contents, s.index, headerBytes, s.sigstore)
+	layout, err := newLayout(contents, s.index, compact(contents.Header), s.signatures[0])
 	if err != nil {
 		return nil, err
 	}
@@ -227,36 +189,6 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 		r.kept, r.keptEnd = layout.proofs(maxKept)
 	}
 	return r, r.compare(ctx)
-}
-
-func (s *Sealed) table(i int) *io.SectionReader {
-	return io.NewSectionReader(s.source, s.tablesAt[i], s.tables[i].size)
-}
-
-func (s *Sealed) readSmall(at int64, want sized) ([]byte, error) {
-	b := make([]byte, want.size)
-	if _, err := s.source.ReadAt(b, at); err != nil {
-		return nil, readError(err, at, want.size)
-	}
-	if got := DigestOf(b); got != want.digest {
-		return nil, fmt.Errorf("%w: expected %s, got %s", ErrDigest, want.digest, got)
-	}
-	return b, nil
-}
-
-func (s *Sealed) checkDigest(ctx context.Context, at int64, want sized) error {
-	h := sha256.New()
-	n, err := io.Copy(h, &contextReader{ctx, io.NewSectionReader(s.source, at, want.size)})
-	if err != nil {
-		return err
-	}
-	if n != want.size {
-		return readError(io.EOF, at, want.size)
-	}
-	if got := Digest(h.Sum(nil)); got != want.digest {
-		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, want.digest, got)
-	}
-	return nil
 }
 
 // compare holds the head and, in a file, the size and the end against the layout.

@@ -27,7 +27,7 @@ func TestRefusedTables(t *testing.T) {
 	replace := func(old, replacement string) func([]byte) []byte {
 		return func(table []byte) []byte { return bytes.Replace(table, []byte(old), []byte(replacement), 1) }
 	}
-	plain, features := newWorld(), newFeatureWorld()
+	plain, features, delta := newWorld(), newFeatureWorld(), newDeltaWorld()
 	root := newWorld().images[0].Root
 	other := bundle.DigestOf([]byte("other"))
 	for name, test := range map[string]struct {
@@ -55,6 +55,29 @@ func TestRefusedTables(t *testing.T) {
 		"an unknown role":                {plain, blobsAt, replace(`"role":"layer"`, `"role":"ballast"`), "ballast"},
 		"missing from nowhere":           {features, missingAt, replace(`"source":"docker.io/acme/gone:1"`, `"source":""`), "no source"},
 		"missing for no reason":          {features, missingAt, replace(`"reason":"denied"`, `"reason":""`), "no reason"},
+		"a sequence without a mirror":    {plain, headerAt, replace(`"sequence":0`, `"sequence":1`), "one without the other"},
+		"a mirror without a sequence":    {plain, headerAt, replace(`"mirror":""`, `"mirror":"dhi"`), "one without the other"},
+		"a mirror that is no name":       {plain, headerAt, replace(`"mirror":"","sequence":0`, `"mirror":"-x","sequence":1`), "name of a mirror"},
+		"a base of nothing":              {plain, headerAt, replace(`"bases":[]`, `"bases":[`+baseText("dhi", 1, "a")+`]`), "stores nothing"},
+		"a base stores a layer here":     {plain, blobsAt, last(`"stored":"full"`, `"stored":"base","base":0`), "base 0 of 0"},
+		"full, and of a base":            {plain, blobsAt, last(`"stored":"full"`, `"stored":"full","base":0`), "belongs to"},
+		"of no base":                     {delta, blobsAt, last(`"stored":"base","base":1`, `"stored":"base"`), "belongs to"},
+		"of a base below zero":           {delta, blobsAt, last(`"base":1`, `"base":-1`), "base -1"},
+		"of a base that is not there":    {delta, blobsAt, last(`"base":1`, `"base":2`), "base 2 of 2"},
+		"a manifest of a base":           {delta, blobsAt, replace(`"role":"manifest","stored":"full"`, `"role":"manifest","stored":"base","base":0`), "manifest left out"},
+		"an attestation of a base":       {delta, blobsAt, replace(`"role":"attestation","stored":"full"`, `"role":"attestation","stored":"base","base":0`), "attestation left out"},
+		"bases out of order":             {delta, headerAt, replace(baseText("dhi", 9, "a")+","+baseText("dhi", 11, "b"), baseText("dhi", 11, "b")+","+baseText("dhi", 9, "a")), "out of order"},
+		"one base twice":                 {delta, headerAt, replace(baseText("dhi", 11, "b"), baseText("dhi", 11, "a")), "twice"},
+		"a base that is newer":           {delta, headerAt, replace(`"sequence":11`, `"sequence":13`), "cannot build on"},
+		"a base that is as old":          {delta, headerAt, replace(`"sequence":11`, `"sequence":12`), "cannot build on"},
+		"a base made at no time":         {delta, headerAt, replace(`"created":"2023-11-07T00:00:00Z"}]`, `"created":"last week"}]`), "creation time"},
+		"a base without a digest":        {delta, headerAt, replace(bundle.DigestOf([]byte("a")).String(), bundle.Digest{}.String()), "digest"},
+		"a joined delta that builds on":  {delta, headerAt, replace(`,"counts"`, `,"joined":"`+other.String()+`","counts"`), "joined"},
+		"a delta that joined nothing":    {plain, headerAt, replace(`,"counts"`, `,"joined":"`+other.String()+`","counts"`), "joined"},
+		"a supplement of another mirror": {delta, headerAt, replace(`"sequence":12`, `"sequence":0`), "one without the other"},
+		"a supplement with a number":     {delta, headerAt, replace(`,"counts"`, `,"completes":`+baseText("dhi", 11, "c")+`,"counts"`), "no sequence"},
+		"a supplement that moves tags":   {delta, headerAt, supplementOf(baseText("dhi", 12, "c")), "moves no tags"},
+		"a supplement of what it is not": {delta, headerAt, supplementOf(baseText("other", 12, "c")), "of that mirror"},
 		"a sequence below zero":          {plain, headerAt, replace(`"sequence":0`, `"sequence":-1`), "header"},
 		"made too late":                  {plain, headerAt, replace(`"2023-11-14T22:13:20Z"`, `"2242-03-16T12:56:32Z"`), "2242"},
 	} {
@@ -71,7 +94,7 @@ func TestRefusedTables(t *testing.T) {
 	// The last second there is, and the largest number.
 	for _, change := range []func([]byte) []byte{
 		replace(`"2023-11-14T22:13:20Z"`, `"2242-03-16T12:56:31Z"`),
-		replace(`"sequence":0`, `"sequence":18446744073709551615`),
+		replace(`"mirror":"","sequence":0`, `"mirror":"m","sequence":18446744073709551615`),
 	} {
 		if err := plain.withTable(t, headerAt, change); err != nil {
 			t.Error(err)

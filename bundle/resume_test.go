@@ -81,7 +81,7 @@ func TestContinue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(partial.Signature()) != "signature of "+partial.ManifestIndex().String() {
+		if string(partial.Signatures()[0]) != "signature of "+partial.ManifestIndex().String() {
 			t.Error("the signature is not there to be checked")
 		}
 		writer, reader, err := partial.Continue(t.Context(), nil)

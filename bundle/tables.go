@@ -20,11 +20,13 @@ import (
 // Header is the config of the manifest index (FORMAT.md, "Header").
 type Header struct {
 	FormatVersion int      `json:"formatVersion"`
-	Requires      []string `json:"requires"` // features without which a reader must not go on
-	Mirror        string   `json:"mirror"`   // the series of bundles that this one belongs to; "" for none
-	Sequence      uint64   `json:"sequence"` // place in that series; 0 for none
-	Created       string   `json:"created"`  // RFC 3339, whole seconds, UTC
-	Bases         []Digest `json:"bases"`    // manifest indexes of the bundles that omitted blobs are in
+	Requires      []string `json:"requires"`            // features without which a reader must not go on
+	Mirror        string   `json:"mirror"`              // the series of bundles that this one belongs to; "" for none
+	Sequence      uint64   `json:"sequence"`            // place in that series; 0 for none
+	Created       string   `json:"created"`             // RFC 3339, whole seconds, UTC
+	Bases         []Base   `json:"bases"`               // the bundles that store what this one leaves out
+	Completes     *Base    `json:"completes,omitempty"` // of a supplement: the bundle for which it was made
+	Joined        Digest   `json:"joined,omitzero"`     // the delta of which this bundle is the whole
 	Counts        Counts   `json:"counts"`
 }
 
@@ -36,13 +38,17 @@ type Counts struct {
 	Stored      int   `json:"stored"`    // blobs whose content is in the file
 	StoredBytes int64 `json:"storedBytes"`
 	Missing     int   `json:"missing,omitempty"` // rows
+	Based       int   `json:"based,omitempty"`   // blobs that bases store
+	BasedBytes  int64 `json:"basedBytes,omitempty"`
 }
 
 // CreatedTime returns Created as a time; ErrFormat where it is not what FORMAT.md says.
-func (h *Header) CreatedTime() (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, h.Created)
-	if err != nil || t.UTC().Format(time.RFC3339) != h.Created || t.Unix() < 0 || t.Unix() > maxOctalSize {
-		return time.Time{}, fmt.Errorf("%w: creation time %.40q is not RFC 3339 in UTC between 1970 and 2242", ErrFormat, h.Created)
+func (h *Header) CreatedTime() (time.Time, error) { return parseCreated(h.Created) }
+
+func parseCreated(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || t.UTC().Format(time.RFC3339) != s || t.Unix() < 0 || t.Unix() > maxOctalSize {
+		return time.Time{}, fmt.Errorf("%w: creation time %.40q is not RFC 3339 in UTC between 1970 and 2242", ErrFormat, s)
 	}
 	return t, nil
 }
@@ -179,10 +185,49 @@ func (r *Role) UnmarshalText(b []byte) error {
 
 // Blob is a row of the blobs table. The rows stand in the order of the file.
 type Blob struct {
+	Digest Digest
+	Size   int64
+	Role   Role
+	Stored Stored
+	Base   int32 // of StoredBase: place in Header.Bases; or else 0
+}
+
+// blobLine is a Blob as the table spells it.
+type blobLine struct {
 	Digest Digest `json:"digest"`
 	Size   int64  `json:"size"`
 	Role   Role   `json:"role"`
 	Stored Stored `json:"stored"`
+	Base   *int32 `json:"base,omitempty"`
+}
+
+// blobLines yields the rows of the blobs table as it spells them. A line must not be kept.
+func blobLines(blobs []Blob) iter.Seq2[int, *blobLine] {
+	return func(yield func(int, *blobLine) bool) {
+		var line blobLine
+		for i := range blobs {
+			b := &blobs[i]
+			line = blobLine{Digest: b.Digest, Size: b.Size, Role: b.Role, Stored: b.Stored}
+			if b.Stored == StoredBase {
+				line.Base = &b.Base
+			}
+			if !yield(i, &line) {
+				return
+			}
+		}
+	}
+}
+
+// blob returns the row, which names a base if, and only if, one stores it.
+func (l *blobLine) blob() (Blob, error) {
+	b := Blob{Digest: l.Digest, Size: l.Size, Role: l.Role, Stored: l.Stored}
+	if (l.Base != nil) != (l.Stored == StoredBase) {
+		return b, fmt.Errorf("%s is stored as %.40q, and a base belongs to %q only", l.Digest, l.Stored, StoredBase)
+	}
+	if l.Base != nil {
+		b.Base = *l.Base
+	}
+	return b, nil
 }
 
 // compareRoots is the order of the roots table.
@@ -197,14 +242,17 @@ func compareMissing(a, b Missing) int {
 
 // The features that a header may require: what a reader that does not know them would get wrong.
 const (
+	featureBases        = "bases"         // blobs are left out that other bundles store
+	featureJoined       = "joined"        // the header names the delta that was joined
 	featureMissing      = "missing"       // there is a missing table
 	featurePlatforms    = "platforms"     // roots have platforms and originals
 	featureReferrerPath = "referrer-path" // roots have a repository for referrers
+	featureSupplement   = "supplement"    // the header names the bundle that this one completes
 	featureUsedBy       = "used-by"       // roots name the charts that use them
 )
 
 // features are all of them, sorted.
-var features = []string{featureMissing, featurePlatforms, featureReferrerPath, featureUsedBy}
+var features = []string{featureBases, featureJoined, featureMissing, featurePlatforms, featureReferrerPath, featureSupplement, featureUsedBy}
 
 // compareManifests is the order of the manifests table. The two ways of a referrer compare as equal: one is enough.
 func compareManifests(a, b ManifestRow) int {
@@ -293,17 +341,11 @@ func (h *Header) check() error {
 			return fmt.Errorf("%w: the bundle needs %.200q, which this airgap does not know: use a newer version", ErrUnsupported, feature)
 		}
 	}
-	if len(h.Bases) > 0 {
-		return fmt.Errorf("%w: the bundle leans on %d earlier bundles (a delta): use a newer version", ErrUnsupported, len(h.Bases))
-	}
-	if err := checkText("mirror name", h.Mirror); err != nil {
+	if err := h.checkSeries(); err != nil {
 		return bad("%w", err)
 	}
-	if _, err := h.CreatedTime(); err != nil {
-		return err
-	}
 	c := h.Counts
-	if c.Roots < 1 || c.Manifests < 1 || c.Blobs < 1 || c.Stored < 0 || c.Stored > c.Blobs || c.StoredBytes < 0 || c.Missing < 0 {
+	if c.Roots < 1 || c.Manifests < 1 || c.Blobs < 1 || c.Stored < 0 || c.Stored > c.Blobs || c.StoredBytes < 0 || c.Missing < 0 || c.Based < 0 || c.BasedBytes < 0 {
 		return bad("counts %+v are not possible", c)
 	}
 	if c.Roots > MaxRootRows || c.Missing > MaxRootRows || c.Manifests > MaxManifestRows || c.Blobs > MaxBlobRows || c.StoredBytes > MaxFileSize {
@@ -451,6 +493,8 @@ func (b *Blob) check() error {
 		return fmt.Errorf("%w: stored as %.40q: use a newer version of airgap", ErrUnsupported, b.Stored)
 	case b.Stored == StoredNondistributable && b.Role != RoleLayer:
 		return fmt.Errorf("a %s left out as nondistributable", b.Role)
+	case b.Stored == StoredBase && !b.mayLean():
+		return fmt.Errorf("a %s left out as something that a base stores", b.Role)
 	}
 	return nil
 }

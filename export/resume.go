@@ -110,7 +110,7 @@ func (r *run) continuePartial(ctx context.Context, p *bundle.Partial, n *note) (
 	if p.ManifestIndex() != n.Result.ManifestIndex {
 		return nil, nil, fmt.Errorf("%w: the file and the note about it are of different runs", bundle.ErrNoPartial)
 	}
-	if _, err := signature.Verify(p.Signature(), p.ManifestIndex(), []signature.PublicKey{r.signer.Key}); err != nil {
+	if _, err := signature.Verify(p.Signatures()[0], p.ManifestIndex(), []signature.PublicKey{r.signer.Key}); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", bundle.ErrNoPartial, err)
 	}
 	r.options.Observer.Warn(fmt.Sprintf("continuing %s: what was found when it was begun, even where tags have moved since (--replan looks again)", r.path))

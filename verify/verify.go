@@ -34,12 +34,9 @@ type Bundle struct {
 // entries and every manifest. sealed stays the caller's to close. Errors are those of package signature (trust) and
 // of package bundle (damage); all problems with manifests are in one error.
 func Open(ctx context.Context, sealed *bundle.Sealed, policy Policy) (*Bundle, error) {
-	if len(policy.Keys) == 0 {
-		return nil, ErrNoKey
-	}
-	key, err := signature.Verify(sealed.Signature(), sealed.ManifestIndex(), policy.Keys)
+	key, err := policy.check(&sealed.Head)
 	if err != nil {
-		return nil, fmt.Errorf("manifest index %s: %w", sealed.ManifestIndex(), err)
+		return nil, err
 	}
 	reader, err := sealed.Reader(ctx)
 	if err != nil {
@@ -51,6 +48,52 @@ func Open(ctx context.Context, sealed *bundle.Sealed, policy Policy) (*Bundle, e
 	}
 	return &Bundle{reader: reader, graph: graph, key: key}, nil
 }
+
+// check returns the trusted key by which one of the signatures is.
+func (p Policy) check(head *bundle.Head) (signature.PublicKey, error) {
+	if len(p.Keys) == 0 {
+		return signature.PublicKey{}, ErrNoKey
+	}
+	var problems bundle.Problems
+	for _, candidate := range head.Signatures() {
+		key, err := signature.Verify(candidate, head.ManifestIndex(), p.Keys)
+		if err == nil {
+			return key, nil
+		}
+		problems.Add(err)
+	}
+	if len(head.Signatures()) == 0 {
+		problems.Add(signature.ErrMissing)
+	}
+	return signature.PublicKey{}, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), problems.Err())
+}
+
+// Head is the head of a bundle whose signature has been checked, with or without the rest of it. Only OpenHead makes one.
+type Head struct {
+	head *bundle.Head
+	key  signature.PublicKey
+}
+
+// OpenHead checks that a trusted key signed a head, as Open does for a bundle; one that nobody signed is signature.ErrMissing.
+func OpenHead(head *bundle.Head, policy Policy) (*Head, error) {
+	key, err := policy.check(head)
+	if err != nil {
+		return nil, err
+	}
+	return &Head{head, key}, nil
+}
+
+// Key returns the trusted key that made the signature.
+func (h *Head) Key() signature.PublicKey { return h.key }
+
+// ManifestIndex returns the digest of the signed object.
+func (h *Head) ManifestIndex() bundle.Digest { return h.head.ManifestIndex() }
+
+// Header reads the header; errors are those of package bundle.
+func (h *Head) Header(ctx context.Context) (*bundle.Header, error) { return h.head.Header(ctx) }
+
+// Contents reads the tables; errors are those of package bundle.
+func (h *Head) Contents(ctx context.Context) (*bundle.Contents, error) { return h.head.Contents(ctx) }
 
 // Key returns the trusted key that made the signature.
 func (b *Bundle) Key() signature.PublicKey { return b.key }

@@ -59,7 +59,7 @@ var exitCodes = []struct {
 	{exitIncomplete, "the bundle was written without images that could not be had (--keep-going)", anyOf(errMissing)},
 	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(finding.ErrBlocked)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
-	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMalformed,
+	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(readback.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},

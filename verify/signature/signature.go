@@ -47,6 +47,8 @@ import (
 var (
 	// ErrMalformed: not a signature of the kind that the package comment describes.
 	ErrMalformed = errors.New("malformed signature")
+	// ErrMissing: there is no signature.
+	ErrMissing = errors.New("not signed")
 	// ErrUntrustedKey: no trusted key made this signature, or it was altered; the two cannot be told apart.
 	ErrUntrustedKey = errors.New("not signed by a trusted key")
 	// ErrWrongPredicate: signed by a trusted key, but as something other than a signature over content.

@@ -1,0 +1,190 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"airgap/bundle/disk"
+	"airgap/bundle/strictjson"
+)
+
+// Head is the signed object of a bundle with its signatures, and where header and tables can be had: in the bundle, or in a
+// repository that keeps them (FORMAT.md, "The ledger and the record"). Nothing of it is to be believed before a signature over
+// ManifestIndex has been checked, which is package verify's to do.
+type Head struct {
+	index         []byte
+	manifestIndex Digest
+	header        sized
+	tables        []sized
+	signatures    [][]byte
+	headerBytes   func(context.Context) ([]byte, error) // its digest checked
+	openTables    func(context.Context) (tableSource, error)
+}
+
+// tableSource is where the tables of a head lie.
+type tableSource struct {
+	io.ReaderAt
+
+	at    []int64
+	close func() error
+}
+
+// ReadHead makes a head of a manifest index and of what may be signatures over it (Sigstore bundles of at most MaxSignatureSize
+// bytes). blob gives header and tables, when they are asked for; what it gives is bounded and checked. ErrFormat where index is no
+// manifest index, ErrLimit.
+func ReadHead(index []byte, signatures [][]byte, blob func(context.Context, Descriptor) (io.ReadCloser, error)) (*Head, error) {
+	if len(index) > MaxManifestIndexSize {
+		return nil, fmt.Errorf("%w: a manifest index of %d bytes", ErrLimit, len(index))
+	}
+	h := &Head{index: index, manifestIndex: DigestOf(index), signatures: signatures}
+	var err error
+	if h.header, h.tables, err = parseManifestIndex(index); err != nil {
+		return nil, err
+	}
+	h.headerBytes = func(ctx context.Context) ([]byte, error) {
+		f, err := download(ctx, []sized{h.header}, blob)
+		if err != nil {
+			return nil, err
+		}
+		b, err := readSmall(f, 0, h.header)
+		return b, errors.Join(err, f.close())
+	}
+	h.openTables = func(ctx context.Context) (tableSource, error) { return download(ctx, h.tables, blob) }
+	return h, nil
+}
+
+// download brings content into a temporary file. Digests are checked when it is read.
+func download(ctx context.Context, all []sized, blob func(context.Context, Descriptor) (io.ReadCloser, error)) (tableSource, error) {
+	f, err := disk.NewTemporary("")
+	if err != nil {
+		return tableSource{}, err
+	}
+	source := tableSource{ReaderAt: f, close: f.Close}
+	end := int64(0)
+	for _, d := range all {
+		content, err := blob(ctx, Descriptor{Digest: d.digest, Size: d.size})
+		if err == nil {
+			_, err = io.Copy(io.NewOffsetWriter(f, end), &contextReader{ctx, io.LimitReader(content, d.size)})
+			err = errors.Join(err, content.Close())
+		}
+		if err != nil {
+			return tableSource{}, errors.Join(err, f.Close())
+		}
+		source.at = append(source.at, end)
+		end += d.size
+	}
+	return source, nil
+}
+
+// ManifestIndex returns the digest of the signed object, over which a signature must be.
+func (h *Head) ManifestIndex() Digest { return h.manifestIndex }
+
+// Signatures returns the Sigstore bundles that may be signatures; each at most MaxSignatureSize bytes, none checked.
+func (h *Head) Signatures() [][]byte { return h.signatures }
+
+// Header reads the header alone, and checks every rule of FORMAT.md for it. Call it when a signature has been checked.
+func (h *Head) Header(ctx context.Context) (*Header, error) {
+	b, err := h.headerBytes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	header, err := parseHeader(b)
+	return &header, err
+}
+
+// Contents reads header and tables, and checks every rule of FORMAT.md but those about manifests. Everything is bounded before it is
+// read. Call it when a signature has been checked.
+func (h *Head) Contents(ctx context.Context) (c *Contents, err error) {
+	header, err := h.Header(ctx)
+	if err != nil {
+		return nil, err
+	}
+	source, err := h.openTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, source.close()) }()
+	for i, table := range h.tables {
+		if err := checkDigest(ctx, source, source.at[i], table); err != nil {
+			return nil, fmt.Errorf("%s: %w", tableNames[i].title, err)
+		}
+	}
+	table := func(i int) *io.SectionReader {
+		return io.NewSectionReader(source, source.at[i], h.tables[i].size)
+	}
+	tables := tableReaders{roots: table(0), manifests: table(1), blobs: table(2)}
+	if len(h.tables) > necessaryTables {
+		tables.missing = table(necessaryTables)
+	}
+	if c, err = readTables(*header, tables); err != nil {
+		return nil, err
+	}
+	// Writing the tables again must give the signed bytes: then there is one spelling, and what was parsed is what
+	// was hashed even if the file changed in between.
+	if index, err := indexOf(c, compact(*header)); err != nil || !bytes.Equal(index, h.index) {
+		return nil, errors.Join(fmt.Errorf("%w: the tables are not spelled as FORMAT.md says", ErrFormat), err)
+	}
+	return c, nil
+}
+
+// parseHeader reads a header in its one spelling.
+func parseHeader(b []byte) (header Header, err error) {
+	if err := strictjson.Unmarshal(b, &header); err != nil {
+		return header, fmt.Errorf("%w: header: %w", ErrFormat, err)
+	}
+	if err := header.check(); err != nil {
+		return header, err
+	}
+	if header.Requires == nil || header.Bases == nil || !bytes.Equal(compact(header), b) {
+		return header, fmt.Errorf("%w: the header is not spelled as FORMAT.md says", ErrFormat)
+	}
+	return header, nil
+}
+
+func readSmall(source io.ReaderAt, at int64, want sized) ([]byte, error) {
+	b := make([]byte, want.size)
+	if _, err := source.ReadAt(b, at); err != nil {
+		return nil, readError(err, at, want.size)
+	}
+	if got := DigestOf(b); got != want.digest {
+		return nil, fmt.Errorf("%w: expected %s, got %s", ErrDigest, want.digest, got)
+	}
+	return b, nil
+}
+
+func checkDigest(ctx context.Context, source io.ReaderAt, at int64, want sized) error {
+	h := sha256.New()
+	n, err := io.Copy(h, &contextReader{ctx, io.NewSectionReader(source, at, want.size)})
+	if err != nil {
+		return err
+	}
+	if n != want.size {
+		return readError(io.EOF, at, want.size)
+	}
+	if got := Digest(h.Sum(nil)); got != want.digest {
+		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, want.digest, got)
+	}
+	return nil
+}
+
+// Object is one object of an artifact. Write gives its content.
+type Object struct {
+	Descriptor
+
+	Write func(io.Writer) error
+}
+
+// Artifact is the signed object of a bundle as a repository keeps it: two manifests, the second of which refers to the first, and
+// the blobs that they name, each once.
+type Artifact struct {
+	Blobs     []Object
+	Index     Object // the manifest index
+	Signature Object
+}
+
+// Artifact returns what a ledger or a record keeps of the bundle.
+func (l *Layout) Artifact() Artifact { return l.artifact }
