@@ -49,7 +49,7 @@ func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descri
 		s.home.noteRateLimit(resp.Header, c.core.cfg.Now())
 		desc, ok, err := describe(r, ref, resp)
 		if ok || err != nil {
-			s.known.Store(c.core.cfg.Now().UnixNano())
+			s.saw(r, c.core.cfg.Now())
 			return desc, err
 		}
 	}
@@ -110,7 +110,7 @@ func (c *core) manifest(ctx context.Context, s *session, op string, ref name.Ref
 		return bundle.Descriptor{}, nil, err
 	}
 	s.home.noteRateLimit(resp.Header, c.cfg.Now())
-	s.known.Store(c.cfg.Now().UnixNano())
+	s.saw(r, c.cfg.Now())
 	desc := bundle.Descriptor{MediaType: mediaType(resp.Header), Digest: bundle.DigestOf(body), Size: int64(len(body))}
 	if desc.MediaType == "" {
 		return bundle.Descriptor{}, nil, r.failf("the answer has no media type (Content-Type %.100q)", resp.Header.Get("Content-Type"))
@@ -156,9 +156,13 @@ func mediaType(header http.Header) string {
 
 // AnonymousRefused tells whether ref is private: true where a HEAD request without credentials is refused (401 or 403, at
 // the registry or at its token service), or is answered with 404 although the same request with credentials succeeds.
-// Where neither finds it, the error wraps ErrNotFound.
+// Where neither finds it, the error wraps ErrNotFound. Where manifests of the repository have lately been seen without an
+// account, because there is none, it is not asked again.
 func (c *Client) AnonymousRefused(ctx context.Context, ref name.Reference) (bool, error) {
 	repo := ref.Context()
+	if c.core.session(repo, pull).isPublic(c.core.cfg.Now()) {
+		return false, nil
+	}
 	s := c.core.sessionIn(repo, auth.Scope{Actions: pull, Anonymous: true})
 	_, _, err := c.core.fetch(ctx, manifestRequest("look without credentials for", http.MethodHead, s, ref), 0)
 	switch {

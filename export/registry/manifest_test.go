@@ -13,6 +13,7 @@ import (
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
@@ -159,6 +160,47 @@ func TestAnonymousRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who has no account, and has seen a manifest, needs not ask whether others may. Who has one asks, though it was not asked for
+// until the registry refused.
+func TestAnonymousRefusedIsSeenWithoutAnAccount(t *testing.T) {
+	body := manifest(t, "x", nil)
+	for title, test := range map[string]struct {
+		public   bool
+		keychain authn.Keychain
+		fault    Fault
+		asks     bool
+		want     bool
+	}{
+		"no account":             {public: true},
+		"an account":             {public: true, keychain: ada, asks: true},
+		"an account that is due": {keychain: ada, fault: onlyPing, asks: true, want: true},
+	} {
+		t.Run(title, func(t *testing.T) {
+			login := &Login{User: user, Password: password, Public: func(string) bool { return test.public }}
+			server := New(t, Wrap(login.Guard))
+			server.AddManifest("acme/app", "1.0", bundle.MediaTypeOCIManifest, body)
+			if test.fault != nil {
+				server.Inject(test.fault)
+			}
+			c := newClient(t, func(c *registry.Config) { c.Keychain = test.keychain })
+			ref := server.Repo("acme/app").Tag("1.0")
+			_, err := c.Resolve(t.Context(), ref)
+			ok(t, err)
+			server.Forget()
+			got, err := c.AnonymousRefused(t.Context(), ref)
+			ok(t, err)
+			if asked := server.Count("HEAD", "/manifests/"); got != test.want || (asked > 0) != test.asks {
+				t.Errorf("private: %t, asked %d times", got, asked)
+			}
+		})
+	}
+}
+
+// onlyPing answers /v2/ itself without asking for an account.
+func onlyPing(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+	return r.URL.Path == "/v2/" && Answer(200, "{}")(w, r, next)
 }
 
 func refuseAnonymous(w http.ResponseWriter, r *http.Request, next http.Handler) bool {

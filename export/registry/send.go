@@ -156,7 +156,7 @@ func (c *core) authorized(ctx context.Context, r *request) (*http.Response, erro
 	if renewed.Header == cred.Header {
 		return resp, nil
 	}
-	r.secrets = append(slices.Clone(cred.Secrets), renewed.Secrets...)
+	r.secrets, r.account = append(slices.Clone(cred.Secrets), renewed.Secrets...), renewed.Account
 	if r.stream != nil {
 		e := r.failure(resp, c.cfg.Now())
 		e.temporary = true // for who can open the content again

@@ -30,13 +30,27 @@ type sessionKey struct {
 type session struct {
 	*auth.Session
 	home  *host
-	works atomic.Bool  // a request has been answered well
-	known atomic.Int64 // when there last were manifests in the repository, in nanoseconds since 1970
+	works  atomic.Bool  // a request has been answered well
+	known  atomic.Int64 // when there last were manifests in the repository, in nanoseconds since 1970
+	public atomic.Int64 // when one of them was last seen without an account
+}
+
+// saw notes that r was answered with a manifest.
+func (s *session) saw(r *request, now time.Time) {
+	s.known.Store(now.UnixNano())
+	if !r.account {
+		s.public.Store(now.UnixNano())
+	}
 }
 
 // isKnown tells whether there have been manifests in the repository lately.
-func (s *session) isKnown(now time.Time) bool {
-	return now.Sub(time.Unix(0, s.known.Load())) < believedFor
+func (s *session) isKnown(now time.Time) bool { return isRecent(&s.known, now) }
+
+// isPublic tells whether manifests of the repository have been seen without an account lately.
+func (s *session) isPublic(now time.Time) bool { return isRecent(&s.public, now) }
+
+func isRecent(at *atomic.Int64, now time.Time) bool {
+	return now.Sub(time.Unix(0, at.Load())) < believedFor
 }
 
 type anonymousKeychain struct{}
