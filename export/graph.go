@@ -293,13 +293,15 @@ func kinds(m *bundle.Manifest) string {
 // findReferrers looks everywhere for what refers to n.
 func (g *graph) findReferrers(ctx context.Context, v *view, n *node) error {
 	for _, repository := range v.all() {
-		hasTag := g.hasTag(v, repository)
+		hasTag, isSample := g.hasTag(v, repository)
 		n.believed = n.believed || hasTag != nil
 		err := g.listReferrers(ctx, v, n, repository, hasTag)
 		if err == nil {
 			err = g.findCosignTags(ctx, v, n, repository, hasTag)
 		}
 		switch {
+		case err == nil && isSample:
+			g.lists.prove(repository)
 		case err == nil:
 		case repository != v.own && errors.Is(err, registry.ErrRepositoryUnknown):
 			n.missing = append(n.missing, repository) // checkAttestations decides what that means

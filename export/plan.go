@@ -30,7 +30,7 @@ func MakePlan(ctx context.Context, source Source, choice Choice, o Options) (*Pl
 		o.Observer.Warn(warning)
 	}
 	o.Walk.Tags = chosen.Tags
-	w, err := walk(ctx, source, chosen.Requests, o.Lookups, o.Walk, o.Observer)
+	w, err := walk(ctx, source, chosen.Requests, o)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ type WalkOptions struct {
 	AllowNoReferrers bool // an attestation repository may hold nothing for an image, or not exist
 	// Tags are the digest tags (sha256-...) of repositories whose tags have been listed, by name.Repository.Name: what is
 	// not among them need not be asked for one by one.
-	Tags map[string]DigestTags
+	Tags  map[string]DigestTags
+	Facts Facts // nil: nothing is known from earlier plans, nor kept for later ones
 }
 
 // hasTag returns whether a digest tag is in the list of a repository; nil where that has not been listed.
@@ -105,20 +106,21 @@ func (w *walked) Err() error {
 const maxWarningsShown = 20
 
 // walk resolves the requests and finds everything that hangs from them, at any depth (DESIGN.md, "What is carried
-// for each image"). Images are walked side by side, jobs requests at a time, and what they share is looked up once.
+// for each image"). Images are walked side by side, o.Lookups requests at a time, and what they share is looked up once.
 // One image that fails does not end the walk: see walked.Failures. The error is about the walk itself.
-func walk(ctx context.Context, source Source, requests []Request, jobs int, o WalkOptions, observer bundle.Observer) (*walked, error) {
+func walk(ctx context.Context, source Source, requests []Request, o Options) (*walked, error) {
 	store, err := newManifestStore()
 	if err != nil {
 		return nil, err
 	}
+	observer := o.Observer
 	observer.Count("find", "manifest", 0)
 	g := &graph{
-		source: source, store: store, observer: observer, options: o, lists: newTagLists(),
+		source: source, store: store, observer: observer, options: o.Walk, lists: newTagLists(o.Walk.Facts, o.Now),
 		nodes: map[nodeKey]*node{}, views: map[string]*view{}, private: map[string]*privacy{}, names: map[string]string{},
 	}
 	roots := make([]rootState, len(requests))
-	g.work = newWorkQueue(jobs)
+	g.work = newWorkQueue(o.Lookups)
 	for i := range requests {
 		g.work.add(func() { roots[i] = g.resolve(ctx, &requests[i]) })
 	}
@@ -126,6 +128,7 @@ func walk(ctx context.Context, source Source, requests []Request, jobs int, o Wa
 	if err := ctx.Err(); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	g.lists.note()
 	w := &walked{store: store, graph: g, notes: map[rootKey]rootNotes{}}
 	for i := range roots {
 		w.assemble(&requests[i], &roots[i])

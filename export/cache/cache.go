@@ -1,7 +1,8 @@
-// Package cache keeps the manifests that an export has fetched, so that tomorrow's plan fetches only what has changed.
+// Package cache keeps the manifests that an export has fetched, so that tomorrow's plan fetches only what has changed, and what
+// it has found out about registries (facts.go).
 //
 // Manifests are kept by digest, and a digest is checked whenever one is read: whatever happens to the files, the worst
-// is that something is fetched again. Tags are asked for each time: with HEAD, which registries do not count as a pull, unless
+// is that something is fetched again. Facts have nothing to be checked by, and are believed for a day. Tags are asked for each time: with HEAD, which registries do not count as a pull, unless
 // what they lead to is likely to be new.
 // What refers to an image is never kept, as it can change at any time. For choosing images, configs are kept as well,
 // which say when an image was made. The directory is safe to delete.
@@ -195,13 +196,17 @@ func (s *Source) get(d bundle.Digest) (mediaType string, content []byte, ok bool
 
 func isKept(mediaType string) bool { return bundle.IsManifest(mediaType) || mediaType == blobType }
 
-// put keeps a manifest or blob. A cache that cannot be written, because a disk is full, is no reason to stop; neither is a file
-// that another run writes at the same time, or one that is not whole, as get looks at every byte.
+// put keeps a manifest or blob.
 func (s *Source) put(desc bundle.Descriptor, content []byte) {
 	if !isKept(desc.MediaType) {
 		return
 	}
-	path, entry := s.path(desc.Digest), append([]byte(desc.MediaType+"\n"), content...)
+	s.write(s.path(desc.Digest), append([]byte(desc.MediaType+"\n"), content...))
+}
+
+// write writes a file. A cache that cannot be written, because a disk is full, is no reason to stop; neither is a file that another
+// run writes at the same time, or one that is not whole, as who reads it looks at every byte.
+func (s *Source) write(path string, entry []byte) {
 	if err := os.WriteFile(path, entry, 0o600); errors.Is(err, fs.ErrNotExist) && os.MkdirAll(filepath.Dir(path), 0o700) == nil {
 		_ = os.WriteFile(path, entry, 0o600)
 	}

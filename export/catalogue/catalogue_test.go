@@ -199,8 +199,24 @@ func TestOneFailureDoesNotEndTheOthers(t *testing.T) {
 // walk walks what was selected, one request after the other, with the lists of tags.
 func walk(t *testing.T, got *export.Selection) *export.Plan {
 	t.Helper()
-	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
-	plan, err := export.MakePlan(t.Context(), client, chosen{got}, export.Options{Created: now, Jobs: 1})
+	return walkWith(t, got, nil, now)
+}
+
+// walkWith is walk for an hour from some time on, with what earlier plans have found out.
+func walkWith(t *testing.T, got *export.Selection, facts export.Facts, at time.Time) *export.Plan {
+	t.Helper()
+	client := registry.New(registry.Config{
+		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
+		Retry: retry.Policy{Attempts: 1},
+	})
+	times := []time.Time{at, at.Add(time.Hour)}
+	clock := func() time.Time {
+		at := times[0]
+		times = times[len(times)-1:]
+		return at
+	}
+	o := export.Options{Walk: export.WalkOptions{Facts: facts}, Created: now, Now: clock, Jobs: 1}
+	plan, err := export.MakePlan(t.Context(), client, chosen{got}, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,13 +57,12 @@ func (c *Client) Referrers(ctx context.Context, subject name.Digest) (Referrers,
 }
 
 // ReferrersAmong is Referrers where the tags of the repository have just been listed: without the API, a fallback tag that
-// is not among them, by hasTag, is not asked for. nil is not known, and the API is asked for always; otherwise not where the
-// registry has never known the path of it.
+// is not among them, by hasTag, is not asked for. nil is not known, and the API is asked for always.
 func (c *Client) ReferrersAmong(ctx context.Context, subject name.Digest, hasTag func(tag string) bool) (Referrers, error) {
 	if hasTag == nil {
 		return c.referrers(ctx, subject, nil, math.MaxInt)
 	}
-	return c.referrers(ctx, subject, hasTag, 1)
+	return c.referrers(ctx, subject, hasTag, enoughWithoutPath)
 }
 
 // enoughWithoutPath is for how many subjects a registry has to be without the path of the API before it is believed.

@@ -29,7 +29,7 @@ type sessionKey struct {
 // session is an auth.Session, and what has come of it.
 type session struct {
 	*auth.Session
-	home  *host
+	home   *host
 	works  atomic.Bool  // a request has been answered well
 	known  atomic.Int64 // when there last were manifests in the repository, in nanoseconds since 1970
 	public atomic.Int64 // when one of them was last seen without an account

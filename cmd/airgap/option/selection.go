@@ -62,7 +62,7 @@ func (s *Selection) Add(f *pflag.FlagSet) {
 	f.StringArrayVar(&s.imagesFrom, "images-from", nil, "`FILE` of rendered manifests (\"helm template\"), or - for standard input: carry the images that they use")
 	f.BoolVar(&s.chartImages, "chart-images", false, "carry also the images that charts name in their annotation artifacthub.io/images")
 	f.BoolVar(&s.keepGoing, "keep-going", false, "export what can be had when some images cannot, and record the others as missing")
-	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
+	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests, and what was found out about registries, for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
 	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once (for manifests, by default, as many as a registry turns out to take)")
 	f.BoolVar(&s.JSON, "json", false, "print the result as JSON on standard output")
 	s.Registry.Add(f)
@@ -218,7 +218,7 @@ func (s *Selection) connect(ctx context.Context, a *app.App, c *Asked) error {
 	if c.Cache, err = cache.New(source, dir, a.Now); err != nil {
 		return fmt.Errorf("--cache-dir: %w", err)
 	}
-	c.Source, c.Choice.Source = c.Cache, c.Cache.WithBlobs()
+	c.Source, c.Choice.Source, c.Options.Walk.Facts = c.Cache, c.Cache.WithBlobs(), c.Cache
 	return nil
 }
 
