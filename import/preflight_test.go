@@ -802,6 +802,10 @@ func (e elsewhere) Manifest(ctx context.Context, r name.Reference) (bundle.Descr
 	return e.Target.Manifest(ctx, e.ref(r))
 }
 
+func (e elsewhere) HasTags(ctx context.Context, r name.Repository) (bool, error) {
+	return e.Target.HasTags(ctx, e.repo(r))
+}
+
 func (e elsewhere) HasBlob(ctx context.Context, r name.Repository, d bundle.Digest) (int64, bool, error) {
 	return e.Target.HasBlob(ctx, e.repo(r), d)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func byKind(requests []registrytest.Request) map[string]int {
 	kinds := map[string]int{}
 	for _, r := range requests {
 		kind := "other"
-		for _, part := range []string{"/accessories", "/artifacts", "/referrers/", "/manifests/sha256-", "/manifests/sha256:", "/manifests/", "/blobs/uploads/", "/blobs/"} {
+		for _, part := range []string{"/accessories", "/artifacts", "/tags/list", "/referrers/", "/manifests/sha256-", "/manifests/sha256:", "/manifests/", "/blobs/uploads/", "/blobs/"} {
 			if strings.Contains(r.Path, part) {
 				kind = part
 				break
@@ -239,5 +240,75 @@ func remove(t *testing.T, s *harbortest.Server, project, repository, digest stri
 	_ = answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		t.Fatal(answer.Status)
+	}
+}
+
+// TestRequestsOfFirstImport: of a repository that the target does not know, nothing is asked that costs as much as to push it.
+func TestRequestsOfFirstImport(t *testing.T) {
+	const images = 6
+	w := importtest.NewWorld(t)
+	large := w.Layer(100 << 10)
+	for i := range images {
+		w.Root(fmt.Sprintf("example.com/app:%d", i), "app", strconv.Itoa(i), w.Image(strconv.Itoa(i), large))
+	}
+	path := w.File()
+	s := registrytest.New(t)
+	run := func() (*report.Report, map[string]int) {
+		t.Helper()
+		s.Forget()
+		done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), options(t, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done, byKind(s.Requests())
+	}
+	want := map[string]int{
+		"GET other":               2, // /v2/
+		"POST /blobs/uploads/":    images + 1,
+		"PUT /blobs/uploads/":     images + 1,
+		"PUT /manifests/sha256:":  images,
+		"PUT /manifests/":         images,
+		"GET /tags/list":          2,          // before anything is written, and before tags are moved
+		"HEAD /manifests/sha256:": 1 + images, // the first one, and all once more before tags are moved
+		"HEAD /manifests/":        1 + images, // the first one, and all when they are read back
+		"HEAD /blobs/":            2,          // the first one, and the large one
+	}
+	done, got := run()
+	if !maps.Equal(got, want) {
+		t.Errorf("%v\nwant %v", got, want)
+	}
+	if done.Done.BlobsPushed != images+1 || done.Done.ManifestsPushed != images || done.Done.TagsMoved != images {
+		t.Errorf("%+v", done.Done)
+	}
+}
+
+// TestUntaggedContent: a repository without tags is unknown to distribution, whatever a run before has left there. That is asked
+// for, and not pushed again.
+func TestUntaggedContent(t *testing.T) {
+	w := importtest.NewWorld(t)
+	for i := range 6 {
+		w.Root(fmt.Sprintf("example.com/app:%d", i), "app", strconv.Itoa(i), w.Image(strconv.Itoa(i), w.Layer(100)))
+	}
+	path := w.File()
+	s := registrytest.New(t)
+	refuse := registrytest.On(http.MethodPut, "/manifests/0", registrytest.Times(1, registrytest.Code(http.StatusForbidden, "DENIED", "no tags today")))
+	s.Inject(refuse, registrytest.On(http.MethodGet, "/tags/list", registrytest.NameUnknown()))
+	o := options(t, s)
+	o.Jobs = 1
+	if _, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), o); err == nil {
+		t.Fatal("the tag was taken")
+	}
+	s.Forget()
+	done, err := importer.Run(t.Context(), importtest.Open(t, path), importtest.Client(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, write := range importtest.Writes(s) {
+		if strings.Contains(write, "/blobs/") || strings.Contains(write, "sha256:") {
+			t.Error(write)
+		}
+	}
+	if done.Done.TagsMoved != 6 || done.Done.BlobsPresent != 12 || done.Done.ManifestsPresent != 6 {
+		t.Errorf("%+v", done.Done)
 	}
 }

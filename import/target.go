@@ -104,6 +104,14 @@ func (p paced) Referrers(ctx context.Context, subject name.Digest) (listed regis
 	return listed, err
 }
 
+func (p paced) HasTags(ctx context.Context, repo name.Repository) (has bool, err error) {
+	err = within(ctx, p.pace.reads, 0, func() (err error) {
+		has, err = p.Target.HasTags(ctx, repo)
+		return err
+	})
+	return has, err
+}
+
 func (p paced) HasBlob(ctx context.Context, repo name.Repository, d bundle.Digest) (size int64, found bool, err error) {
 	err = within(ctx, p.pace.reads, 0, func() (err error) {
 		size, found, err = p.Target.HasBlob(ctx, repo, d)

@@ -145,20 +145,14 @@ func parseLink(s string) (target, rel, rest string, err error) {
 // is an error that wraps ErrRepositoryUnknown or ErrNotFound.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
 func (c *Client) Tags(ctx context.Context, repo name.Repository) ([]string, error) {
-	s := c.core.session(repo, pull)
-	u := s.home.url(repo.RepositoryStr() + "/tags/list")
-	u.RawQuery = fmt.Sprintf("n=%d", tagsPageSize)
-	r := &request{op: "list tags of", ref: DisplayName(repo.Name()), home: s.home, session: s, method: http.MethodGet, url: u, front: true}
 	var tags []string
 	seen := make(map[string]bool)
-	err := c.core.pages(ctx, r, maxTagsBody, func(_ *http.Response, body []byte) error {
-		var page struct {
-			Tags []string `json:"tags"`
-		}
-		if err := strictjson.Unmarshal(body, &page); err != nil {
+	err := c.core.pages(ctx, c.tagsRequest(repo, tagsPageSize), maxTagsBody, func(_ *http.Response, body []byte) error {
+		page, err := readTags(body)
+		if err != nil {
 			return err
 		}
-		for _, tag := range page.Tags {
+		for _, tag := range page {
 			if err := bundle.CheckTag(tag); err != nil {
 				return err
 			}
@@ -176,4 +170,40 @@ func (c *Client) Tags(ctx context.Context, repo name.Repository) ([]string, erro
 		return nil, err
 	}
 	return tags, nil
+}
+
+// HasTags tells whether the listing of a repository's tags has any, in one request. Errors are those of Tags. A registry may
+// know no repository but those with tags, so that one which is unknown may have manifests and blobs.
+func (c *Client) HasTags(ctx context.Context, repo name.Repository) (bool, error) {
+	r := c.tagsRequest(repo, 1)
+	resp, body, err := c.core.fetch(ctx, r, maxTagsBody)
+	if err != nil {
+		return false, err
+	}
+	tags, err := readTags(body)
+	if err != nil {
+		return false, r.fail(err)
+	}
+	next, err := nextPage(&r.home.base, resp)
+	if err != nil {
+		return false, r.fail(err)
+	}
+	return len(tags) > 0 || next != nil, nil
+}
+
+// tagsRequest asks for the first n tags of a repository.
+func (c *Client) tagsRequest(repo name.Repository, n int) *request {
+	s := c.core.session(repo, pull)
+	u := s.home.url(repo.RepositoryStr() + "/tags/list")
+	u.RawQuery = fmt.Sprintf("n=%d", n)
+	return &request{op: "list tags of", ref: DisplayName(repo.Name()), home: s.home, session: s, method: http.MethodGet, url: u, front: true}
+}
+
+// readTags reads one page of a listing.
+func readTags(body []byte) ([]string, error) {
+	var page struct {
+		Tags []string `json:"tags"`
+	}
+	err := strictjson.Unmarshal(body, &page)
+	return page.Tags, err
 }

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -309,6 +310,37 @@ func TestTags(t *testing.T) {
 	wantError(t, err, nil)
 	_, err = c.Tags(t.Context(), server.Repo("acme/app"))
 	wantError(t, err, registry.ErrRepositoryUnknown)
+}
+
+func TestHasTags(t *testing.T) {
+	server := New(t)
+	c := newClient(t, nil)
+	for _, test := range []struct {
+		fault Fault
+		want  bool
+		err   error
+	}{
+		{fault: NameUnknown(), err: registry.ErrRepositoryUnknown},
+		{fault: Code(http.StatusForbidden, "DENIED", ""), err: registry.ErrForbidden},
+		{fault: Answer(200, `{"name":"x","tags":null}`)},
+		{fault: Answer(200, `{"name":"x","tags":[]}`)},
+		{fault: Answer(200, `{"name":"x","tags":[]}`, "Link", `</v2/acme/app/tags/list?last=a&n=1>; rel="next"`), want: true},
+		{fault: Answer(200, `{"name":"x","tags":["a"]}`), want: true},
+	} {
+		server.Inject(On("", "/tags/", test.fault))
+		server.Forget()
+		has, err := c.HasTags(t.Context(), server.Repo("acme/app"))
+		if has != test.want || !errors.Is(err, test.err) {
+			t.Errorf("%t, %v; want %t, %v", has, err, test.want, test.err)
+		}
+		if n := len(server.Requests()); test.err == nil && n > 1 {
+			t.Errorf("%d requests", n)
+		}
+	}
+	server.Inject(On("", "/tags/", Answer(200, `{"tags":`)))
+	if _, err := c.HasTags(t.Context(), server.Repo("acme/app")); err == nil {
+		t.Error("half a listing was taken")
+	}
 }
 
 // A registry without the referrers API costs one request for each subject, once its web server has said often enough that it

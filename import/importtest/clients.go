@@ -16,8 +16,9 @@ import (
 // Client is the real client without credentials, which makes no pauses.
 func Client() *registry.Client {
 	return registry.New(registry.Config{
-		Host:  func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
-		Retry: retry.Policy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
+		Host:             func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} },
+		NotFoundIsEnough: true,
+		Retry:            retry.Policy{Attempts: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }},
 	})
 }
 

@@ -33,6 +33,7 @@ type Inventory struct {
 	manifests  []shelf // by repository
 	blobs      []Need  // by row, then repository
 	blobStates []State
+	untagged   []bool // by repository: see NoteUntagged
 
 	mu        sync.Mutex
 	elsewhere map[int32]name.Repository // by row of a blob: see NoteElsewhere

@@ -1,6 +1,10 @@
 package inventory
 
-import "airgap/bundle"
+import (
+	"iter"
+
+	"airgap/bundle"
+)
 
 // Tag is a tag that has to be there at the end.
 type Tag struct {
@@ -46,6 +50,17 @@ func (inv *Inventory) CosignTags() (n int) {
 	}
 	return n
 }
+
+// TagsByRepo yields the tags of each repository to which any go.
+func (inv *Inventory) TagsByRepo() iter.Seq[[]Tag] {
+	return runs(inv.Tags, func(a, b Tag) bool { return a.Repo == b.Repo })
+}
+
+// NoteUntagged says that a repository had no tags when it was asked.
+func (inv *Inventory) NoteUntagged(repo int32) { inv.untagged[repo] = true }
+
+// IsUntagged tells whether a repository is known to have had no tags.
+func (inv *Inventory) IsUntagged(repo int32) bool { return inv.untagged[repo] }
 
 // Saw keeps what the tag points to; zero: there is no such tag. What this run has made it is not what it was before.
 func (inv *Inventory) Saw(t *Tag, found bundle.Digest) {

@@ -28,6 +28,8 @@ type Target interface {
 
 	// HasBlob tells whether repo has a blob, and how large it is in bytes.
 	HasBlob(ctx context.Context, repo name.Repository, d bundle.Digest) (size int64, found bool, err error)
+	// HasTags tells whether the listing of a repository's tags has any.
+	HasTags(ctx context.Context, repo name.Repository) (bool, error)
 	// Referrers lists what refers to a manifest, whole, from the API or else from the fallback tag, or fails.
 	Referrers(ctx context.Context, subject name.Digest) (registry.Referrers, error)
 }
@@ -51,13 +53,14 @@ type Result struct {
 
 // Run asks what the target has, and marks it in inv; tags are looked at by mover. A registry takes a manifest only when it has
 // what that names, and keeps it: what a tag points to, the manifests that an index lists and the blobs of a manifest are there
-// when that is, and are not asked for one by one. Of an index that lists more than the bundle brings this is not known.
+// when that is, and are not asked for one by one. Of an index that lists more than the bundle brings this is not known. In a
+// repository that the target does not know, what is pushed as quickly as it is asked for counts as lacking.
 //
 // Problems of several repositories, and all conflicts, are in one error; one that concerns all of the target ends it.
 func Run(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mover, o Options) (Result, error) {
 	s := survey{
 		inv: inv, target: t, mover: mover, harbor: o.Harbor, jobs: o.Jobs, observer: o.Observer, thorough: o.Thorough,
-		failed: slices.Clone(o.Unasked), unlisted: map[string]bool{}, listed: make(target.Accessories, len(inv.Repos)),
+		failed: slices.Clone(o.Unasked), unlisted: map[string]bool{}, listed: make(target.Accessories, len(inv.Repos)), empty: make([]bool, len(inv.Repos)),
 	}
 	err := s.all(ctx)
 	return Result{API: s.api, Unasked: s.failed, Listed: s.listed}, errors.Join(err, s.problems.Err())
@@ -78,6 +81,7 @@ type survey struct {
 	api      target.ReferrersAPI
 	unlisted map[string]bool // projects of Harbor that give no listings
 	listed   target.Accessories
+	empty    []bool // by repository: nothing that is brought seems to be in it
 }
 
 // question is one thing to look for at the target.
@@ -110,11 +114,10 @@ func (s *survey) ask(ctx context.Context, questions iter.Seq[question]) error {
 
 // all asks for listings, then for tags, then for manifests from the top down, then for blobs and lists.
 func (s *survey) all(ctx context.Context) error {
-	if err := s.ask(ctx, s.listings()); err != nil {
-		return err
-	}
-	if err := s.ask(ctx, s.tags()); err != nil {
-		return err
+	for _, questions := range []func() iter.Seq[question]{s.listings, s.firstTags, s.otherTags, s.untagged} {
+		if err := s.ask(ctx, questions()); err != nil {
+			return err
+		}
 	}
 	for i := range s.inv.Tags {
 		if t := &s.inv.Tags[i]; t.IsRight() && !s.thorough {
@@ -171,13 +174,32 @@ func (s *survey) imply(depths []int, depth int) {
 	}
 }
 
-// tags asks for those that are not known to be right.
-func (s *survey) tags() iter.Seq[question] {
+// firstTags asks for one tag of each repository to which many go.
+func (s *survey) firstTags() iter.Seq[question] {
 	return func(yield func(question) bool) {
-		for i := range s.inv.Tags {
-			t := &s.inv.Tags[i]
-			if !t.IsRight() && !yield(question{t.Repo, func(ctx context.Context) error { return s.mover.Look(ctx, t) }}) {
-				return
+		for tags := range s.inv.TagsByRepo() {
+			for i := range tags[:s.probes(tags)] {
+				t := &tags[i]
+				if !yield(question{t.Repo, func(ctx context.Context) error { return s.probe(ctx, t) }}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// otherTags asks for those that are not known to be right, or not to be there.
+func (s *survey) otherTags() iter.Seq[question] {
+	return func(yield func(question) bool) {
+		for tags := range s.inv.TagsByRepo() {
+			for i := range tags {
+				t := &tags[i]
+				if i < s.probes(tags) || s.inv.IsUntagged(t.Repo) || t.IsRight() {
+					continue
+				}
+				if !yield(question{t.Repo, func(ctx context.Context) error { return s.mover.Look(ctx, t) }}) {
+					return
+				}
 			}
 		}
 	}
@@ -187,7 +209,7 @@ func (s *survey) tags() iter.Seq[question] {
 func (s *survey) manifests(depths []int, depth int) iter.Seq[question] {
 	return func(yield func(question) bool) {
 		for n := range s.inv.Manifests() {
-			if depths[n.Row] != depth || s.inv.State(n).IsThere() {
+			if depths[n.Row] != depth || s.empty[n.Repo] || s.inv.State(n).IsThere() {
 				continue
 			}
 			if !yield(question{n.Repo, func(ctx context.Context) error { return s.manifest(ctx, n) }}) {
@@ -200,7 +222,8 @@ func (s *survey) manifests(depths []int, depth int) iter.Seq[question] {
 func (s *survey) blobs() iter.Seq[question] {
 	return func(yield func(question) bool) {
 		for n := range s.inv.BlobNeeds() {
-			if !s.inv.State(n).IsThere() && !yield(question{n.Repo, func(ctx context.Context) error { return s.blob(ctx, n) }}) {
+			isQuick := s.empty[n.Repo] && s.inv.Size(n.Row) <= quickBlob
+			if !isQuick && !s.inv.State(n).IsThere() && !yield(question{n.Repo, func(ctx context.Context) error { return s.blob(ctx, n) }}) {
 				return
 			}
 		}

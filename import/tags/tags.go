@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"airgap/bundle"
+	"airgap/export/registry"
 	"airgap/import/confirm"
 	"airgap/import/inventory"
 	"airgap/import/parallel"
@@ -22,6 +26,9 @@ import (
 type Target interface {
 	push.Target
 	target.Resolver
+
+	// HasTags tells whether the listing of a repository's tags has any.
+	HasTags(ctx context.Context, repo name.Repository) (bool, error)
 }
 
 // Options are the settings of a Mover.
@@ -76,7 +83,7 @@ func (m *Mover) MoveCosign(ctx context.Context) error {
 		}
 	}
 	return parallel.EachIn(ctx, m.options.Limits, tags, repoOf, func(ctx context.Context, t *inventory.Tag) error {
-		err := m.move(ctx, t)
+		err := m.move(ctx, t, m.lookAgain)
 		if target.LacksContent(err) {
 			return nil
 		}
@@ -88,7 +95,8 @@ func (m *Mover) MoveCosign(ctx context.Context) error {
 // something new.
 func (m *Mover) Move(ctx context.Context, done confirm.Complete) error {
 	tags := done.Tags()
-	err := parallel.EachIn(ctx, m.options.Limits, slices.Values(tags), repoOf, m.move)
+	look := m.newLook(ctx)
+	err := parallel.EachIn(ctx, m.options.Limits, slices.Values(tags), repoOf, func(ctx context.Context, t *inventory.Tag) error { return m.move(ctx, t, look) })
 	if err == nil {
 		return nil
 	}
@@ -103,12 +111,15 @@ func (m *Mover) Move(ctx context.Context, done confirm.Complete) error {
 
 func repoOf(t *inventory.Tag) int32 { return t.Repo }
 
+// looker looks where a tag points that is to be moved; done tells whether it is right already.
+type looker func(ctx context.Context, t *inventory.Tag) (done bool, err error)
+
 // move writes a tag unless it is right. The tag is looked at once more, so that it is known what was replaced, and because some
 // registries refuse to write a tag that is right already (immutable tags in Harbor). A write that has begun is ended even when
 // ctx is done: then it is known whether the tag was moved.
-func (m *Mover) move(ctx context.Context, t *inventory.Tag) error {
+func (m *Mover) move(ctx context.Context, t *inventory.Tag, look looker) error {
 	defer m.options.Observer.Add(1)
-	if done, err := m.lookAgain(ctx, t); done || err != nil {
+	if done, err := look(ctx, t); done || err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -141,7 +152,25 @@ func (m *Mover) refused(ctx context.Context, t *inventory.Tag, refusal error) er
 	return refusal
 }
 
-// lookAgain looks what a tag that is to be moved points to. done tells whether it is right already.
+// newLook returns lookAgain, but that a repository that had no tags is asked, with the first of them, whether it has any now: if
+// not, they are not looked for one by one.
+func (m *Mover) newLook(ctx context.Context) looker {
+	isUntagged := make([]func() bool, len(m.inv.Repos))
+	for i, repo := range m.inv.Repos {
+		isUntagged[i] = sync.OnceValue(func() bool {
+			has, err := m.target.HasTags(ctx, repo)
+			return errors.Is(err, registry.ErrRepositoryUnknown) || err == nil && !has
+		})
+	}
+	return func(ctx context.Context, t *inventory.Tag) (done bool, err error) {
+		if m.inv.IsUntagged(t.Repo) && !t.Guarded && !m.options.NoOverwrite && isUntagged[t.Repo]() {
+			return false, nil
+		}
+		return m.lookAgain(ctx, t)
+	}
+}
+
+// lookAgain is a looker that asks for the tag.
 func (m *Mover) lookAgain(ctx context.Context, t *inventory.Tag) (done bool, err error) {
 	found, err := m.tagged(ctx, t)
 	want := m.inv.Digest(t.Row)
