@@ -541,14 +541,14 @@ func TestProofsOfAStreamPrecedeItsLayers(t *testing.T) {
 			if got, err := io.ReadAll(blob); err != nil || !bytes.Equal(got, w.blobs[b.Digest]) {
 				t.Errorf("%s %s: %q, %v", b.Role, b.Digest, got, err)
 			}
-			if !r.CanOpen(row) {
+			if !r.IsKept(row) {
 				t.Errorf("%s %s cannot be opened", b.Role, b.Digest)
 			}
 		}
 	}
 	openProofs()
 	openProofs()
-	if _, err := r.Open(proofs); !errors.Is(err, bundle.ErrPassedBy) || r.CanOpen(proofs) {
+	if _, err := r.Open(proofs); !errors.Is(err, bundle.ErrPassedBy) || r.IsKept(proofs) {
 		t.Errorf("a layer: got %v", err)
 	}
 	if g.asked > 0 {
@@ -599,7 +599,7 @@ func TestKeptOfAStreamIsBounded(t *testing.T) {
 		r.KeepOnly(limit)
 		kept := 0
 		for row, b := range r.Contents().Blobs {
-			if b.Role != bundle.RoleManifest && r.Layout().HasEntry(row) && r.CanOpen(row) {
+			if b.Role != bundle.RoleManifest && r.Layout().HasEntry(row) && r.IsKept(row) {
 				kept++
 			}
 		}
@@ -617,5 +617,107 @@ func TestKeptOfAStreamIsBounded(t *testing.T) {
 	}
 	if most != 5 {
 		t.Errorf("at most %d are kept, want all configs and attestations", most)
+	}
+}
+
+// disks is a bundle on parts of which one is there at a time.
+type disks struct {
+	*bytes.Reader
+
+	current  int
+	inserted []int
+}
+
+const diskSize = 4 << 10
+
+func (d *disks) Access() bundle.Access { return bundle.Access{Removable: d} }
+func (*disks) Close() error            { return nil }
+
+func (d *disks) Part(offset int64) (part int, end int64) {
+	part = int(offset / diskSize)
+	return part, min(int64(part+1)*diskSize, d.Size())
+}
+
+func (d *disks) Insert(_ context.Context, part int) error {
+	if part != d.current {
+		d.current, d.inserted = part, append(d.inserted, part)
+	}
+	return nil
+}
+
+func (d *disks) ReadAt(p []byte, offset int64) (n int, err error) {
+	for n < len(p) && err == nil {
+		part, end := d.Part(offset + int64(n))
+		_ = d.Insert(context.Background(), part)
+		var read int
+		read, err = d.Reader.ReadAt(p[n:min(int64(len(p)), end-offset)], offset+int64(n))
+		n += read
+	}
+	return n, err
+}
+
+// What proves what an image is can be read from changed disks before the disks with its layers are needed, and again afterwards,
+// when the first ones have been taken out.
+func TestProofsOnDisksPrecedeTheLayers(t *testing.T) {
+	w := newWorld()
+	content, layout := w.stream(t), w.plan(t)
+	proofs := slices.IndexFunc(layout.Contents().Blobs, func(b bundle.Blob) bool { return b.Role == bundle.RoleLayer })
+	d := &disks{Reader: bytes.NewReader(content), current: -1}
+	sealed, err := bundle.Open(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sealed.Close()
+	r, err := sealed.Reader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Walk(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	read := func(row int) {
+		t.Helper()
+		blob, err := r.Open(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := w.blobs[r.Contents().Blobs[row].Digest]
+		if got, err := io.ReadAll(blob); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("row %d: %q, %v", row, got, err)
+		}
+	}
+	readProofs := func() {
+		t.Helper()
+		for row := range proofs {
+			if !r.IsKept(row) {
+				t.Errorf("row %d is not kept", row)
+			}
+			read(row)
+		}
+	}
+	readProofs()
+	last, _ := d.Part(layout.EntryStart(proofs) - 1)
+	if slices.Max(d.inserted) != last || !slices.IsSorted(d.inserted) {
+		t.Errorf("for what precedes the layers disks %v were inserted; the last of it is on %d", d.inserted, last)
+	}
+	asked := len(d.inserted)
+	for batch := range r.Batches(func(row int) bool { return row >= proofs }) {
+		if err := r.Prepare(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range batch.Rows {
+			if r.IsKept(row) {
+				t.Errorf("the layer in row %d is kept", row)
+			}
+			read(row)
+		}
+	}
+	if len(d.inserted) == asked || !slices.IsSorted(d.inserted) {
+		t.Fatalf("for the layers disks %v were inserted", d.inserted[asked:])
+	}
+	asked = len(d.inserted)
+	readProofs()
+	if len(d.inserted) > asked {
+		t.Errorf("once they had been read, disks %v were inserted again", d.inserted[asked:])
 	}
 }

@@ -23,8 +23,8 @@ func ReadTables(header, roots, manifests, blobs, missing []byte) (*Contents, err
 // TarHeader is tarHeader.
 var TarHeader = tarHeader
 
-// KeepOnly lowers what is kept of a stream besides head and manifests, in bytes.
-func (r *Reader) KeepOnly(limit int64) { r.kept, r.keptEnd = r.layout.proofs(limit) }
+// KeepOnly lowers what is kept besides head and manifests where access is not random, in bytes.
+func (r *Reader) KeepOnly(limit int64) { r.kept = r.layout.proofs(limit) }
 
 // EntryStart returns where the entry of a row begins.
 func (l *Layout) EntryStart(row int) int64 {

@@ -229,9 +229,20 @@ func (l *Layout) entry(row int) (start, end int64) {
 	return start, start + entrySize(size)
 }
 
+// endBefore returns where the last entry ends of the rows before the given one.
+func (l *Layout) endBefore(row int) int64 {
+	for row--; row >= 0; row-- {
+		if l.HasEntry(row) {
+			_, end := l.entry(row)
+			return end
+		}
+	}
+	return l.headSize
+}
+
 // proofs returns the row before which there is everything but layers, or as much of it as takes no more than limit bytes after
-// the manifests, and where its entries end.
-func (l *Layout) proofs(limit int64) (before int, end int64) {
+// the manifests.
+func (l *Layout) proofs(limit int64) (before int) {
 	end, manifestsEnd := l.headSize, l.headSize
 	for row := range l.contents.Blobs {
 		next := end
@@ -242,11 +253,11 @@ func (l *Layout) proofs(limit int64) (before int, end int64) {
 		case role == RoleManifest:
 			manifestsEnd = next
 		case role == RoleLayer, next > manifestsEnd+limit:
-			return row, end
+			return row
 		}
 		end = next
 	}
-	return len(l.contents.Blobs), end
+	return len(l.contents.Blobs)
 }
 
 // writeHead writes everything before the blobs.

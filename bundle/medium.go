@@ -31,8 +31,8 @@ type Access struct {
 // part than before has that one inserted first, and so waits for a person; readers of one part may work side by side.
 type Parts interface {
 	io.ReaderAt
-	// Insert returns when a part is there to be read.
-	Insert(part int) error
+	// Insert returns when a part is there to be read, or ctx is done.
+	Insert(ctx context.Context, part int) error
 	// Part returns the number of the part in which an offset lies, and the offset at which that part ends.
 	Part(offset int64) (part int, end int64)
 }
@@ -126,19 +126,24 @@ type Batch struct {
 	// Crossing: it is one blob that goes on in the next part, or the next ones.
 	Crossing bool
 
-	part int // in which they begin; -1 for none
+	part int // in which they begin; -1 for what is kept
 }
 
-// Prepare returns when the part of a Removable Medium is inserted in which a batch begins; ErrNotInserted when that will not be.
-func (r *Reader) Prepare(b Batch) error {
-	if b.part < 0 {
+// Prepare returns when the part of a Removable Medium is inserted in which a batch begins, or when what is kept has been read of
+// its parts; ErrNotInserted when that will not be.
+func (r *Reader) Prepare(ctx context.Context, b Batch) error {
+	switch {
+	case !r.Removable():
 		return nil
+	case b.part < 0:
+		return r.keep(b.Rows[len(b.Rows)-1] + 1)
 	}
-	return r.access.Removable.Insert(b.part)
+	return r.access.Removable.Insert(ctx, b.part)
 }
 
 // Batches yields the blobs that are wanted, of those that are stored and no manifests, in file order. Who reads them batch
-// by batch, and one batch in any order, needs no part of a Removable Medium twice. Of any other all is in one batch.
+// by batch, and one batch in any order, needs no part of a Removable Medium twice: what is kept comes first. Of any other all is
+// in one batch.
 func (r *Reader) Batches(wanted func(row int) bool) iter.Seq[Batch] {
 	return func(yield func(Batch) bool) {
 		batch := Batch{part: -1}
@@ -146,7 +151,10 @@ func (r *Reader) Batches(wanted func(row int) bool) iter.Seq[Batch] {
 			if b := &r.Contents().Blobs[row]; b.Role == RoleManifest || !b.IsStored() || !wanted(row) {
 				continue
 			}
-			first, last := r.parts(row)
+			first, last := -1, -1
+			if !r.IsKept(row) {
+				first, last = r.parts(row)
+			}
 			if first >= 0 && first != batch.part || first != last {
 				if len(batch.Rows) > 0 && !yield(batch) {
 					return
@@ -170,18 +178,13 @@ func (r *Reader) Batches(wanted func(row int) bool) iter.Seq[Batch] {
 
 // parts returns the parts in which the entry of a blob begins and ends; -1 for one that does not lie in parts.
 func (r *Reader) parts(row int) (first, last int) {
-	if !r.isRemovable(row) {
+	if !r.Removable() || row < len(r.Contents().kinds) || !r.layout.HasEntry(row) {
 		return -1, -1
 	}
 	start, end := r.layout.entry(row)
 	first, _ = r.access.Removable.Part(start)
 	last, _ = r.access.Removable.Part(end - 1)
 	return first, last
-}
-
-// isRemovable tells whether a stored blob has to be read from a part.
-func (r *Reader) isRemovable(row int) bool {
-	return r.Removable() && r.Contents().Blobs[row].Role != RoleManifest && r.layout.HasEntry(row)
 }
 
 // placedReader says of what is wrong with a blob in which parts that is, so that the right one can be brought again.

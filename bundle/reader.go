@@ -166,11 +166,9 @@ func readError(err error, at, n int64) error {
 type Reader struct {
 	*Sealed
 	layout *Layout
-	// Of a stream:
-	kept    int         // the row before which everything is kept
-	keptEnd int64       // where that ends
-	next    int         // row that Next looks at
-	last    *blobReader // what Next gave out last
+	kept   int         // the row before which everything is kept; all rows where access is random
+	next   int         // of a stream: the row that Next looks at
+	last   *blobReader // of a stream: what Next gave out last
 }
 
 // Reader reads header and tables, derives from them what the file must be, and compares: size, head and end.
@@ -184,9 +182,9 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{Sealed: s, layout: layout}
-	if s.access.Sequential != nil {
-		r.kept, r.keptEnd = layout.proofs(maxKept)
+	r := &Reader{Sealed: s, layout: layout, kept: len(contents.Blobs)}
+	if s.access.Random == nil {
+		r.kept = layout.proofs(maxKept)
 	}
 	return r, r.compare(ctx)
 }
@@ -257,14 +255,13 @@ func (r *Reader) Sequential() bool { return r.access.Sequential != nil }
 // Removable tells whether the bundle lies on parts that have to be changed, so that its blobs should be read as Batches says.
 func (r *Reader) Removable() bool { return r.access.Removable != nil }
 
-// maxKept bounds what is kept of a stream besides head and manifests, in bytes.
+// maxKept bounds what is kept besides head and manifests where access is not random, in bytes.
 const maxKept = 1 << 30
 
-// CanOpen tells whether a stored row can be given to Open, any number of times. In a stream layers cannot, nor what comes
-// after the first GiB of configs and attestations; the others can, so that what an image is can be judged before its layers.
-func (r *Reader) CanOpen(row int) bool {
-	return !r.Sequential() || row < r.kept || !r.layout.HasEntry(row)
-}
+// IsKept tells whether a stored row can be given to Open any number of times, whatever of the bundle has gone by or been taken
+// out. Where access is not random layers are not kept, nor what comes after the first GiB of configs and attestations; the
+// others are, so that what an image is can be judged before its layers.
+func (r *Reader) IsKept(row int) bool { return row < r.kept || !r.layout.HasEntry(row) }
 
 // ReadManifest returns a stored blob of at most MaxManifestSize bytes whose digest has been checked.
 func (r *Reader) ReadManifest(d Digest) ([]byte, error) {
@@ -285,7 +282,8 @@ func (r *Reader) ReadManifest(d Digest) ([]byte, error) {
 
 // Open begins to read the blob in the given row. The reader is the one door through which blobs leave a bundle: it
 // gives io.EOF only after tar header, length, digest and padding have proved right (ErrFormat, ErrDigest). Several
-// may be open at once. In a stream Open reads on as far as it needs, and ErrPassedBy is for rows that CanOpen rules out.
+// may be open at once. What is kept is read as far as it is needed; of a stream anything else is ErrPassedBy, and of a Removable
+// Medium it is read from its part.
 func (r *Reader) Open(row int) (io.ReadCloser, error) {
 	b := &r.Contents().Blobs[row]
 	if !b.IsStored() {
@@ -294,11 +292,12 @@ func (r *Reader) Open(row int) (io.ReadCloser, error) {
 	if !r.layout.HasEntry(row) { // in the head, whose frame has been compared already
 		return newBlobReader(b, nil, io.NewSectionReader(r.source, r.layout.offsets[row], b.StoredSize()), 0), nil
 	}
-	if !r.CanOpen(row) {
-		return nil, fmt.Errorf("%s: %w", b.Digest, ErrPassedBy)
-	}
 	source := r.source
-	if r.isRemovable(row) {
+	switch {
+	case r.IsKept(row):
+	case r.Sequential():
+		return nil, fmt.Errorf("%s: %w", b.Digest, ErrPassedBy)
+	default:
 		source = r.access.Removable
 	}
 	start, end := r.layout.entry(row)
@@ -331,7 +330,7 @@ func (r *Reader) Next() (row int, blob io.Reader, err error) {
 		r.next++
 		return r.next - 1, r.last, nil
 	}
-	if err := r.keep(); err != nil {
+	if err := r.keep(r.kept); err != nil {
 		return 0, nil, err
 	}
 	if err := r.checkEnd(r.spool.in); err != nil {
@@ -349,13 +348,14 @@ func (r *Reader) nextEntry() (io.Reader, error) {
 		start, end := r.layout.entry(r.next)
 		return io.NewSectionReader(r.source, start, end-start), nil
 	}
-	return r.spool.in, r.keep()
+	return r.spool.in, r.keep(r.kept)
 }
 
-// keep spools the stream up to the end of what is kept.
-func (r *Reader) keep() error {
-	if err := r.spool.extend(r.keptEnd); err != nil {
-		return readError(err, 0, r.keptEnd)
+// keep spools what comes before the given row.
+func (r *Reader) keep(before int) error {
+	end := r.layout.endBefore(before)
+	if err := r.spool.extend(end); err != nil {
+		return readError(err, 0, end)
 	}
 	return nil
 }

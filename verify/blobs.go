@@ -19,9 +19,9 @@ import (
 // Open begins to read a blob, through a reader that gives io.EOF only when length and digest have proved right.
 func (b *Bundle) Open(row int) (io.ReadCloser, error) { return b.reader.Open(row) }
 
-// CanOpen tells whether a stored blob can be given to Open, any number of times. From a pipe layers cannot (see Next), and what
-// proves what an image is can, before any of its layers has arrived.
-func (b *Bundle) CanOpen(row int) bool { return b.reader.CanOpen(row) }
+// IsKept tells whether a stored blob can be given to Open any number of times. From a pipe (see Next) and changed disks layers are
+// not kept, and what proves what an image is can be read before any of its layers has arrived.
+func (b *Bundle) IsKept(row int) bool { return b.reader.IsKept(row) }
 
 // Batches yields the blobs that are wanted, manifests never, in an order in which no part of a medium is needed twice; see
 // bundle.Reader.
@@ -30,7 +30,9 @@ func (b *Bundle) Batches(wanted func(row int) bool) iter.Seq[bundle.Batch] {
 }
 
 // Prepare waits until a batch can be read.
-func (b *Bundle) Prepare(batch bundle.Batch) error { return b.reader.Prepare(batch) }
+func (b *Bundle) Prepare(ctx context.Context, batch bundle.Batch) error {
+	return b.reader.Prepare(ctx, batch)
+}
 
 // Next returns the next blob of a bundle that comes through a pipe, with the same promise as Open; io.EOF after the
 // last one, when the end of the file has been checked.
@@ -126,7 +128,7 @@ func (b *Bundle) isRead() bool { return b.Sequential() || b.Removable() }
 func (c *blobCheck) batches(ctx context.Context) error {
 	every := func(row int) bool { return c.bundle.reader.Layout().HasEntry(row) }
 	for batch := range c.bundle.Batches(every) {
-		if err := c.bundle.Prepare(batch); err != nil {
+		if err := c.bundle.Prepare(ctx, batch); err != nil {
 			return err
 		}
 		// Configs first, since layers are compared with them.

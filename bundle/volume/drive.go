@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ type Drive struct {
 	table  *Table
 	name   string // the NAME of NAME.tar.0001
 	places []string
-	ask    func(Wanted) error
+	ask    func(context.Context, Wanted) error
 
 	mu      sync.RWMutex
 	current int // volume, from 0; -1 for none
@@ -35,8 +36,9 @@ type Drive struct {
 }
 
 // OpenDrive looks for a bundle's volumes in directories, or beside files, of which one volume at a time need be there. Where
-// another one is needed than those that are, ask is called until it is there, or ask returns an error, which ends the reading.
-func OpenDrive(paths []string, ask func(Wanted) error) (*Drive, error) {
+// another one is needed than those that are, ask is called until it is there, or ask returns an error, which ends the reading. Its
+// context is that of OpenDrive or Insert; ReadAt has none to give.
+func OpenDrive(ctx context.Context, paths []string, ask func(context.Context, Wanted) error) (*Drive, error) {
 	d := &Drive{ask: ask, current: -1}
 	for _, path := range paths {
 		info, err := os.Stat(path)
@@ -57,7 +59,7 @@ func OpenDrive(paths []string, ask func(Wanted) error) (*Drive, error) {
 		if errors.Is(problem, ErrTable) { // of which every volume has a copy
 			wanted.Number = 0
 		}
-		if err := ask(wanted); err != nil {
+		if err := ask(ctx, wanted); err != nil {
 			return nil, fmt.Errorf("%w: %w", problem, err)
 		}
 	}
@@ -107,7 +109,7 @@ func (d *Drive) ReadAt(p []byte, offset int64) (int, error) {
 			if n, ok, err := d.read(i, part, at); ok {
 				return n, err
 			}
-			if err := d.Insert(i); err != nil {
+			if err := d.Insert(context.Background(), i); err != nil {
 				return 0, err
 			}
 		}
@@ -129,7 +131,7 @@ func (d *Drive) read(i int, p []byte, at int64) (n int, ok bool, err error) {
 }
 
 // Insert implements bundle.Parts: it waits until volume i, from 0, is there.
-func (d *Drive) Insert(i int) error {
+func (d *Drive) Insert(ctx context.Context, i int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.current == i || d.ended != nil { // somebody else was faster
@@ -145,7 +147,10 @@ func (d *Drive) Insert(i int) error {
 		if d.current == i {
 			return nil
 		}
-		if err = d.ask(w); err != nil {
+		if err = d.ask(ctx, w); ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			err = fmt.Errorf("%w: %w", bundle.ErrNotInserted, err)
 			break
 		}

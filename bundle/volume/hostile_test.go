@@ -3,6 +3,7 @@
 package volume_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -34,12 +35,12 @@ func TestPipesAndDirectoriesAreNoVolumes(t *testing.T) {
 					t.Errorf("open: %v", err)
 				}
 				enough := errors.New("enough")
-				drive, err := volume.OpenDrive([]string{c.dir}, func(w volume.Wanted) error { return errors.Join(enough, w.Problem) })
+				drive, err := volume.OpenDrive(t.Context(), []string{c.dir}, func(_ context.Context, w volume.Wanted) error { return errors.Join(enough, w.Problem) })
 				if err != nil {
 					t.Errorf("drive: %v", err)
 					return
 				}
-				if err := drive.Insert(1); !errors.Is(err, enough) || !strings.Contains(err.Error(), "not a regular file") {
+				if err := drive.Insert(t.Context(), 1); !errors.Is(err, enough) || !strings.Contains(err.Error(), "not a regular file") {
 					t.Errorf("insert: %v", err)
 				}
 			})
@@ -73,10 +74,10 @@ func TestBrokenTableOneAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	enough := errors.New("enough")
-	if _, err := volume.OpenDrive([]string{dir}, func(volume.Wanted) error { return enough }); !errors.Is(err, volume.ErrTable) || !errors.Is(err, enough) {
+	if _, err := volume.OpenDrive(t.Context(), []string{dir}, func(context.Context, volume.Wanted) error { return enough }); !errors.Is(err, volume.ErrTable) || !errors.Is(err, enough) {
 		t.Errorf("nobody has another one: %v", err)
 	}
-	drive, err := volume.OpenDrive([]string{dir}, func(w volume.Wanted) error {
+	drive, err := volume.OpenDrive(t.Context(), []string{dir}, func(_ context.Context, w volume.Wanted) error {
 		if w.Number != 0 || !errors.Is(w.Problem, volume.ErrTable) {
 			t.Errorf("volume %d was asked for: %v", w.Number, w.Problem)
 		}

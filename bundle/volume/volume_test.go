@@ -2,6 +2,7 @@ package volume_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -334,7 +335,7 @@ func (c *cut) expectOneByOne(t *testing.T, volumes int) {
 	t.Helper()
 	dir := t.TempDir()
 	inserted := 0
-	drive, err := volume.OpenDrive([]string{dir}, func(w volume.Wanted) error {
+	drive, err := volume.OpenDrive(t.Context(), []string{dir}, func(_ context.Context, w volume.Wanted) error {
 		if w.Number != inserted+1 {
 			return fmt.Errorf("asked for volume %d after %d", w.Number, inserted)
 		}
@@ -355,5 +356,33 @@ func (c *cut) expectOneByOne(t *testing.T, volumes int) {
 	got, err := io.ReadAll(io.NewSectionReader(drive, 0, drive.Size()))
 	if err := errors.Join(err, drive.Close()); err != nil || !bytes.Equal(got, c.content) || inserted != volumes {
 		t.Errorf("%d bytes, %v, after %d volumes; want %d from %d", len(got), err, inserted, len(c.content), volumes)
+	}
+}
+
+// A person who does not come is waited for until the work is cancelled, which says nothing of who asks later.
+func TestInsertIsCancelled(t *testing.T) {
+	c := newCut(t)
+	c.move(t, "monday.tar.0002", "elsewhere/monday.tar.0002")
+	asked := make(chan struct{}, 1)
+	drive, err := volume.OpenDrive(t.Context(), []string{c.dir}, func(ctx context.Context, w volume.Wanted) error {
+		asked <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer drive.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	if err := drive.Insert(ctx, 1); !errors.Is(err, context.Canceled) || errors.Is(err, bundle.ErrNotInserted) {
+		t.Errorf("cancelled: %v", err)
+	}
+	c.move(t, "elsewhere/monday.tar.0002", "monday.tar.0002")
+	if err := drive.Insert(t.Context(), 1); err != nil {
+		t.Errorf("then it is there: %v", err)
 	}
 }

@@ -86,7 +86,7 @@ func checkOneByOne(t *testing.T, dir string, policy verify.Policy) error {
 	a := newWorld(t).App
 	a.Stdin, a.Screen = d, terminal.NewScreen(screen, nil)
 	flags := option.Source{OneAtATime: true}
-	sealed, _, err := flags.OpenSealed(a, []string{d.dir})
+	sealed, _, err := flags.OpenSealed(t.Context(), a, []string{d.dir})
 	if err != nil {
 		return err
 	}

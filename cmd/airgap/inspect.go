@@ -136,7 +136,7 @@ func looksLikeFile(arg string) bool {
 }
 
 func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files []string) (found *inspection, err error) {
-	sealed, _, err := (&option.Source{}).OpenSealed(a, files)
+	sealed, _, err := (&option.Source{}).OpenSealed(ctx, a, files)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func (f *feeder) fromMedium(ctx context.Context) error {
 			return ctx.Err()
 		}
 		// Before there is a connection that would break while a person looks for the next disk.
-		if err := f.inv.Bundle.Prepare(batch); err != nil {
+		if err := f.inv.Bundle.Prepare(ctx, batch); err != nil {
 			return err
 		}
 		for _, row := range batch.Rows {

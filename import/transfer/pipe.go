@@ -56,7 +56,7 @@ func (f *feeder) take(ctx context.Context, row int32, content io.Reader) error {
 	s := source{ctx: ctx, content: io.NopCloser(content), count: f.observer.Add}
 	var kept *spooled
 	var err error
-	if _, lacks := blob.Lacks(); lacks && !f.inv.Bundle.CanOpen(int(row)) {
+	if _, lacks := blob.Lacks(); lacks && !f.inv.Bundle.IsKept(int(row)) {
 		kept, err = f.spooler.take(ctx, &s, f.inv.Size(row))
 	} else {
 		_, err = io.Copy(io.Discard, &s)

@@ -90,7 +90,7 @@ func (f *Source) Open(ctx context.Context, a *app.App, files []string) (s *Bundl
 		return nil, err
 	}
 	s = &Bundle{}
-	if s.sealed, s.Set, err = f.OpenSealed(a, files); err != nil {
+	if s.sealed, s.Set, err = f.OpenSealed(ctx, a, files); err != nil {
 		return nil, err
 	}
 	if s.Checked, err = verify.Open(ctx, s.sealed, verify.Policy{Keys: trusted}); err != nil {
@@ -119,7 +119,7 @@ func (s *Bundle) WhatNext(err error) error {
 }
 
 // OpenSealed finds out what the bundle is to be read from, and opens it. set is nil but for volumes that are all there.
-func (f *Source) OpenSealed(a *app.App, files []string) (*bundle.Sealed, *volume.Set, error) {
+func (f *Source) OpenSealed(ctx context.Context, a *app.App, files []string) (*bundle.Sealed, *volume.Set, error) {
 	whole := len(files) == 1 && (files[0] == "-" || !isVolumes(files[0]))
 	switch {
 	case f.repair && f.OneAtATime:
@@ -130,7 +130,7 @@ func (f *Source) OpenSealed(a *app.App, files []string) (*bundle.Sealed, *volume
 		sealed, err := openWhole(a, files[0])
 		return sealed, nil, err
 	case f.OneAtATime:
-		drive, err := openDrive(a, files)
+		drive, err := openDrive(ctx, a, files)
 		if err != nil {
 			return nil, nil, app.Absent(err)
 		}
@@ -184,17 +184,17 @@ func isVolumes(file string) bool {
 }
 
 // openDrive finds a bundle of which one volume at a time need be there.
-func openDrive(a *app.App, files []string) (*volume.Drive, error) {
+func openDrive(ctx context.Context, a *app.App, files []string) (*volume.Drive, error) {
 	in, err := a.TakeStdin("the word that a volume has been inserted")
 	if err != nil {
 		return nil, err
 	}
 	answers := bufio.NewReader(in)
-	return volume.OpenDrive(files, func(w volume.Wanted) error { return askForVolume(a, answers, w) })
+	return volume.OpenDrive(ctx, files, func(_ context.Context, w volume.Wanted) error { return askForVolume(a, answers, w) })
 }
 
 // askForVolume asks the person for a volume, also with --quiet: nothing would go on otherwise. Any line is an answer, so that
-// a script can change disks as well.
+// a script can change disks as well. Standard input ends with the command.
 func askForVolume(a *app.App, answers *bufio.Reader, w volume.Wanted) error {
 	which := fmt.Sprintf("volume %d", w.Number)
 	switch {
