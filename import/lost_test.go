@@ -97,7 +97,7 @@ func TestGarbageCollection(t *testing.T) {
 	}
 }
 
-// TestGarbageCollectionFromPipe: a blob that came through a pipe cannot be read again.
+// TestGarbageCollectionFromPipe: a layer that came through a pipe cannot be read again.
 func TestGarbageCollectionFromPipe(t *testing.T) {
 	a := importtest.NewAcme(t)
 	s := acmeHarbor(t)
@@ -105,11 +105,58 @@ func TestGarbageCollectionFromPipe(t *testing.T) {
 	o := intoHarbor(t, s, c)
 	s.Inject(moments(s)["everything was pushed"])
 	_, err := importer.Run(t.Context(), importtest.OpenPipe(t, a.File()), c, o)
-	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), "no tag was moved") {
+	if !errors.Is(err, target.ErrDiffers) {
 		t.Fatal(err)
+	}
+	for _, want := range []string{"no tag was moved", "docker.io/acme/app:1", "cannot be read from the pipe again: run the command once more"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
 	}
 	if tags := s.Tags("acme/tool"); len(tags) > 0 {
 		t.Errorf("tags: %v", tags)
+	}
+}
+
+// TestProofsLostFromPipe: configs and attestations of a bundle that came through a pipe were kept, and are pushed again, whether
+// they are missed by a manifest that is pushed or when everything has been.
+func TestProofsLostFromPipe(t *testing.T) {
+	a := importtest.NewAcme(t)
+	path := a.File()
+	lost := a.Parse(a.Tool.Digest).Config.Digest
+	manifest := "/acme/tool/manifests/" + a.Tool.Digest.String()
+	for name, missed := range map[string]string{"by a manifest": http.MethodPut, "at the end": http.MethodHead} {
+		t.Run(name, func(t *testing.T) {
+			s := acmeHarbor(t)
+			c := importtest.HarborClient(t, harbortest.Admin)
+			o := intoHarbor(t, s, c)
+			pushed := func() int { return s.Count(http.MethodPost, "/acme/tool/blobs/uploads/") }
+			before := 0
+			gone := func() bool { return before > 0 && pushed() == before }
+			s.Inject(registrytest.On("", "/acme/tool/", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+				isManifest := strings.HasSuffix(r.URL.Path, manifest)
+				if isManifest && r.Method == missed && before == 0 && s.Count(http.MethodPut, manifest) > 0 {
+					before = pushed()
+				}
+				switch {
+				case !gone():
+					return false
+				case isManifest && r.Method == http.MethodPut:
+					return registrytest.Code(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")(w, r, next)
+				case isManifest, strings.HasSuffix(r.URL.Path, lost.String()) && r.Method == http.MethodHead:
+					return registrytest.NotFoundText()(w, r, next)
+				}
+				return false
+			}))
+			done, err := importer.Run(t.Context(), importtest.OpenPipe(t, path), c, o)
+			if err != nil || !done.Complete {
+				t.Fatal(err)
+			}
+			if before == 0 || pushed() != before+1 {
+				t.Errorf("%d uploads and mounts, %d before the config was lost", pushed(), before)
+			}
+			expectInHarbor(t, a, s)
+		})
 	}
 }
 

@@ -58,8 +58,11 @@ func Everything(ctx context.Context, inv *inventory.Inventory, t Target, limits 
 		if lost == nil {
 			break
 		}
-		if round == rounds || !c.canPushAgain() {
+		if round == rounds {
 			return Complete{}, lost
+		}
+		if err := c.passedBy(); err != nil {
+			return Complete{}, fmt.Errorf("%w: %w", target.ErrDiffers, err)
 		}
 		if err := pushAgain(ctx, lost); err != nil {
 			return Complete{}, err
@@ -81,9 +84,17 @@ type check struct {
 	observer bundle.Observer
 }
 
-// canPushAgain tells whether the bundle can be read for everything that is lacking: blobs that came through a pipe have gone
-// by, while manifests were kept.
-func (c check) canPushAgain() bool { return !c.inv.Bundle.Sequential() || !c.inv.LacksBlobs() }
+// passedBy returns an error where the bundle cannot be read again for a blob that is lacking.
+func (c check) passedBy() error {
+	for blob := range c.inv.Blobs() {
+		if _, lacks := blob.Lacks(); lacks {
+			if err := c.inv.PassedBy(blob.Row); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // look looks for every manifest, and for the blobs of those that are gone. What is gone is lacking from then on; lost tells of
 // one of them.

@@ -105,6 +105,16 @@ func (inv *Inventory) Manifest(row int32) (*bundle.Manifest, error) {
 	return bundle.ParseManifest(inv.Graph.Node(int(row)).MediaType, content)
 }
 
+// PassedBy returns an error for a blob that was at the target, or was pushed, and is gone, where it cannot be read again: it came
+// through a pipe and was not kept.
+func (inv *Inventory) PassedBy(row int32) error {
+	if !inv.Bundle.Sequential() || inv.Bundle.IsKept(int(row)) {
+		return nil
+	}
+	return fmt.Errorf("%s: the target does not have %s any more, and it cannot be read from the pipe again: run the command once more, with the bundle from its beginning, and what is there will not be sent again",
+		inv.Path(row), inv.Digest(row))
+}
+
 // Manifests yields the manifests that are needed, by repository and row.
 func (inv *Inventory) Manifests() iter.Seq[Need] {
 	return func(yield func(Need) bool) {

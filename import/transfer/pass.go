@@ -86,7 +86,7 @@ func (p *pass) manifest(ctx context.Context, n inventory.Need) error {
 		}
 		p.order.manifestIsThere(n, p.push)
 		return nil
-	case p.inv.Bundle.Sequential() || !target.LacksContent(err):
+	case !target.LacksContent(err):
 		return err
 	}
 	gone, lookErr := p.goneBlobs(ctx, n)
@@ -96,6 +96,11 @@ func (p *pass) manifest(ctx context.Context, n inventory.Need) error {
 	}
 	if lookErr != nil || len(gone) == 0 && !childGone {
 		return errors.Join(err, lookErr)
+	}
+	for _, blob := range gone {
+		if err := p.inv.PassedBy(blob.Row); err != nil {
+			return err
+		}
 	}
 	p.mu.Lock()
 	p.gone = append(p.gone, gone...)

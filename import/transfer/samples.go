@@ -61,14 +61,10 @@ type sample struct {
 // bulk is sent: whether a target takes a kind shows only when one is pushed. A referrer may be pushed before its subject.
 // What is pushed here is part of the import, and is not pushed again.
 //
-// From a pipe and from media that are changed, blobs come in the order in which they lie there, and nothing is pushed
-// beforehand.
+// From a pipe and from media that are changed only what is kept can be pushed beforehand: configs and attestations.
 //
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
 func (t *Transfer) Samples(ctx context.Context) error {
-	if t.inv.Bundle.Sequential() || t.inv.Bundle.Removable() {
-		return nil
-	}
 	samples, err := chooseSamples(t.inv)
 	if err != nil || len(samples) == 0 {
 		return err
@@ -162,7 +158,7 @@ func sampleCandidates(inv *inventory.Inventory) []sample {
 	var candidates []sample
 	for n := range inv.Manifests() {
 		node := inv.Graph.Node(int(n.Row))
-		size, small := sampleSize(inv.Contents, &node)
+		size, small := sampleSize(inv, &node)
 		if !inv.State(n).IsThere() && small {
 			candidates = append(candidates, sample{kind{node.MediaType, node.ArtifactType, ""}, n, size})
 		}
@@ -175,14 +171,14 @@ func sampleCandidates(inv *inventory.Inventory) []sample {
 }
 
 // sampleSize returns how many bytes the blobs of a manifest have, and whether it can be pushed by itself: it lists no
-// manifests, and all of its blobs are in the bundle and together small.
-func sampleSize(contents *bundle.Contents, node *bundle.Node) (size int64, small bool) {
+// manifests, and all of its blobs can be read beforehand and are together small.
+func sampleSize(inv *inventory.Inventory, node *bundle.Node) (size int64, small bool) {
 	if len(node.Children) > 0 || node.Sparse {
 		return 0, false
 	}
 	for _, row := range node.Blobs {
-		b := contents.Blobs[row]
-		if size += b.Size; !b.IsStored() || size > maxSampleBytes {
+		b := inv.Contents.Blobs[row]
+		if size += b.Size; !b.IsStored() || !inv.Bundle.IsKept(int(row)) || size > maxSampleBytes {
 			return 0, false
 		}
 	}

@@ -43,16 +43,16 @@ type Transfer struct {
 	target   Target
 	options  Options
 	uploader uploader
-	gone     bool // the bundle came through a pipe, and has gone by
+	gone     bool // the bundle came through a pipe, and has gone by but for what is kept
 }
 
 // New returns a Transfer of what inv says is lacking at t.
 func New(inv *inventory.Inventory, t Target, o Options) *Transfer {
-	return &Transfer{inv: inv, target: t, options: o, uploader: uploader{inv: inv, target: t, observer: o.Observer, countsBytes: !inv.Bundle.Sequential()}}
+	return &Transfer{inv: inv, target: t, options: o, uploader: uploader{inv: inv, target: t, observer: o.Observer}}
 }
 
 // All pushes every blob and manifest that the target lacks. The first failure ends it. It may be called again: what is lacking
-// then is pushed, but for blobs that came through a pipe.
+// then is pushed, but for blobs that came through a pipe and are not kept.
 func (t *Transfer) All(ctx context.Context) (err error) {
 	p := &pass{
 		inv: t.inv, target: t.target, uploader: &t.uploader, limits: t.options.Limits, order: newOrder(t.inv),
@@ -87,6 +87,7 @@ const fewBytes = 8 << 10
 // announce says how much there is to do. countsManifests tells whether it is manifests that count as done, and not bytes.
 func (t *Transfer) announce() (countsManifests bool) {
 	if t.inv.Bundle.Sequential() {
+		t.uploader.countsBytes = false // but by who reads the pipe
 		if !t.gone {
 			t.options.Observer.Phase("push", storedBytes(t.inv.Contents))
 		}
@@ -107,15 +108,13 @@ func (t *Transfer) announce() (countsManifests bool) {
 func (t *Transfer) feed(ctx context.Context, p *pass) error {
 	f := feeder{inv: t.inv, queue: p.queue, observer: t.options.Observer, spooler: newSpooler(t.options.TempDir, t.options.SpoolBytes)}
 	switch b := t.inv.Bundle; {
-	case b.Sequential() && t.gone:
-		return nil // it cannot be read again
-	case b.Sequential():
+	case b.Sequential() && !t.gone:
 		t.gone = true
 		return f.fromPipe(ctx)
 	case b.Removable():
 		return f.fromMedium(ctx)
 	}
-	f.fromFile()
+	f.fromKept()
 	return nil
 }
 
@@ -127,9 +126,12 @@ type feeder struct {
 	spooler  *spooler
 }
 
-func (f *feeder) fromFile() {
+// fromKept adds what can be read at any time: of a file everything, of a pipe that has gone by what is kept of it.
+func (f *feeder) fromKept() {
 	for blob := range f.inv.Blobs() {
-		f.add(blob, nil)
+		if f.inv.Bundle.IsKept(int(blob.Row)) {
+			f.add(blob, nil)
+		}
 	}
 }
 
