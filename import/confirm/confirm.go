@@ -61,7 +61,7 @@ func Everything(ctx context.Context, inv *inventory.Inventory, t Target, limits 
 		if round == rounds {
 			return Complete{}, lost
 		}
-		if err := c.passedBy(); err != nil {
+		if err := c.checkReadable(); err != nil {
 			return Complete{}, fmt.Errorf("%w: %w", target.ErrDiffers, err)
 		}
 		if err := pushAgain(ctx, lost); err != nil {
@@ -84,11 +84,11 @@ type check struct {
 	observer bundle.Observer
 }
 
-// passedBy returns an error where the bundle cannot be read again for a blob that is lacking.
-func (c check) passedBy() error {
+// checkReadable returns an error where the bundle cannot be read again for a blob that is lacking.
+func (c check) checkReadable() error {
 	for blob := range c.inv.Blobs() {
 		if _, lacks := blob.Lacks(); lacks {
-			if err := c.inv.PassedBy(blob.Row); err != nil {
+			if err := inventory.CheckReadable(c.inv, blob.Row); err != nil {
 				return err
 			}
 		}

@@ -21,7 +21,7 @@ func New(b *verify.Bundle, placed *placing.Placements) (*Inventory, error) {
 	inv.manifests = manifests(inv)
 	inv.blobs = blobs(inv)
 	inv.blobStates = make([]State, len(inv.blobs))
-	inv.untagged = make([]bool, len(inv.Repos))
+	inv.Untagged = make([]bool, len(inv.Repos))
 	inv.Lists = lists(inv)
 	var err error
 	inv.Tags, err = tags(inv)

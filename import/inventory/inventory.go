@@ -19,7 +19,8 @@ import (
 	"airgap/verify"
 )
 
-// Inventory is what has to be at the target. What is exported of it stays as New makes it, but for the states of tags.
+// Inventory is what has to be at the target. What is exported of it stays as New makes it, but for what is known of
+// the target.
 type Inventory struct {
 	placing.Placements
 
@@ -27,13 +28,13 @@ type Inventory struct {
 	Contents *bundle.Contents
 	Graph    *bundle.Graph
 
-	Tags  []Tag  // by repository and name
-	Lists []List // by repository and subject
+	Tags     []Tag  // by repository and name
+	Lists    []List // by repository and subject
+	Untagged []bool // by repository: it had no tags before this run, as far as the survey says so
 
 	manifests  []shelf // by repository
 	blobs      []Need  // by row, then repository
 	blobStates []State
-	untagged   []bool // by repository: see NoteUntagged
 
 	mu        sync.Mutex
 	elsewhere map[int32]name.Repository // by row of a blob: see NoteElsewhere
@@ -105,9 +106,9 @@ func (inv *Inventory) Manifest(row int32) (*bundle.Manifest, error) {
 	return bundle.ParseManifest(inv.Graph.Node(int(row)).MediaType, content)
 }
 
-// PassedBy returns an error for a blob that was at the target, or was pushed, and is gone, where it cannot be read again: it came
-// through a pipe and was not kept.
-func (inv *Inventory) PassedBy(row int32) error {
+// CheckReadable returns an error for a blob that was at the target, or was pushed, and is gone, where it cannot be read again: it
+// came through a pipe and was not kept.
+func CheckReadable(inv *Inventory, row int32) error {
 	if !inv.Bundle.Sequential() || inv.Bundle.IsKept(int(row)) {
 		return nil
 	}

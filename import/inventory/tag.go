@@ -51,16 +51,10 @@ func (inv *Inventory) CosignTags() (n int) {
 	return n
 }
 
-// TagsByRepo yields the tags of each repository to which any go.
-func (inv *Inventory) TagsByRepo() iter.Seq[[]Tag] {
-	return runs(inv.Tags, func(a, b Tag) bool { return a.Repo == b.Repo })
+// ByRepo yields the tags of each repository, of tags that are sorted.
+func ByRepo(tags []Tag) iter.Seq[[]Tag] {
+	return runs(tags, func(a, b Tag) bool { return a.Repo == b.Repo })
 }
-
-// NoteUntagged says that a repository had no tags when it was asked.
-func (inv *Inventory) NoteUntagged(repo int32) { inv.untagged[repo] = true }
-
-// IsUntagged tells whether a repository is known to have had no tags.
-func (inv *Inventory) IsUntagged(repo int32) bool { return inv.untagged[repo] }
 
 // Saw keeps what the tag points to; zero: there is no such tag. What this run has made it is not what it was before.
 func (inv *Inventory) Saw(t *Tag, found bundle.Digest) {

@@ -177,7 +177,7 @@ func (s *survey) imply(depths []int, depth int) {
 // firstTags asks for one tag of each repository to which many go.
 func (s *survey) firstTags() iter.Seq[question] {
 	return func(yield func(question) bool) {
-		for tags := range s.inv.TagsByRepo() {
+		for tags := range inventory.ByRepo(s.inv.Tags) {
 			for i := range tags[:s.probes(tags)] {
 				t := &tags[i]
 				if !yield(question{t.Repo, func(ctx context.Context) error { return s.probe(ctx, t) }}) {
@@ -191,10 +191,10 @@ func (s *survey) firstTags() iter.Seq[question] {
 // otherTags asks for those that are not known to be right, or not to be there.
 func (s *survey) otherTags() iter.Seq[question] {
 	return func(yield func(question) bool) {
-		for tags := range s.inv.TagsByRepo() {
+		for tags := range inventory.ByRepo(s.inv.Tags) {
 			for i := range tags {
 				t := &tags[i]
-				if i < s.probes(tags) || s.inv.IsUntagged(t.Repo) || t.IsRight() {
+				if i < s.probes(tags) || s.inv.Untagged[t.Repo] || t.IsRight() {
 					continue
 				}
 				if !yield(question{t.Repo, func(ctx context.Context) error { return s.mover.Look(ctx, t) }}) {

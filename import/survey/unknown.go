@@ -31,7 +31,7 @@ func (s *survey) probe(ctx context.Context, t *inventory.Tag) error {
 	case target.IsFinal(ctx, err):
 		return err
 	case errors.Is(err, registry.ErrRepositoryUnknown):
-		s.inv.NoteUntagged(t.Repo)
+		s.inv.Untagged[t.Repo] = true
 	}
 	return nil // what is wrong otherwise it will say to who asks for the other tags
 }
@@ -48,7 +48,7 @@ func (s *survey) untagged() iter.Seq[question] {
 		}
 		for i, blob := range first {
 			repo := int32(i)
-			if !s.inv.IsUntagged(repo) || blob.Row == 0 {
+			if !s.inv.Untagged[repo] || blob.Row == 0 {
 				continue
 			}
 			manifest := inventory.Need{Row: s.inv.ManifestsIn(repo)[0], Repo: repo}

@@ -163,7 +163,7 @@ func (m *Mover) newLook(ctx context.Context) looker {
 		})
 	}
 	return func(ctx context.Context, t *inventory.Tag) (done bool, err error) {
-		if m.inv.IsUntagged(t.Repo) && !t.Guarded && !m.options.NoOverwrite && isUntagged[t.Repo]() {
+		if m.inv.Untagged[t.Repo] && !t.Guarded && !m.options.NoOverwrite && isUntagged[t.Repo]() {
 			return false, nil
 		}
 		return m.lookAgain(ctx, t)

@@ -98,7 +98,7 @@ func (p *pass) manifest(ctx context.Context, n inventory.Need) error {
 		return errors.Join(err, lookErr)
 	}
 	for _, blob := range gone {
-		if err := p.inv.PassedBy(blob.Row); err != nil {
+		if err := inventory.CheckReadable(p.inv, blob.Row); err != nil {
 			return err
 		}
 	}
