@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/archive"
 	"airgap/bundle/disk"
+	"airgap/bundle/platform"
 )
 
 // world is a small set of images, with their blobs.
@@ -59,7 +61,7 @@ func newWorld() *world {
 	var platforms []bundle.Descriptor
 	for _, arch := range []string{"amd64", "arm64"} {
 		m := w.manifest(image(w.add([]byte(`{"architecture":"`+arch+`"}`)), shared, foreign, w.add([]byte("own "+arch))), bundle.MediaTypeOCIManifest)
-		m.Platform = &bundle.Platform{OS: "linux", Architecture: arch}
+		m.Platform = &platform.Platform{OS: "linux", Architecture: arch}
 		platforms = append(platforms, m)
 	}
 	index := w.manifest(object{"schemaVersion": 2, "mediaType": bundle.MediaTypeOCIIndex, "manifests": platforms}, bundle.MediaTypeOCIIndex)
@@ -444,7 +446,7 @@ func TestWhatDoesNotBeginLikeABundle(t *testing.T) {
 			t.Errorf("%v, want %q", err, message)
 		}
 	}
-	expect(string(bundle.TarHeader("oci-layers", 30, 0)), `the first entry is "oci-layers", not oci-layout`, 0)
+	expect(string(archive.Header("oci-layers", 30, 0)), `the first entry is "oci-layers", not oci-layout`, 0)
 	expect(`{"imageLayoutVersion":"1.0.1"}`, `oci-layout says "{\"imageLayoutVersion\":\"1.0.1\"}"`, 512)
 }
 

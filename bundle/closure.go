@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+
+	"airgap/bundle/platform"
 )
 
 // Traverse goes from start to everything that can be reached from it, nearest first, and to each node once. next returns
 // what hangs from a node; its error ends the traversal. What is more than MaxDepth steps away is ErrLimit.
 //
 // It is the one traversal of what hangs from an image: export goes over what it found in registries, [Reader.Walk] over
-// the tables, and [Graph.Tree] and import over a [Closure].
+// the tables, and package tree and import over a [Closure].
 func Traverse[Node comparable](start Node, next func(Node) ([]Node, error)) error {
 	seen := map[Node]struct{}{start: {}}
 	for depth, level := 0, []Node{start}; len(level) > 0; depth++ {
@@ -61,7 +63,7 @@ type Edge struct {
 	Row  *ManifestRow // of the manifests table
 	Node int32        // the manifest: row of the blobs table, as for Graph.Node
 	// Platform is what an index says of this child; nil where it says nothing, and for what is no child.
-	Platform *Platform
+	Platform *platform.Platform
 
 	at int // of Row in Closure.rows
 }

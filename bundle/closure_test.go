@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
+	"airgap/bundle/tree"
 )
 
 // nested has an image under a chain of indexes of the given length, all of which one more index may list as well.
@@ -65,7 +67,7 @@ func TestTreeIsDrawnWhereThingsAreNearest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := graph.Tree(0)
+	tree := tree.Of(graph, 0)
 	if len(tree.Children) != 2*bundle.MaxDepth+1 {
 		t.Errorf("%d branches", len(tree.Children))
 	}
@@ -94,7 +96,7 @@ func TestTreeCountsWhatItLeavesOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := graph.Tree(0)
+	tree := tree.Of(graph, 0)
 	if shown := len(tree.Children) + len(tree.Referrers); shown != 1000 || shown+tree.Omitted != 1203 {
 		t.Errorf("%d branches are shown, %d left out", shown, tree.Omitted)
 	}
@@ -168,11 +170,11 @@ func TestPlatformsAreFoundInTheTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	for asked, want := range map[string]string{"linux/arm64/v8": "linux/arm64", "linux/x86_64": "linux/amd64", "linux/arm/v7": ""} {
-		matcher, err := bundle.ParsePlatform(asked)
+		matcher, err := platform.Parse(asked)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := graph.Tree(0).FindPlatform(matcher)
+		found := tree.Of(graph, 0).FindPlatform(matcher)
 		if found == nil && want != "" || found != nil && found.Platform != want {
 			t.Errorf("%s: %+v, want %q", asked, found, want)
 		}

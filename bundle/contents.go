@@ -197,3 +197,19 @@ func (t *texts) add(s string, others ...text) (text, error) {
 	t.buffer.WriteString(s)
 	return kept, nil
 }
+
+// StoredBy returns the bundle that stores a blob which this one lists, self being this one's name: itself or a base. found is
+// false where it does not list it with that size, or nobody stores it.
+func (c *Contents) StoredBy(self Base, d Digest, size int64) (base Base, found bool) {
+	row, listed := c.Find(d)
+	if !listed || c.Blobs[row].Size != size {
+		return Base{}, false
+	}
+	switch b := &c.Blobs[row]; b.Stored {
+	case StoredFull:
+		return self, true
+	case StoredBase:
+		return c.Header.Bases[b.Base], true
+	}
+	return Base{}, false
+}

@@ -50,3 +50,6 @@ func (p *Problems) Err() error {
 	}
 	return errors.Join(p.errs...)
 }
+
+// ErrCollision: two roots, or two manifests under a cosign tag, have the same destination.
+var ErrCollision = errors.New("two things have the same destination")

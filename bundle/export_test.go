@@ -20,9 +20,6 @@ func ReadTables(header, roots, manifests, blobs, missing []byte) (*Contents, err
 	return readTables(h, tableReaders{table(roots), table(manifests), table(blobs), table(missing)})
 }
 
-// TarHeader is tarHeader.
-var TarHeader = tarHeader
-
 // KeepOnly lowers what is kept besides head and manifests where access is not random, in bytes.
 func (r *Reader) KeepOnly(limit int64) { r.kept = r.layout.proofs(limit) }
 

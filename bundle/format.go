@@ -10,7 +10,7 @@
 // check of its digest.
 //
 // What hangs from an image is worked out in one place: [Graph.Closure] says it of a root, [Traverse] goes through it, and
-// [Graph.Tree] shows it.
+// package tree shows it.
 package bundle
 
 // formatVersion is the version of FORMAT.md that this package writes, and the only one that it reads.

@@ -171,20 +171,22 @@ func checkDigest(ctx context.Context, source io.ReaderAt, at int64, want sized) 
 	return nil
 }
 
-// Object is one object of an artifact. Write gives its content.
-type Object struct {
-	Descriptor
-
-	Write func(io.Writer) error
+func readError(err error, at, n int64) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it ends before byte %d: the file is cut short, or no bundle", ErrFormat, at+n)
+	}
+	return fmt.Errorf("reading %d bytes at byte %d: %w", n, at, err)
 }
 
-// Artifact is the signed object of a bundle as a repository keeps it: two manifests, the second of which refers to the first, and
-// the blobs that they name, each once.
-type Artifact struct {
-	Blobs     []Object
-	Index     Object // the manifest index
-	Signature Object
+// contextReader ends a long read when its context does.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
 }
 
-// Artifact returns what a ledger or a record keeps of the bundle.
-func (l *Layout) Artifact() Artifact { return l.artifact }
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

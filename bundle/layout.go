@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"airgap/bundle/archive"
 )
 
 // Layout is where everything lies in the one file that is valid for a signed index: a function of the contents, the
@@ -134,9 +136,9 @@ type headPlan struct {
 
 func (h *headPlan) add(name string, size int64, write func(io.Writer) error) (at int64) {
 	l := h.layout
-	at = l.headSize + tarHeaderSize(size)
+	at = l.headSize + archive.HeaderSize(size)
 	l.head = append(l.head, headEntry{name, size, write})
-	l.headSize += entrySize(size)
+	l.headSize += archive.EntrySize(size)
 	return at
 }
 
@@ -185,14 +187,14 @@ func (l *Layout) placeBlobs(placed map[Digest]int64) error {
 		case ok:
 			l.offsets[i] = inHead
 		default:
-			l.offsets[i] = at + tarHeaderSize(b.StoredSize())
-			at += entrySize(b.StoredSize())
+			l.offsets[i] = at + archive.HeaderSize(b.StoredSize())
+			at += archive.EntrySize(b.StoredSize())
 		}
 		if at > MaxFileSize {
 			return fmt.Errorf("%w: the bundle would be larger than %d bytes", ErrLimit, int64(MaxFileSize))
 		}
 	}
-	l.size = at + trailerSize
+	l.size = at + archive.TrailerSize
 	return nil
 }
 
@@ -219,14 +221,14 @@ func (l *Layout) HasEntry(row int) bool { return l.offsets[row] > l.headSize }
 // rowHeader returns the tar header of a row of the blobs table, which ends where what is stored of it begins.
 func (l *Layout) rowHeader(row int) []byte {
 	b := &l.contents.Blobs[row]
-	return tarHeader(blobName(b.Digest), b.StoredSize(), l.mtime)
+	return archive.Header(blobName(b.Digest), b.StoredSize(), l.mtime)
 }
 
 // entry returns where the entry of a row begins and ends, header and padding included.
 func (l *Layout) entry(row int) (start, end int64) {
 	size := l.contents.Blobs[row].StoredSize()
-	start = l.offsets[row] - tarHeaderSize(size)
-	return start, start + entrySize(size)
+	start = l.offsets[row] - archive.HeaderSize(size)
+	return start, start + archive.EntrySize(size)
 }
 
 // endBefore returns where the last entry ends of the rows before the given one.
@@ -271,16 +273,34 @@ func (l *Layout) writeHead(w io.Writer) error {
 }
 
 func (l *Layout) writeHeadEntry(w io.Writer, e headEntry) error {
-	if _, err := w.Write(tarHeader(e.name, e.size, l.mtime)); err != nil {
+	if _, err := w.Write(archive.Header(e.name, e.size, l.mtime)); err != nil {
 		return err
 	}
 	if err := e.write(w); err != nil {
 		return err
 	}
-	_, err := w.Write(zeros[:padding(e.size)])
+	_, err := w.Write(zeros[:archive.Padding(e.size)])
 	return err
 }
 
-var zeros [trailerSize]byte
+var zeros [archive.TrailerSize]byte
 
 func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
+
+// Object is one object of an artifact. Write gives its content.
+type Object struct {
+	Descriptor
+
+	Write func(io.Writer) error
+}
+
+// Artifact is the signed object of a bundle as a repository keeps it: two manifests, the second of which refers to the first, and
+// the blobs that they name, each once.
+type Artifact struct {
+	Blobs     []Object
+	Index     Object // the manifest index
+	Signature Object
+}
+
+// Artifact returns what a ledger or a record keeps of the bundle.
+func (l *Layout) Artifact() Artifact { return l.artifact }

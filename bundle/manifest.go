@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"airgap/bundle/platform"
 	"airgap/bundle/strictjson"
 )
 
@@ -34,13 +35,13 @@ func IsManifest(mediaType string) bool { return slices.Contains(ManifestMediaTyp
 // Descriptor points at content: media type, digest and size in bytes, and what else is needed to carry it.
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md
 type Descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       Digest            `json:"digest"`
-	Size         int64             `json:"size"`
-	ArtifactType string            `json:"artifactType,omitempty"`
-	Platform     *Platform         `json:"platform,omitempty"`
-	URLs         []string          `json:"urls,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
+	MediaType    string             `json:"mediaType"`
+	Digest       Digest             `json:"digest"`
+	Size         int64              `json:"size"`
+	ArtifactType string             `json:"artifactType,omitempty"`
+	Platform     *platform.Platform `json:"platform,omitempty"`
+	URLs         []string           `json:"urls,omitempty"`
+	Annotations  map[string]string  `json:"annotations,omitempty"`
 }
 
 // Manifest is the part of an image manifest or image index that airgap reads: one type for both, as one document
@@ -186,4 +187,27 @@ func IsNondistributable(mediaType string) bool {
 		return true
 	}
 	return false
+}
+
+// predicateAnnotations are where tools say what kind of statement an attestation makes: cosign 3 on the manifest,
+// cosign 2 and BuildKit on each layer.
+// https://github.com/sigstore/cosign/blob/v3.0.2/specs/BUNDLE_SPEC.md
+// https://github.com/moby/buildkit/blob/v0.20.0/docs/attestations/attestation-storage.md
+var predicateAnnotations = []string{annotationPredicate, "predicateType", "in-toto.io/predicate-type"}
+
+// PredicateTypes returns what kinds of statement an attestation makes, where annotations of the manifest or its layers tell.
+func PredicateTypes(m *Manifest) []string {
+	var types []string
+	note := func(annotations map[string]string) {
+		for _, key := range predicateAnnotations {
+			if value := annotations[key]; value != "" && !slices.Contains(types, value) {
+				types = append(types, value)
+			}
+		}
+	}
+	note(m.Annotations)
+	for _, layer := range m.Layers {
+		note(layer.Annotations)
+	}
+	return types
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 
+	"airgap/bundle/archive"
 	"airgap/bundle/disk"
 )
 
@@ -210,5 +211,5 @@ func (r *Reader) CheckEnd() error {
 	if !r.Removable() {
 		return nil
 	}
-	return r.checkEnd(io.NewSectionReader(r.access.Removable, r.size-trailerSize, trailerSize))
+	return r.checkEnd(io.NewSectionReader(r.access.Removable, r.size-archive.TrailerSize, archive.TrailerSize))
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -75,4 +76,34 @@ var CosignSuffixes = []string{".sig", ".att", ".sbom"}
 func isCosignTagOf(subject Digest, tag string) bool {
 	suffix, ok := strings.CutPrefix(tag, subject.FallbackTag())
 	return ok && slices.Contains(CosignSuffixes, suffix)
+}
+
+// maxMirrorSize leaves room in a tag for the sequence and the beginning of a digest.
+const maxMirrorSize = 100
+
+var mirrorPattern = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
+
+// CheckMirror returns an error that wraps ErrFormat where s is not the name of a mirror.
+func CheckMirror(s string) error {
+	if len(s) > maxMirrorSize || !mirrorPattern.MatchString(s) {
+		return fmt.Errorf("%w: %.150q is not the name of a mirror: lower-case letters, digits and, in between, . _ and - are allowed, %d characters at most", ErrFormat, s, maxMirrorSize)
+	}
+	return nil
+}
+
+// SequenceTag returns the tag of the bundle of a mirror that has the given number.
+func SequenceTag(mirror string, sequence uint64) string {
+	return fmt.Sprintf("%s-%06d", mirror, sequence)
+}
+
+var entryPattern = regexp.MustCompile(`^(.+)-([0-9]{6,20})$`)
+
+// ParseSequenceTag reads what SequenceTag writes; ok is false for all other tags.
+func ParseSequenceTag(tag string) (mirror string, sequence uint64, ok bool) {
+	parts := entryPattern.FindStringSubmatch(tag)
+	if parts == nil || CheckMirror(parts[1]) != nil {
+		return "", 0, false
+	}
+	sequence, err := strconv.ParseUint(parts[2], 10, 64)
+	return parts[1], sequence, err == nil && sequence > 0 && SequenceTag(parts[1], sequence) == tag
 }

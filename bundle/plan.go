@@ -31,9 +31,6 @@ type PlanOptions struct {
 	StoredBy func(d Digest, size int64) (base Base, found bool)
 }
 
-// ErrCollision: two roots, or two manifests under a cosign tag, have the same destination.
-var ErrCollision = errors.New("two things have the same destination")
-
 // Plan makes the tables of a bundle that carries images. manifest returns a manifest that a walk found; Plan asks
 // for each once. It checks what FORMAT.md demands of the tables, so that every problem is found before a byte is
 // written; all collisions of images are in one error that wraps ErrCollision, and all those of cosign tags; a digest with
@@ -192,19 +189,6 @@ func (p *planner) add(row ManifestRow, everything bool) error {
 		}
 	}
 	return nil
-}
-
-// blobRole decides what a blob is for from where it is listed.
-func blobRole(d Descriptor, proof, config bool) Role {
-	switch {
-	case config:
-		return RoleConfig
-	// The layers of the attestation manifests that BuildKit puts into an index have this type.
-	// https://github.com/moby/buildkit/blob/v0.20.0/docs/attestations/attestation-storage.md
-	case proof || d.MediaType == "application/vnd.in-toto+json":
-		return RoleAttestation
-	}
-	return RoleLayer
 }
 
 // addBlob records one use of a blob. Of several uses the role that comes first in the file counts, and it is

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+
+	"airgap/bundle/archive"
 )
 
 // Sealed is a bundle of which nothing but the signed object and its signature has been looked at. Check the
@@ -119,20 +121,23 @@ func (h *headReader) read(n int64) []byte {
 
 // entry reads an entry of at most limit bytes.
 func (h *headReader) entry(limit int64) (name string, content []byte) {
-	block := h.read(blockSize)
+	block := h.read(archive.BlockSize)
 	if h.err != nil {
 		return "", nil
 	}
-	name, size, _, err := readSmallHeader(block)
-	if err == nil && size > limit {
+	name, size, _, err := archive.ReadHeader(block)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrFormat, err)
+	case size > limit:
 		err = fmt.Errorf("%w: %.100q has %d bytes, at most %d are allowed here", ErrLimit, name, size, limit)
 	}
 	if err != nil {
-		h.err = fmt.Errorf("at byte %d: %w", h.position-blockSize, err)
+		h.err = fmt.Errorf("at byte %d: %w", h.position-archive.BlockSize, err)
 		return "", nil
 	}
 	content = h.read(size)
-	if pad := h.read(padding(size)); h.err == nil && !isZero(pad) {
+	if pad := h.read(archive.Padding(size)); h.err == nil && !isZero(pad) {
 		h.err = fmt.Errorf("%w: the padding after %s is not zero", ErrFormat, name)
 	}
 	return name, content
@@ -149,16 +154,9 @@ func (h *headReader) blob(limit int64) []byte {
 
 // skip passes over an entry whose size is known, and returns where its content begins.
 func (h *headReader) skip(size int64) (contentAt int64) {
-	contentAt = h.position + tarHeaderSize(size)
-	h.position += entrySize(size)
+	contentAt = h.position + archive.HeaderSize(size)
+	h.position += archive.EntrySize(size)
 	return contentAt
-}
-
-func readError(err error, at, n int64) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends before byte %d: the file is cut short, or no bundle", ErrFormat, at+n)
-	}
-	return fmt.Errorf("reading %d bytes at byte %d: %w", n, at, err)
 }
 
 // Reader gives the contents of a bundle whose head is what the signed object demands. Whether the signature is
@@ -196,7 +194,7 @@ func (r *Reader) compare(ctx context.Context) error {
 	}
 	at := int64(0)
 	for _, e := range r.layout.head {
-		size := entrySize(e.size)
+		size := archive.EntrySize(e.size)
 		c := comparer{expected: io.NewSectionReader(r.source, at, size), buffer: make([]byte, 32<<10)}
 		if err := r.layout.writeHeadEntry(&c, e); err != nil {
 			return fmt.Errorf("%s at byte %d: %w", e.name, at, err)
@@ -209,13 +207,13 @@ func (r *Reader) compare(ctx context.Context) error {
 	if r.access.Random == nil {
 		return nil
 	}
-	return r.checkEnd(io.NewSectionReader(r.source, r.size-trailerSize, trailerSize))
+	return r.checkEnd(io.NewSectionReader(r.source, r.size-archive.TrailerSize, archive.TrailerSize))
 }
 
 func (r *Reader) checkEnd(end io.Reader) error {
-	b := make([]byte, trailerSize)
+	b := make([]byte, archive.TrailerSize)
 	if _, err := io.ReadFull(end, b); err != nil {
-		return readError(err, r.layout.size-trailerSize, trailerSize)
+		return readError(err, r.layout.size-archive.TrailerSize, archive.TrailerSize)
 	}
 	if !isZero(b) {
 		return fmt.Errorf("%w: the end of the archive is not zeros", ErrFormat)
@@ -301,7 +299,7 @@ func (r *Reader) Open(row int) (io.ReadCloser, error) {
 		source = r.access.Removable
 	}
 	start, end := r.layout.entry(row)
-	blob := newBlobReader(b, r.layout.rowHeader(row), io.NewSectionReader(source, start, end-start), padding(b.StoredSize()))
+	blob := newBlobReader(b, r.layout.rowHeader(row), io.NewSectionReader(source, start, end-start), archive.Padding(b.StoredSize()))
 	if first, last := r.parts(row); first >= 0 {
 		return &placedReader{blob, first, last}, nil
 	}
@@ -326,7 +324,7 @@ func (r *Reader) Next() (row int, blob io.Reader, err error) {
 		if err != nil {
 			return 0, nil, err
 		}
-		r.last = newBlobReader(b, r.layout.rowHeader(r.next), entry, padding(b.StoredSize()))
+		r.last = newBlobReader(b, r.layout.rowHeader(r.next), entry, archive.Padding(b.StoredSize()))
 		r.next++
 		return r.next - 1, r.last, nil
 	}
@@ -441,16 +439,3 @@ func (b *blobReader) expect(want []byte, what string) error {
 
 // Close implements io.Closer; the file stays open for other readers.
 func (b *blobReader) Close() error { return nil }
-
-// contextReader ends a long read when its context does.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
-}

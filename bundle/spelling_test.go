@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/archive"
 	"airgap/bundle/bundletest"
 )
 
@@ -31,7 +32,7 @@ func resigned(t *testing.T, good []byte, place int, change func([]byte) []byte) 
 	index := renew(content(1), old, changed)
 	var out bytes.Buffer
 	add := func(name string, body []byte) {
-		out.Write(bundle.TarHeader(name, int64(len(body)), 1_700_000_000))
+		out.Write(archive.Header(name, int64(len(body)), 1_700_000_000))
 		out.Write(body)
 		out.Write(make([]byte, (512-len(body)%512)%512))
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"airgap/bundle/archive"
 )
 
 // packed is a codec whose stored bytes are not the content: gzip, of which the test says the size.
@@ -55,14 +57,14 @@ func TestStoredAndContentAreTwoThings(t *testing.T) {
 				t.Fatal(err)
 			}
 			start, end := l.entry(0)
-			if want := entrySize(int64(len(test.stored))); start != l.headSize || end-start != want || l.size != end+trailerSize {
+			if want := archive.EntrySize(int64(len(test.stored))); start != l.headSize || end-start != want || l.size != end+archive.TrailerSize {
 				t.Errorf("the entry is at %d to %d of %d; it should have %d bytes", start, end, l.size, want)
 			}
 			var entry bytes.Buffer
 			entry.Write(l.rowHeader(0))
 			entry.Write(test.stored)
-			entry.Write(zeros[:padding(int64(len(test.stored)))])
-			got, err := io.ReadAll(newBlobReader(&test.blob, l.rowHeader(0), &entry, padding(int64(len(test.stored)))))
+			entry.Write(zeros[:archive.Padding(int64(len(test.stored)))])
+			got, err := io.ReadAll(newBlobReader(&test.blob, l.rowHeader(0), &entry, archive.Padding(int64(len(test.stored)))))
 			if !errors.Is(err, test.problem) {
 				t.Fatalf("%v, want %v", err, test.problem)
 			}

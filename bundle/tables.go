@@ -11,47 +11,11 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
+	"airgap/bundle/platform"
 	"airgap/bundle/strictjson"
 )
-
-// Header is the config of the manifest index (FORMAT.md, "Header").
-type Header struct {
-	FormatVersion int      `json:"formatVersion"`
-	Requires      []string `json:"requires"`            // features without which a reader must not go on
-	Mirror        string   `json:"mirror"`              // the series of bundles that this one belongs to; "" for none
-	Sequence      uint64   `json:"sequence"`            // place in that series; 0 for none
-	Created       string   `json:"created"`             // RFC 3339, whole seconds, UTC
-	Bases         []Base   `json:"bases"`               // the bundles that store what this one leaves out
-	Completes     *Base    `json:"completes,omitempty"` // of a supplement: the bundle for which it was made
-	Joined        Digest   `json:"joined,omitzero"`     // the delta of which this bundle is the whole
-	Counts        Counts   `json:"counts"`
-}
-
-// Counts are the totals of the tables, in the header so that a person can be told before the tables are read.
-type Counts struct {
-	Roots       int   `json:"roots"`
-	Manifests   int   `json:"manifests"` // rows, one for each way in which a root reaches a manifest
-	Blobs       int   `json:"blobs"`     // rows, manifests among them
-	Stored      int   `json:"stored"`    // blobs whose content is in the file
-	StoredBytes int64 `json:"storedBytes"`
-	Missing     int   `json:"missing,omitempty"` // rows
-	Based       int   `json:"based,omitempty"`   // blobs that bases store
-	BasedBytes  int64 `json:"basedBytes,omitempty"`
-}
-
-// CreatedTime returns Created as a time; ErrFormat where it is not what FORMAT.md says.
-func (h *Header) CreatedTime() (time.Time, error) { return parseCreated(h.Created) }
-
-func parseCreated(s string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || t.UTC().Format(time.RFC3339) != s || t.Unix() < 0 || t.Unix() > maxOctalSize {
-		return time.Time{}, fmt.Errorf("%w: creation time %.40q is not RFC 3339 in UTC between 1970 and 2242", ErrFormat, s)
-	}
-	return t, nil
-}
 
 // Root is a row of the roots table: something that the user asked for by name.
 type Root struct {
@@ -147,89 +111,6 @@ type ManifestRow struct {
 	From         string `json:"from"`             // repository in which it was found, with its registry
 }
 
-// Role says what a blob is for. Blobs lie in the file in the order of their roles, so that what proves comes
-// before what is proved.
-type Role uint8
-
-// The roles, in file order.
-const (
-	RoleManifest Role = iota + 1
-	RoleConfig
-	RoleAttestation // content of referrers, of cosign tags and of BuildKit attestation manifests
-	RoleLayer
-)
-
-// roles are their names, from RoleManifest on.
-var roles = []string{"manifest", "config", "attestation", "layer"}
-
-// String returns the name of the role.
-func (r Role) String() string {
-	if r < 1 || int(r) > len(roles) {
-		return fmt.Sprintf("role %d", uint8(r))
-	}
-	return roles[r-1]
-}
-
-// MarshalText implements encoding.TextMarshaler.
-func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler; a role that FORMAT.md does not have is ErrUnsupported.
-func (r *Role) UnmarshalText(b []byte) error {
-	at := slices.Index(roles, string(b))
-	if at < 0 {
-		return fmt.Errorf("%w: role %.40q", ErrUnsupported, b)
-	}
-	*r = Role(at + 1)
-	return nil
-}
-
-// Blob is a row of the blobs table. The rows stand in the order of the file.
-type Blob struct {
-	Digest Digest
-	Size   int64
-	Role   Role
-	Stored Stored
-	Base   int32 // of StoredBase: place in Header.Bases; or else 0
-}
-
-// blobLine is a Blob as the table spells it.
-type blobLine struct {
-	Digest Digest `json:"digest"`
-	Size   int64  `json:"size"`
-	Role   Role   `json:"role"`
-	Stored Stored `json:"stored"`
-	Base   *int32 `json:"base,omitempty"`
-}
-
-// blobLines yields the rows of the blobs table as it spells them. A line must not be kept.
-func blobLines(blobs []Blob) iter.Seq2[int, *blobLine] {
-	return func(yield func(int, *blobLine) bool) {
-		var line blobLine
-		for i := range blobs {
-			b := &blobs[i]
-			line = blobLine{Digest: b.Digest, Size: b.Size, Role: b.Role, Stored: b.Stored}
-			if b.Stored == StoredBase {
-				line.Base = &b.Base
-			}
-			if !yield(i, &line) {
-				return
-			}
-		}
-	}
-}
-
-// blob returns the row, which names a base if, and only if, one stores it.
-func (l *blobLine) blob() (Blob, error) {
-	b := Blob{Digest: l.Digest, Size: l.Size, Role: l.Role, Stored: l.Stored}
-	if (l.Base != nil) != (l.Stored == StoredBase) {
-		return b, fmt.Errorf("%s is stored as %.40q, and a base belongs to %q only", l.Digest, l.Stored, StoredBase)
-	}
-	if l.Base != nil {
-		b.Base = *l.Base
-	}
-	return b, nil
-}
-
 // compareRoots is the order of the roots table.
 func compareRoots(a, b Root) int {
 	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Tag, b.Tag), bytes.Compare(a.Digest[:], b.Digest[:]))
@@ -239,20 +120,6 @@ func compareRoots(a, b Root) int {
 func compareMissing(a, b Missing) int {
 	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Source, b.Source))
 }
-
-// The features that a header may require: what a reader that does not know them would get wrong.
-const (
-	featureBases        = "bases"         // blobs are left out that other bundles store
-	featureJoined       = "joined"        // the header names the delta that was joined
-	featureMissing      = "missing"       // there is a missing table
-	featurePlatforms    = "platforms"     // roots have platforms and originals
-	featureReferrerPath = "referrer-path" // roots have a repository for referrers
-	featureSupplement   = "supplement"    // the header names the bundle that this one completes
-	featureUsedBy       = "used-by"       // roots name the charts that use them
-)
-
-// features are all of them, sorted.
-var features = []string{featureBases, featureJoined, featureMissing, featurePlatforms, featureReferrerPath, featureSupplement, featureUsedBy}
 
 // compareManifests is the order of the manifests table. The two ways of a referrer compare as equal: one is enough.
 func compareManifests(a, b ManifestRow) int {
@@ -329,31 +196,6 @@ func checkText(what, s string) error {
 	return nil
 }
 
-func (h *Header) check() error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: header: "+format, append([]any{ErrFormat}, args...)...)
-	}
-	if h.FormatVersion != formatVersion {
-		return fmt.Errorf("%w: bundle format %d; this airgap reads format %d: use the version of airgap that made the bundle, or a newer one", ErrUnsupported, h.FormatVersion, formatVersion)
-	}
-	for _, feature := range h.Requires {
-		if !slices.Contains(features, feature) {
-			return fmt.Errorf("%w: the bundle needs %.200q, which this airgap does not know: use a newer version", ErrUnsupported, feature)
-		}
-	}
-	if err := h.checkSeries(); err != nil {
-		return bad("%w", err)
-	}
-	c := h.Counts
-	if c.Roots < 1 || c.Manifests < 1 || c.Blobs < 1 || c.Stored < 0 || c.Stored > c.Blobs || c.StoredBytes < 0 || c.Missing < 0 || c.Based < 0 || c.BasedBytes < 0 {
-		return bad("counts %+v are not possible", c)
-	}
-	if c.Roots > MaxRootRows || c.Missing > MaxRootRows || c.Manifests > MaxManifestRows || c.Blobs > MaxBlobRows || c.StoredBytes > MaxFileSize {
-		return bad("%w: counts %+v", ErrLimit, c)
-	}
-	return nil
-}
-
 func (r *Root) check() error {
 	if err := checkSource(r.Source, r.Digest); err != nil {
 		return err
@@ -391,9 +233,9 @@ func (r *Root) checkSelection() error {
 	if err := checkSorted("chart", r.UsedBy); err != nil {
 		return err
 	}
-	for _, platform := range r.Platforms {
-		if _, err := ParsePlatform(platform); platform == "" || err != nil && platform != NoPlatform {
-			return fmt.Errorf("the platform %.60q is none", platform)
+	for _, p := range r.Platforms {
+		if _, err := platform.Parse(p); p == "" || err != nil && p != platform.None {
+			return fmt.Errorf("the platform %.60q is none", p)
 		}
 	}
 	switch {
@@ -474,27 +316,6 @@ func checkManifestFields(mediaType, artifactType string, size int64, digest Dige
 	}
 	if digest.IsZero() {
 		return errors.New("no digest")
-	}
-	return nil
-}
-
-func (b *Blob) check() error {
-	_, known := codecs[b.Stored]
-	switch {
-	case b.Digest.IsZero():
-		return errors.New("no digest")
-	case b.Size < 0 || b.Size > MaxBlobSize:
-		return fmt.Errorf("%w: a blob of %d bytes", ErrLimit, b.Size)
-	case b.Role == 0:
-		return errors.New("no role")
-	case b.Role == RoleManifest && b.Size > MaxManifestSize:
-		return fmt.Errorf("%w: a manifest of %d bytes", ErrLimit, b.Size)
-	case !known:
-		return fmt.Errorf("%w: stored as %.40q: use a newer version of airgap", ErrUnsupported, b.Stored)
-	case b.Stored == StoredNondistributable && b.Role != RoleLayer:
-		return fmt.Errorf("a %s left out as nondistributable", b.Role)
-	case b.Stored == StoredBase && !b.mayLean():
-		return fmt.Errorf("a %s left out as something that a base stores", b.Role)
 	}
 	return nil
 }

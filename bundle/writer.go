@@ -9,6 +9,8 @@ import (
 	"hash"
 	"io"
 	"sync"
+
+	"airgap/bundle/archive"
 )
 
 // Writer writes a bundle blob by blob: in any order and side by side where the Target can be read again, otherwise in file
@@ -151,7 +153,7 @@ func (b *blobWriter) Close() error {
 	if got := Digest(b.hash.Sum(nil)); got != b.blob.Digest {
 		return fmt.Errorf("%w: expected %s, got %s", ErrDigest, b.blob.Digest, got)
 	}
-	if _, err := b.out.Write(zeros[:padding(b.blob.StoredSize())]); err != nil {
+	if _, err := b.out.Write(zeros[:archive.Padding(b.blob.StoredSize())]); err != nil {
 		return err
 	}
 	if err := b.out.Flush(); err != nil {
@@ -173,7 +175,7 @@ func (w *Writer) Commit(ctx context.Context, o Observer) error {
 			return fmt.Errorf("%s was never written", w.layout.contents.Blobs[row].Digest)
 		}
 	}
-	if _, err := w.target.WriteAt(zeros[:trailerSize], w.layout.size-trailerSize); err != nil {
+	if _, err := w.target.WriteAt(zeros[:archive.TrailerSize], w.layout.size-archive.TrailerSize); err != nil {
 		return err
 	}
 	if err := w.readAgain(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/export/registry"
 )
 
@@ -141,7 +142,7 @@ func (g *graph) visitSelection(ctx context.Context, v *view, desc bundle.Descrip
 	}
 	n := &node{digest: desc.Digest, mediaType: g.oneLocked(desc.MediaType), size: desc.Size, from: from, depth: unreached}
 	for _, p := range s.Platforms {
-		n.platforms = append(n.platforms, cmp.Or(p.String(), bundle.NoPlatform))
+		n.platforms = append(n.platforms, cmp.Or(p.String(), platform.None))
 	}
 	if s.Mode != PlatformsSparse {
 		n.original = &node{digest: n.digest, mediaType: n.mediaType, size: n.size, from: from}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 )
 
 // PlatformMode says what becomes of an index of which only some platforms are carried.
@@ -22,7 +23,7 @@ const (
 	PlatformsSparse PlatformMode = "sparse"
 )
 
-// ParsePlatformMode reads a mode; "" is the default, rewrite. Errors wrap bundle.ErrPlatform.
+// ParsePlatformMode reads a mode; "" is the default, rewrite. Errors wrap platform.ErrPlatform.
 func ParsePlatformMode(s string) (PlatformMode, error) {
 	switch mode := PlatformMode(s); mode {
 	case "":
@@ -30,14 +31,14 @@ func ParsePlatformMode(s string) (PlatformMode, error) {
 	case PlatformsRewritten, PlatformsSparse:
 		return mode, nil
 	}
-	return "", fmt.Errorf("%w: mode %.40q; rewrite or sparse expected", bundle.ErrPlatform, s)
+	return "", fmt.Errorf("%w: mode %.40q; rewrite or sparse expected", platform.ErrPlatform, s)
 }
 
 // selection is which entries of an index are carried.
 type selection struct {
-	kept   []bool                   // by place in the index
-	left   []string                 // platforms of the others
-	absent []bundle.PlatformMatcher // asked for, and not there
+	kept   []bool             // by place in the index
+	left   []string           // platforms of the others
+	absent []platform.Matcher // asked for, and not there
 }
 
 func (s *selection) everything() bool { return !slices.Contains(s.kept, false) }
@@ -50,9 +51,9 @@ const (
 	attestationReference      = "attestation-manifest"
 )
 
-// selectPlatforms chooses the entries for the given platforms, and BuildKit's attestations of them. bundle.ErrPlatform where
+// selectPlatforms chooses the entries for the given platforms, and BuildKit's attestations of them. platform.ErrPlatform where
 // there is none.
-func selectPlatforms(index *bundle.Manifest, platforms []bundle.PlatformMatcher) (*selection, error) {
+func selectPlatforms(index *bundle.Manifest, platforms []platform.Matcher) (*selection, error) {
 	s := &selection{kept: make([]bool, len(index.Manifests))}
 	isAbout := func(d bundle.Descriptor) string {
 		if d.Annotations[annotationReferenceType] == attestationReference {
@@ -83,19 +84,19 @@ func selectPlatforms(index *bundle.Manifest, platforms []bundle.PlatformMatcher)
 		}
 	}
 	if len(carried) == 0 {
-		return nil, fmt.Errorf("%w: it has %s, and nothing for %s", bundle.ErrPlatform, strings.Join(s.left, ", "), platformNames(platforms))
+		return nil, fmt.Errorf("%w: it has %s, and nothing for %s", platform.ErrPlatform, strings.Join(s.left, ", "), platformNames(platforms))
 	}
 	return s, nil
 }
 
-func platformName(p *bundle.Platform) string {
+func platformName(p *platform.Platform) string {
 	if p == nil {
 		return "no platform"
 	}
 	return p.String()
 }
 
-func platformNames(platforms []bundle.PlatformMatcher) string {
+func platformNames(platforms []platform.Matcher) string {
 	var names []string
 	for _, p := range platforms {
 		names = append(names, cmp.Or(p.String(), "no platform"))

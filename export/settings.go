@@ -8,12 +8,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 )
 
 // Settings say what of an image is carried. The zero value carries everything.
 type Settings struct {
 	// Platforms, where there are any, are the only ones of an index that are carried.
-	Platforms []bundle.PlatformMatcher
+	Platforms []platform.Matcher
 	Mode      PlatformMode // "" is PlatformsRewritten
 	// OriginalReferrers carries, with a rewritten index, what refers to the original one. It cannot be checked against
 	// anything at the target.

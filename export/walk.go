@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/export/registry"
 )
 
@@ -233,7 +234,7 @@ func (g *graph) selectFrom(ctx context.Context, state *rootState, request *Reque
 	}
 	if _, pinned := request.Ref.(name.Digest); pinned && request.Settings.Mode != PlatformsSparse {
 		return fmt.Errorf("%w: %s is asked for by its digest, which an index of fewer platforms does not have: use the platform mode sparse, or ask by tag alone",
-			bundle.ErrPlatform, desc.Digest)
+			platform.ErrPlatform, desc.Digest)
 	}
 	state.node, err = g.visitSelection(ctx, state.view, desc, repository, content, chosen, &request.Settings)
 	return err

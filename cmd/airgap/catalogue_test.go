@@ -12,6 +12,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/bundletest"
+	"airgap/bundle/platform"
+	"airgap/bundle/tree"
 	"airgap/export/registry/registrytest"
 )
 
@@ -40,14 +42,14 @@ func (c *carried) export(t *testing.T, code int, message string, args ...string)
 }
 
 // inspected is what the bundle holds.
-func (c *carried) inspected(t *testing.T) map[string]*bundle.Tree {
+func (c *carried) inspected(t *testing.T) map[string]*tree.Tree {
 	t.Helper()
 	c.expect(t, exitOK, "", "inspect", c.file, "--json")
 	var found inspection
 	if err := json.Unmarshal(c.out.Bytes(), &found); err != nil {
 		t.Fatal(err)
 	}
-	images := map[string]*bundle.Tree{}
+	images := map[string]*tree.Tree{}
 	for _, image := range found.Images {
 		images[image.Destination] = image.Tree
 	}
@@ -394,9 +396,9 @@ func TestCredentialHelperOfAConfiguration(t *testing.T) {
 	c.export(t, exitOK, "1 image", "-c", config)
 }
 
-func findPlatform(t *testing.T, tree *bundle.Tree, platform string) *bundle.Tree {
+func findPlatform(t *testing.T, tree *tree.Tree, asked string) *tree.Tree {
 	t.Helper()
-	matcher, err := bundle.ParsePlatform(platform)
+	matcher, err := platform.Parse(asked)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/bundle/volume"
 	"airgap/cmd/airgap/app"
 	"airgap/export"
@@ -63,7 +64,7 @@ var exitCodes = []struct {
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
 	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(readback.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
-	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, bundle.ErrPlatform, export.ErrNothing)},
+	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, platform.ErrPlatform, export.ErrNothing)},
 	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, placing.ErrCollision, target.ErrConflict, transfer.ErrSparse, transfer.ErrRefused)},
 	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(target.ErrDiffers, rollback.ErrNotRolledBack)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
+	"airgap/bundle/tree"
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
@@ -79,10 +81,10 @@ type bundleFacts struct {
 }
 
 type imageFacts struct {
-	Source      string       `json:"source"`
-	Destination string       `json:"destination,omitempty"`
-	Private     bool         `json:"private"`
-	Tree        *bundle.Tree `json:"tree"`
+	Source      string     `json:"source"`
+	Destination string     `json:"destination,omitempty"`
+	Private     bool       `json:"private"`
+	Tree        *tree.Tree `json:"tree"`
 
 	Platforms    []string      `json:"platforms,omitempty"` // those that were asked for, where not all were
 	Original     bundle.Digest `json:"original,omitzero"`   // index of which this one is a part
@@ -109,11 +111,11 @@ func runInspect(ctx context.Context, a *app.App, flags *inspectFlags, args []str
 		}
 	}
 	if flags.platform != "" {
-		platform, err := bundle.ParsePlatform(flags.platform)
+		asked, err := platform.Parse(flags.platform)
 		if err != nil {
 			return app.Usagef("%w", err)
 		}
-		if err := found.choose(platform); err != nil {
+		if err := found.choose(asked); err != nil {
 			return err
 		}
 	}
@@ -150,7 +152,7 @@ func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files [
 	images := func(yield func(imageFacts) bool) {
 		for i, root := range contents.Roots() {
 			if !yield(imageFacts{
-				Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: graph.Tree(i),
+				Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: tree.Of(graph, i),
 				Platforms: root.Platforms, Original: root.Original, ReferrerPath: root.ReferrerPath, UsedBy: root.UsedBy,
 			}) {
 				return
@@ -216,16 +218,16 @@ func inspectReference(ctx context.Context, a *app.App, flags *inspectFlags, ref 
 	if err := plan.Err(); err != nil {
 		return nil, err
 	}
-	image := imageFacts{Source: request.Source, Private: plan.Contents.Root(0).Private, Tree: plan.Graph.Tree(0)}
+	image := imageFacts{Source: request.Source, Private: plan.Contents.Root(0).Private, Tree: tree.Of(plan.Graph, 0)}
 	return &inspection{images: slices.Values([]imageFacts{image}), Images: []imageFacts{}, Totals: plan.Contents.Header.Counts}, nil
 }
 
 // choose keeps of each image only what belongs to one platform.
-func (i *inspection) choose(platform bundle.PlatformMatcher) error {
+func (i *inspection) choose(asked platform.Matcher) error {
 	images := i.images
 	i.images = func(yield func(imageFacts) bool) {
 		for image := range images {
-			if image.Tree = image.Tree.FindPlatform(platform); image.Tree != nil && !yield(image) {
+			if image.Tree = image.Tree.FindPlatform(asked); image.Tree != nil && !yield(image) {
 				return
 			}
 		}
@@ -233,7 +235,7 @@ func (i *inspection) choose(platform bundle.PlatformMatcher) error {
 	for range i.images {
 		return nil
 	}
-	return app.Usagef("no image here has the platform %s", platform)
+	return app.Usagef("no image here has the platform %s", asked)
 }
 
 func (i *inspection) show(a *app.App) {
@@ -281,9 +283,9 @@ func (f *imageFacts) heading() string {
 
 // showTree prints a manifest on a line and what hangs from it below, indented. first begins the line itself, rest the
 // lines under it.
-func showTree(a *app.App, t *bundle.Tree, first, rest string) {
+func showTree(a *app.App, t *tree.Tree, first, rest string) {
 	a.Print("%s%s", first, treeLine(t))
-	branches := append(append([]*bundle.Tree{}, t.Children...), t.Referrers...)
+	branches := append(append([]*tree.Tree{}, t.Children...), t.Referrers...)
 	for i, branch := range branches {
 		if i < len(branches)-1 {
 			showTree(a, branch, rest+"├─ ", rest+"│  ")
@@ -296,7 +298,7 @@ func showTree(a *app.App, t *bundle.Tree, first, rest string) {
 	}
 }
 
-func treeLine(t *bundle.Tree) string {
+func treeLine(t *tree.Tree) string {
 	var what []string
 	switch {
 	case t.Via == bundle.ViaCosignTag:

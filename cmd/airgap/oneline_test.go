@@ -14,6 +14,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/bundletest"
+	"airgap/bundle/platform"
 	"airgap/export/registry/registrytest"
 )
 
@@ -158,7 +159,7 @@ func pushForged(t *testing.T, server *registrytest.Server, repository, tag strin
 	}
 	config := blob("application/vnd.oci.image.config.v1+json", `{"rootfs":{"type":"layers","diff_ids":["`+bundle.DigestOf([]byte("a layer")).String()+`"]}}`)
 	image := manifest("", bundle.MediaTypeOCIManifest, bundle.Manifest{Config: &config, Layers: []bundle.Descriptor{blob("application/vnd.oci.image.layer.v1.tar", "a layer")}})
-	image.Platform = &bundle.Platform{OS: forgery, Architecture: forgery, Variant: forgery, OSVersion: forgery, OSFeatures: []string{forgery}}
+	image.Platform = &platform.Platform{OS: forgery, Architecture: forgery, Variant: forgery, OSVersion: forgery, OSFeatures: []string{forgery}}
 	index := manifest(tag, bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{image}})
 	empty := blob(bundle.MediaTypeEmptyJSON, "{}")
 	for _, subject := range []bundle.Descriptor{image, index} {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"airgap/bundle"
 	"airgap/bundle/bundletest"
+	"airgap/bundle/tree"
 )
 
 // carried is the fixture in two registries, and a bundle of everything in them.
@@ -139,9 +139,9 @@ func digests(t *testing.T, image imageFacts) string {
 	return string(content)
 }
 
-func forgetPlaces(t *bundle.Tree) {
+func forgetPlaces(t *tree.Tree) {
 	t.From, t.Via = "", ""
-	for _, branch := range append(append([]*bundle.Tree{}, t.Children...), t.Referrers...) {
+	for _, branch := range append(append([]*tree.Tree{}, t.Children...), t.Referrers...) {
 		forgetPlaces(branch)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/export"
 	"airgap/export/cache"
 	"airgap/export/catalogue"
@@ -52,7 +53,7 @@ func (c *benchCatalogue) add(repo string, n int) {
 		own := bundle.Descriptor{MediaType: shared.MediaType, Digest: bundle.DigestOf(fmt.Append(nil, repo, build, arch)), Size: 5 << 20}
 		configBlob := bundle.Descriptor{MediaType: "application/vnd.oci.image.config.v1+json", Digest: bundle.DigestOf(fmt.Append(nil, "config", repo, build, arch)), Size: 2000}
 		d := c.manifest(repo, "", bundle.Manifest{Config: &configBlob, Layers: []bundle.Descriptor{shared, own}})
-		d.Platform = &bundle.Platform{OS: "linux", Architecture: arch}
+		d.Platform = &platform.Platform{OS: "linux", Architecture: arch}
 		platforms = append(platforms, d)
 	}
 	index := c.manifest(repo, fmt.Sprintf("1.%d", n), bundle.Manifest{Manifests: platforms})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/export"
 	"airgap/export/catalogue"
 	"airgap/export/config"
@@ -42,7 +43,7 @@ func image(t *testing.T, s *Server, repo, tag, age string) {
 		t.Fatal(err)
 	}
 	d := s.AddManifest(repo, "platform-of-"+tag, m.MediaType, content)
-	d.Platform = &bundle.Platform{OS: "linux", Architecture: "amd64"}
+	d.Platform = &platform.Platform{OS: "linux", Architecture: "amd64"}
 	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": bundle.MediaTypeOCIIndex, "manifests": []bundle.Descriptor{d}, "annotations": map[string]string{"tag": tag}})
 	if err != nil {
 		t.Fatal(err)

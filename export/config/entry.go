@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/export"
 	"airgap/export/registry"
 	"airgap/export/yaml"
@@ -280,7 +281,7 @@ func (d *decoder) settings(e *Entry, raw *rawEntry) {
 		raw.Platforms = []string{raw.Platform}
 	}
 	for _, text := range raw.Platforms {
-		p, err := bundle.ParsePlatform(text)
+		p, err := platform.Parse(text)
 		if err != nil {
 			d.bad(e.Position, "%s", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/verify"
 	"airgap/verify/signature"
 )
@@ -274,7 +275,7 @@ func NewAcme(t testing.TB) *Acme {
 	a.Arm64 = w.Image("arm64", a.Shared, w.Layer(10<<10), a.Shared) // twice the same layer
 	attestation := w.Image("attestation", w.Blob("application/vnd.in-toto+json", []byte(`{"attestation":true}`)))
 	platform := func(d bundle.Descriptor, os, arch string) bundle.Descriptor {
-		d.Platform = &bundle.Platform{OS: os, Architecture: arch}
+		d.Platform = &platform.Platform{OS: os, Architecture: arch}
 		return d
 	}
 	a.Index = w.Manifest(bundle.MediaTypeOCIIndex, bundle.Manifest{Manifests: []bundle.Descriptor{

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 )
 
 // The corpus of the comparison with other tools: some 3 GB in layers of 1 KB to 600 MB, the large ones shared between
@@ -80,25 +81,25 @@ func makeCorpus(t testing.TB, host string) *corpus {
 		middle := map[string]bundle.Descriptor{}
 		for tag := range corpusTags {
 			index := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex}
-			for p, platform := range corpusPlatforms {
+			for p, architecture := range corpusPlatforms {
 				at := r % len(corpusBases[p])
-				key := fmt.Sprint(platform, at)
+				key := fmt.Sprint(architecture, at)
 				if d, made := bases[key]; made {
 					c.mount(t, repository, d)
 				} else {
 					bases[key] = c.random(t, repository, corpusBases[p][at])
 				}
-				if _, made := middle[platform]; !made {
-					middle[platform] = c.random(t, repository, corpusMiddle)
+				if _, made := middle[architecture]; !made {
+					middle[architecture] = c.random(t, repository, corpusMiddle)
 				}
-				layers := []bundle.Descriptor{bases[key], middle[platform]}
+				layers := []bundle.Descriptor{bases[key], middle[architecture]}
 				for _, size := range corpusTops {
 					layers = append(layers, c.random(t, repository, size))
 				}
-				config := c.small(t, repository, fmt.Appendf(nil, `{"architecture":%q,"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"of":"%s:%d"}`, platform, repository, tag))
+				config := c.small(t, repository, fmt.Appendf(nil, `{"architecture":%q,"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"of":"%s:%d"}`, architecture, repository, tag))
 				config.MediaType = "application/vnd.oci.image.config.v1+json"
 				m := c.manifest(t, repository, "", bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config, Layers: layers})
-				m.Platform = &bundle.Platform{OS: "linux", Architecture: platform}
+				m.Platform = &platform.Platform{OS: "linux", Architecture: architecture}
 				index.Manifests = append(index.Manifests, m)
 				for _, size := range []int64{300e3, 50e3} {
 					proof := c.refer(t, repository, m, "application/vnd.in-toto+json", size)

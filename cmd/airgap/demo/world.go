@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/export/registry"
 	"airgap/verify/signature"
 )
@@ -205,7 +206,7 @@ func (s *supplier) pushImage(ctx context.Context, architecture string, layers []
 	}
 	manifest.Config = &config
 	d, err := s.pushManifest(ctx, s.image, "", bundle.MediaTypeOCIManifest, manifest)
-	d.Platform = &bundle.Platform{OS: "linux", Architecture: architecture}
+	d.Platform = &platform.Platform{OS: "linux", Architecture: architecture}
 	return d, err
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"airgap/bundle"
+	"airgap/bundle/platform"
 	"airgap/cmd/airgap/app"
 	"airgap/export"
 	"airgap/export/cache"
@@ -161,7 +161,7 @@ func (s *Selection) wanted(a *app.App, args []string) (*catalogue.Wanted, error)
 // settings are what the flags say of all images.
 func (s *Selection) settings(a *app.App) (settings export.Settings, err error) {
 	for _, text := range s.platforms {
-		p, err := bundle.ParsePlatform(text)
+		p, err := platform.Parse(text)
 		if err != nil {
 			return settings, app.Usagef("%w", err)
 		}

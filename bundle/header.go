@@ -5,58 +5,86 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
+	"time"
+
+	"airgap/bundle/archive"
 )
 
-// Stored says whether the file holds a blob's content, and how.
-type Stored string
-
-// The values of the stored column. A reader refuses any other.
-const (
-	StoredFull             Stored = "full"             // the content as it is
-	StoredBase             Stored = "base"             // a config or layer that an earlier bundle stores, left out
-	StoredNondistributable Stored = "nondistributable" // a layer that may not be distributed, left out
-)
-
-// codec is how the file holds the content of a row of the blobs table: what lies there has a size of its own, and digest
-// and size of the row are those of the content.
-type codec interface {
-	// storedSize returns how many bytes of the file the content takes.
-	storedSize(*Blob) int64
-	// content gives the content from what is stored. Whether it is the right one is checked behind it.
-	content(b *Blob, stored io.Reader) (io.Reader, error)
+// Header is the config of the manifest index (FORMAT.md, "Header").
+type Header struct {
+	FormatVersion int      `json:"formatVersion"`
+	Requires      []string `json:"requires"`            // features without which a reader must not go on
+	Mirror        string   `json:"mirror"`              // the series of bundles that this one belongs to; "" for none
+	Sequence      uint64   `json:"sequence"`            // place in that series; 0 for none
+	Created       string   `json:"created"`             // RFC 3339, whole seconds, UTC
+	Bases         []Base   `json:"bases"`               // the bundles that store what this one leaves out
+	Completes     *Base    `json:"completes,omitempty"` // of a supplement: the bundle for which it was made
+	Joined        Digest   `json:"joined,omitzero"`     // the delta of which this bundle is the whole
+	Counts        Counts   `json:"counts"`
 }
 
-// codecs are the known values of the stored column. Those without a codec have no entry in the file.
-var codecs = map[Stored]codec{
-	StoredFull:             fullCodec{},
-	StoredBase:             nil,
-	StoredNondistributable: nil,
+// Counts are the totals of the tables, in the header so that a person can be told before the tables are read.
+type Counts struct {
+	Roots       int   `json:"roots"`
+	Manifests   int   `json:"manifests"` // rows, one for each way in which a root reaches a manifest
+	Blobs       int   `json:"blobs"`     // rows, manifests among them
+	Stored      int   `json:"stored"`    // blobs whose content is in the file
+	StoredBytes int64 `json:"storedBytes"`
+	Missing     int   `json:"missing,omitempty"` // rows
+	Based       int   `json:"based,omitempty"`   // blobs that bases store
+	BasedBytes  int64 `json:"basedBytes,omitempty"`
 }
 
-type fullCodec struct{}
+// CreatedTime returns Created as a time; ErrFormat where it is not what FORMAT.md says.
+func (h *Header) CreatedTime() (time.Time, error) { return parseCreated(h.Created) }
 
-func (fullCodec) storedSize(b *Blob) int64                             { return b.Size }
-func (fullCodec) content(_ *Blob, stored io.Reader) (io.Reader, error) { return stored, nil }
-
-// IsStored tells whether the content can be had from the file.
-func (b *Blob) IsStored() bool { return codecs[b.Stored] != nil }
-
-// mayLean tells whether a base may store the content in this bundle's stead. What proves what an image is always travels.
-func (b *Blob) mayLean() bool { return b.Role == RoleConfig || b.Role == RoleLayer }
-
-// IsNeeded tells whether registries want the content before they take a manifest that lists it.
-func (b *Blob) IsNeeded() bool { return b.Stored != StoredNondistributable }
-
-// StoredSize returns how many bytes of the file the content takes, without header and padding; 0 where it is not stored.
-func (b *Blob) StoredSize() int64 {
-	if c := codecs[b.Stored]; c != nil {
-		return c.storedSize(b)
+func parseCreated(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || t.UTC().Format(time.RFC3339) != s || t.Unix() < 0 || t.Unix() > archive.MaxOctalSize {
+		return time.Time{}, fmt.Errorf("%w: creation time %.40q is not RFC 3339 in UTC between 1970 and 2242", ErrFormat, s)
 	}
-	return 0
+	return t, nil
+}
+
+// The features that a header may require: what a reader that does not know them would get wrong.
+const (
+	featureBases        = "bases"         // blobs are left out that other bundles store
+	featureJoined       = "joined"        // the header names the delta that was joined
+	featureMissing      = "missing"       // there is a missing table
+	featurePlatforms    = "platforms"     // roots have platforms and originals
+	featureReferrerPath = "referrer-path" // roots have a repository for referrers
+	featureSupplement   = "supplement"    // the header names the bundle that this one completes
+	featureUsedBy       = "used-by"       // roots name the charts that use them
+)
+
+// features are all of them, sorted.
+var features = []string{featureBases, featureJoined, featureMissing, featurePlatforms, featureReferrerPath, featureSupplement, featureUsedBy}
+
+func (h *Header) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: header: "+format, append([]any{ErrFormat}, args...)...)
+	}
+	if h.FormatVersion != formatVersion {
+		return fmt.Errorf("%w: bundle format %d; this airgap reads format %d: use the version of airgap that made the bundle, or a newer one", ErrUnsupported, h.FormatVersion, formatVersion)
+	}
+	for _, feature := range h.Requires {
+		if !slices.Contains(features, feature) {
+			return fmt.Errorf("%w: the bundle needs %.200q, which this airgap does not know: use a newer version", ErrUnsupported, feature)
+		}
+	}
+	if err := h.checkSeries(); err != nil {
+		return bad("%w", err)
+	}
+	c := h.Counts
+	if c.Roots < 1 || c.Manifests < 1 || c.Blobs < 1 || c.Stored < 0 || c.Stored > c.Blobs || c.StoredBytes < 0 || c.Missing < 0 || c.Based < 0 || c.BasedBytes < 0 {
+		return bad("counts %+v are not possible", c)
+	}
+	if c.Roots > MaxRootRows || c.Missing > MaxRootRows || c.Manifests > MaxManifestRows || c.Blobs > MaxBlobRows || c.StoredBytes > MaxFileSize {
+		return bad("%w: counts %+v", ErrLimit, c)
+	}
+	return nil
 }
 
 // Base names a bundle that another one builds on (FORMAT.md, "Deltas"): its digest, and what its header says of it.
@@ -91,19 +119,6 @@ func (b Base) String() string {
 func compareBases(a, b Base) int {
 	return cmp.Or(cmp.Compare(a.Mirror, b.Mirror), cmp.Compare(a.Sequence, b.Sequence),
 		bytes.Compare(a.ManifestIndex[:], b.ManifestIndex[:]), cmp.Compare(a.Created, b.Created))
-}
-
-// maxMirrorSize leaves room in a tag for the sequence and the beginning of a digest.
-const maxMirrorSize = 100
-
-var mirrorPattern = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
-
-// CheckMirror returns an error that wraps ErrFormat where s is not the name of a mirror.
-func CheckMirror(s string) error {
-	if len(s) > maxMirrorSize || !mirrorPattern.MatchString(s) {
-		return fmt.Errorf("%w: %.150q is not the name of a mirror: lower-case letters, digits and, in between, . _ and - are allowed, %d characters at most", ErrFormat, s, maxMirrorSize)
-	}
-	return nil
 }
 
 // checkNumber checks what a header, or a base, says of the series that a bundle belongs to.
@@ -191,22 +206,6 @@ func (h *Header) Identity(manifestIndex Digest) Digest {
 	return manifestIndex
 }
 
-// StoredBy returns the bundle that stores a blob which this one lists, self being this one's name: itself or a base. found is
-// false where it does not list it with that size, or nobody stores it.
-func (c *Contents) StoredBy(self Base, d Digest, size int64) (base Base, found bool) {
-	row, listed := c.Find(d)
-	if !listed || c.Blobs[row].Size != size {
-		return Base{}, false
-	}
-	switch b := &c.Blobs[row]; b.Stored {
-	case StoredFull:
-		return self, true
-	case StoredBase:
-		return c.Header.Bases[b.Base], true
-	}
-	return Base{}, false
-}
-
 // EntryTag returns the tag under which a ledger or a record keeps the bundle with this header, given the digest of its manifest
 // index: MIRROR-SEQUENCE, or one with the beginning of the digest where the bundle has no number of its own (FORMAT.md, "The ledger
 // and the record").
@@ -222,20 +221,3 @@ func (h *Header) EntryTag(manifestIndex Digest) string {
 
 // entryHex is how many hexadecimal characters of a digest keep entries apart.
 const entryHex = 12
-
-// SequenceTag returns the tag of the bundle of a mirror that has the given number.
-func SequenceTag(mirror string, sequence uint64) string {
-	return fmt.Sprintf("%s-%06d", mirror, sequence)
-}
-
-var entryPattern = regexp.MustCompile(`^(.+)-([0-9]{6,20})$`)
-
-// ParseSequenceTag reads what SequenceTag writes; ok is false for all other tags.
-func ParseSequenceTag(tag string) (mirror string, sequence uint64, ok bool) {
-	parts := entryPattern.FindStringSubmatch(tag)
-	if parts == nil || CheckMirror(parts[1]) != nil {
-		return "", 0, false
-	}
-	sequence, err := strconv.ParseUint(parts[2], 10, 64)
-	return parts[1], sequence, err == nil && sequence > 0 && SequenceTag(parts[1], sequence) == tag
-}

@@ -1,4 +1,6 @@
-package bundle
+// Package archive is the tar that bundles are: its headers are a function of name, size and creation time (FORMAT.md,
+// "Entries"). It writes them, and reads one back only by writing it again and comparing: no other header is ever interpreted.
+package archive
 
 import (
 	"bytes"
@@ -6,15 +8,14 @@ import (
 	"strconv"
 )
 
-// A bundle's tar headers are a function of name, size and creation time (FORMAT.md, "Entries"). This file writes
-// them, and reads one back only by writing it again and comparing: no other header is ever interpreted.
-
 const (
-	blockSize = 512
-	// maxOctalSize is the largest size that the eleven octal digits of a ustar header hold; above it the size is in
+	// BlockSize is what headers, and contents with their padding, are multiples of.
+	BlockSize = 512
+	// MaxOctalSize is the largest size that the eleven octal digits of a ustar header hold; above it the size is in
 	// a PAX record (POSIX.1-2017, pax, "ustar Header Block" and "pax Extended Header").
-	maxOctalSize = 1<<33 - 1
-	trailerSize  = 2 * blockSize // end of archive: two zero blocks
+	MaxOctalSize = 1<<33 - 1
+	// TrailerSize is that of the end of an archive: two blocks of zeros.
+	TrailerSize = 2 * BlockSize
 )
 
 // Field positions in a ustar header block. POSIX.1-2017, pax, "ustar Interchange Format".
@@ -31,29 +32,30 @@ const (
 	fieldDevMinor = 337
 )
 
-// tarHeader returns the bytes that precede the content of an entry: one block, or three where the size needs a PAX
+// Header returns the bytes that precede the content of an entry: one block, or three where the size needs a PAX
 // record. mtime is in seconds since 1970.
-func tarHeader(name string, size, mtime int64) []byte {
-	if size <= maxOctalSize {
+func Header(name string, size, mtime int64) []byte {
+	if size <= MaxOctalSize {
 		return ustarBlock(name, size, mtime, '0')
 	}
 	record := paxRecord("size", strconv.FormatInt(size, 10))
 	header := ustarBlock("PaxHeaders/size", int64(len(record)), mtime, 'x')
 	header = append(header, record...)
-	header = append(header, make([]byte, padding(int64(len(record))))...)
+	header = append(header, make([]byte, Padding(int64(len(record))))...)
 	// The octal field cannot hold the size; the PAX record takes its place, and 0 is what POSIX readers expect here.
 	return append(header, ustarBlock(name, 0, mtime, '0')...)
 }
 
-func tarHeaderSize(size int64) int64 {
-	if size <= maxOctalSize {
-		return blockSize
+// HeaderSize returns how many bytes Header gives.
+func HeaderSize(size int64) int64 {
+	if size <= MaxOctalSize {
+		return BlockSize
 	}
-	return 3 * blockSize
+	return 3 * BlockSize
 }
 
 func ustarBlock(name string, size, mtime int64, typeflag byte) []byte {
-	b := make([]byte, blockSize)
+	b := make([]byte, BlockSize)
 	copy(b, name)
 	octal := func(at, digits int, v int64) { // and the NUL that follows is there
 		for ; digits > 0; digits-- {
@@ -92,20 +94,20 @@ func paxRecord(key, value string) []byte {
 	return []byte(strconv.Itoa(length) + rest)
 }
 
-// readSmallHeader reads name, size and time of an entry below the PAX limit. It accepts exactly the blocks that
-// tarHeader writes.
-func readSmallHeader(block []byte) (name string, size, mtime int64, err error) {
+// ReadHeader reads name, size and time of an entry below the PAX limit. It accepts exactly the blocks that
+// Header writes.
+func ReadHeader(block []byte) (name string, size, mtime int64, err error) {
 	text, _, _ := bytes.Cut(block[:fieldMode], []byte{0})
 	size, sizeErr := strconv.ParseInt(string(block[fieldSize:fieldSize+11]), 8, 64)
 	mtime, timeErr := strconv.ParseInt(string(block[fieldMtime:fieldMtime+11]), 8, 64)
 	if sizeErr != nil || timeErr != nil || size < 0 || mtime < 0 || !bytes.Equal(block, ustarBlock(string(text), size, mtime, '0')) {
-		return "", 0, 0, fmt.Errorf("%w: a tar header is not of the form that airgap writes", ErrFormat)
+		return "", 0, 0, fmt.Errorf("a tar header is not of the form that airgap writes")
 	}
 	return string(text), size, mtime, nil
 }
 
-// padding returns how many zero bytes follow size bytes of content up to the next block.
-func padding(size int64) int64 { return -size & (blockSize - 1) }
+// Padding returns how many zero bytes follow size bytes of content up to the next block.
+func Padding(size int64) int64 { return -size & (BlockSize - 1) }
 
-// entrySize is what an entry takes in the file: header, content, padding.
-func entrySize(size int64) int64 { return tarHeaderSize(size) + size + padding(size) }
+// EntrySize is what an entry takes in the file: header, content, padding.
+func EntrySize(size int64) int64 { return HeaderSize(size) + size + Padding(size) }

@@ -1,4 +1,5 @@
-package bundle
+// Package platform is the platforms of images: as an index lists them, and as people ask for them.
+package platform
 
 import (
 	"errors"
@@ -29,22 +30,22 @@ func (p Platform) String() string {
 	return s
 }
 
-// NoPlatform stands in a root's platforms for the entries of an index that name none.
-const NoPlatform = "/"
+// None stands in a root's platforms for the entries of an index that name none.
+const None = "/"
 
-// PlatformMatcher is a platform that somebody asks for: an operating system and an architecture, with or without a
+// Matcher is a platform that somebody asks for: an operating system and an architecture, with or without a
 // variant. The zero value asks for what names no platform.
-type PlatformMatcher struct{ os, architecture, variant string }
+type Matcher struct{ os, architecture, variant string }
 
-// ParsePlatform reads OS/ARCHITECTURE[/VARIANT], such as linux/arm64. "" asks for the entries of an index that name no
+// Parse reads OS/ARCHITECTURE[/VARIANT], such as linux/arm64. "" asks for the entries of an index that name no
 // platform. Errors wrap ErrPlatform.
-func ParsePlatform(s string) (PlatformMatcher, error) {
+func Parse(s string) (Matcher, error) {
 	if s == "" {
-		return PlatformMatcher{}, nil
+		return Matcher{}, nil
 	}
 	parts := strings.Split(s, "/")
 	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
-		return PlatformMatcher{}, fmt.Errorf("%w: %.60q; OS/ARCHITECTURE[/VARIANT] expected, as in linux/amd64 or linux/arm/v7", ErrPlatform, s)
+		return Matcher{}, fmt.Errorf("%w: %.60q; OS/ARCHITECTURE[/VARIANT] expected, as in linux/amd64 or linux/arm/v7", ErrPlatform, s)
 	}
 	parts = append(parts, "")
 	return normalPlatform(parts[0], parts[1], parts[2]), nil
@@ -52,8 +53,8 @@ func ParsePlatform(s string) (PlatformMatcher, error) {
 
 // normalPlatform spells a platform as Go and the image specification do, and leaves out variants that are the default.
 // https://github.com/containerd/platforms/blob/v1.0.0/database.go
-func normalPlatform(os, architecture, variant string) PlatformMatcher {
-	p := PlatformMatcher{strings.ToLower(os), strings.ToLower(architecture), strings.ToLower(variant)}
+func normalPlatform(os, architecture, variant string) Matcher {
+	p := Matcher{strings.ToLower(os), strings.ToLower(architecture), strings.ToLower(variant)}
 	if p.os == "macos" {
 		p.os = "darwin"
 	}
@@ -79,9 +80,9 @@ func normalPlatform(os, architecture, variant string) PlatformMatcher {
 	return p
 }
 
-// String returns the platform as ParsePlatform reads it.
-func (p PlatformMatcher) String() string {
-	if p == (PlatformMatcher{}) {
+// String returns the platform as Parse reads it.
+func (p Matcher) String() string {
+	if p == (Matcher{}) {
 		return ""
 	}
 	return Platform{OS: p.os, Architecture: p.architecture, Variant: p.variant}.String()
@@ -89,9 +90,9 @@ func (p PlatformMatcher) String() string {
 
 // Matches tells whether of, as an index lists it (nil for none), is for p. Without a variant every variant fits; 32-bit
 // ARM that is listed without one is v7.
-func (p PlatformMatcher) Matches(of *Platform) bool {
+func (p Matcher) Matches(of *Platform) bool {
 	if of == nil {
-		return p == PlatformMatcher{}
+		return p == Matcher{}
 	}
 	listed := normalPlatform(of.OS, of.Architecture, of.Variant)
 	if listed.architecture == "arm" && listed.variant == "" {
