@@ -166,6 +166,12 @@ func (m *Manifest) EffectiveArtifactType() string {
 	return m.ArtifactType
 }
 
+// AsReferrer describes m, of which d names the bytes, as a list of referrers has it.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
+func (m *Manifest) AsReferrer(d Descriptor) Descriptor {
+	return Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, ArtifactType: m.EffectiveArtifactType(), Annotations: m.Annotations}
+}
+
 // RecordedArtifactType is the artifact type that a bundle's tables record for m: that of a referrer or an artifact,
 // and none for an ordinary image or index.
 func (m *Manifest) RecordedArtifactType() string {

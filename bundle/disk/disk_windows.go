@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -11,7 +12,11 @@ import (
 // create opens path for something new, empty. Windows lets nobody else remove or rename it meanwhile.
 func create(path string) (*os.File, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
-		if err := os.Remove(path); err != nil {
+		err := os.Remove(path)
+		if errors.Is(err, windows.ERROR_SHARING_VIOLATION) {
+			return nil, fmt.Errorf("%s: %w", path, ErrBusy)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -69,8 +69,8 @@ func (l Ledger) Entries(ctx context.Context, mirror string) ([]Entry, error) {
 	return entries, nil
 }
 
-// maxSignatures bounds how many signatures of one bundle are looked at.
-const maxSignatures = 100
+// maxReferrers bounds how many manifests that refer to a bundle are looked at.
+const maxReferrers = 100
 
 // Head returns what a tag, or the digest of a manifest index, names: bundle.ErrNotFound where there is nothing, bundle.ErrFormat where it
 // is no bundle. Header and tables are read when they are asked for.
@@ -90,31 +90,44 @@ func (l Ledger) Head(ctx context.Context, reference string) (*bundle.Head, error
 	return head, nil
 }
 
-// signatures returns the Sigstore bundles that refer to a manifest index.
+// signatures returns the Sigstore bundles that refer to a manifest index. Registries are known to list wrong artifact types, so what
+// the manifests say counts.
 func (l Ledger) signatures(ctx context.Context, index bundle.Digest) (all [][]byte, err error) {
 	referrers, err := l.Referrers(ctx, index)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range referrers {
-		if r.ArtifactType != bundle.MediaTypeSigstore || len(all) == maxSignatures {
-			continue
+	isSigstore := func(d bundle.Descriptor) int {
+		if d.ArtifactType == bundle.MediaTypeSigstore {
+			return 0
 		}
-		d, content, err := l.Manifest(ctx, r.Digest.String())
-		if err != nil {
+		return 1
+	}
+	slices.SortStableFunc(referrers, func(a, b bundle.Descriptor) int { return cmp.Compare(isSigstore(a), isSigstore(b)) })
+	for _, r := range referrers[:min(len(referrers), maxReferrers)] {
+		signature, err := l.signature(ctx, r)
+		switch {
+		case errors.Is(err, bundle.ErrNotFound): // lists may name what was deleted
+		case err != nil:
 			return nil, err
+		case signature != nil:
+			all = append(all, signature)
 		}
-		m, err := bundle.ParseManifest(d.MediaType, content)
-		if err != nil || len(m.Layers) != 1 || m.Layers[0].Size > bundle.MaxSignatureSize {
-			continue // somebody else's, or broken: one signature that is right is enough
-		}
-		signature, err := l.blob(ctx, m.Layers[0])
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, signature)
 	}
 	return all, nil
+}
+
+// signature reads the Sigstore bundle in a referrer; nil where it is somebody else's, or broken: one signature that is right is enough.
+func (l Ledger) signature(ctx context.Context, referrer bundle.Descriptor) ([]byte, error) {
+	d, content, err := l.Manifest(ctx, referrer.Digest.String())
+	if err != nil {
+		return nil, err
+	}
+	m, err := bundle.ParseManifest(d.MediaType, content)
+	if err != nil || m.EffectiveArtifactType() != bundle.MediaTypeSigstore || len(m.Layers) != 1 || m.Layers[0].Size > bundle.MaxSignatureSize {
+		return nil, nil //nolint:nilerr // see above
+	}
+	return l.blob(ctx, m.Layers[0])
 }
 
 // blob reads a small blob, and checks it.

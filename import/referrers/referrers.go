@@ -4,6 +4,8 @@ package referrers
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 
@@ -11,6 +13,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/registry"
+	"airgap/export/registry/fallback"
 	"airgap/import/inventory"
 	"airgap/import/parallel"
 	"airgap/import/push"
@@ -78,7 +81,15 @@ func (l *Lister) ensure(ctx context.Context, list inventory.List) error {
 	if err != nil {
 		return err
 	}
-	return l.merge(ctx, l.inv.Repos[list.Repo].Tag(list.Subject.FallbackTag()), ours)
+	written, err := fallback.Add(ctx, l.target, l.inv.Repos[list.Repo].Tag(list.Subject.FallbackTag()), ours)
+	l.written.Add(int64(written))
+	switch {
+	case errors.Is(err, fallback.ErrNoList):
+		return fmt.Errorf("%w: %w", target.ErrConflict, err)
+	case errors.Is(err, fallback.ErrOverwritten):
+		return fmt.Errorf("%w: %w", target.ErrDiffers, err)
+	}
+	return err
 }
 
 // Missing returns what belongs to a list and is not listed.
@@ -96,7 +107,6 @@ func contains(listed []bundle.Descriptor, d bundle.Digest) bool {
 }
 
 // descriptors describes referrers as the list under a fallback tag has them.
-// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
 func (l *Lister) descriptors(list inventory.List) ([]bundle.Descriptor, error) {
 	var described []bundle.Descriptor
 	for _, row := range list.Rows {
@@ -104,10 +114,9 @@ func (l *Lister) descriptors(list inventory.List) ([]bundle.Descriptor, error) {
 		if err != nil {
 			return nil, err
 		}
-		described = append(described, bundle.Descriptor{
+		described = append(described, m.AsReferrer(bundle.Descriptor{
 			MediaType: l.inv.Graph.Node(int(row)).MediaType, Digest: l.inv.Digest(row), Size: l.inv.Size(row),
-			ArtifactType: m.EffectiveArtifactType(), Annotations: m.Annotations,
-		})
+		}))
 	}
 	return described, nil
 }

@@ -1,0 +1,218 @@
+// Package ledgertest is what every repository that keeps the heads of bundles has to do, whatever it is made of.
+package ledgertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/bundle/ledger"
+	"airgap/verify"
+	"airgap/verify/signature"
+)
+
+// Key signs the bundles that New makes.
+var Key = func() *signature.PrivateKey {
+	k, err := signature.Generate(signature.ECDSAP256)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}()
+
+// Policy trusts Key.
+var Policy = verify.Policy{Keys: []signature.PublicKey{Key.Public()}}
+
+// New returns the head of a bundle of one image, which is called text.
+func New(t testing.TB, mirror string, sequence uint64, text string) bundle.Artifact {
+	t.Helper()
+	return Sign(t, Key, bundle.PlanOptions{Mirror: mirror, Sequence: sequence}, text)
+}
+
+// Sign returns the head of a bundle of one image, which is called text, signed by a key. Created is added to the options.
+func Sign(t testing.TB, key *signature.PrivateKey, o bundle.PlanOptions, text string) bundle.Artifact {
+	t.Helper()
+	config := []byte(`{"name":"` + text + `"}`)
+	m := &bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &bundle.Descriptor{
+		MediaType: "application/vnd.oci.image.config.v1+json", Digest: bundle.DigestOf(config), Size: int64(len(config)),
+	}}
+	content, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := bundle.Root{Source: "docker.io/acme/app:1", Path: "acme/app", Tag: "1", MediaType: m.MediaType, Digest: bundle.DigestOf(content), Size: int64(len(content))}
+	image := bundle.Image{Root: root, Manifests: []bundle.ManifestRow{
+		{Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Via: bundle.ViaRoot, From: "docker.io/acme/app"},
+	}}
+	o.Created = time.Unix(1_700_000_000, 0)
+	contents, err := bundle.Plan([]bundle.Image{image}, func(bundle.Digest) (*bundle.Manifest, error) { return m, nil }, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout, err := bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layout.Artifact()
+}
+
+// Contract tests repositories. open returns one that is empty, or not there.
+func Contract(t *testing.T, open func(testing.TB) ledger.Repository) {
+	t.Run("empty", func(t *testing.T) { empty(t, ledger.Ledger{Repository: open(t)}) })
+	t.Run("kept", func(t *testing.T) { kept(t, ledger.Ledger{Repository: open(t)}) })
+	t.Run("taken", func(t *testing.T) { taken(t, ledger.Ledger{Repository: open(t)}) })
+	t.Run("listed", func(t *testing.T) { listed(t, ledger.Ledger{Repository: open(t)}) })
+	t.Run("interrupted", func(t *testing.T) { interrupted(t, open) })
+}
+
+func empty(t *testing.T, l ledger.Ledger) {
+	if entries, err := l.Entries(t.Context(), ""); err != nil || len(entries) > 0 {
+		t.Error(entries, err)
+	}
+	for _, reference := range []string{"dhi-000001", bundle.DigestOf(nil).String()} {
+		if _, err := l.Head(t.Context(), reference); !errors.Is(err, bundle.ErrNotFound) {
+			t.Errorf("%s: %v", reference, err)
+		}
+	}
+	if body, err := l.Blob(t.Context(), bundle.Descriptor{Digest: bundle.DigestOf(nil)}); !errors.Is(err, bundle.ErrNotFound) {
+		t.Error(body, err)
+	}
+	if referrers, err := l.Referrers(t.Context(), bundle.DigestOf(nil)); err != nil || len(referrers) > 0 {
+		t.Error(referrers, err)
+	}
+}
+
+// expect wants an entry to be whole.
+func expect(t *testing.T, l ledger.Ledger, tag string, want bundle.Artifact) {
+	t.Helper()
+	for _, reference := range []string{tag, want.Index.Digest.String()} {
+		head, err := l.Head(t.Context(), reference)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head.ManifestIndex() != want.Index.Digest {
+			t.Fatalf("%s is %s", reference, head.ManifestIndex())
+		}
+		checked, err := verify.OpenHead(head, Policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		contents, err := checked.Contents(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := contents.Header.EntryTag(head.ManifestIndex()); got != tag || contents.Header.Counts.Roots != 1 {
+			t.Errorf("%s: the header is of %s, with %d roots", tag, got, contents.Header.Counts.Roots)
+		}
+	}
+}
+
+func kept(t *testing.T, l ledger.Ledger) {
+	for i := range uint64(3) {
+		if err := l.Put(t.Context(), bundle.SequenceTag("dhi", i+1), New(t, "dhi", i+1, strconv.FormatUint(i, 10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range uint64(3) {
+		expect(t, l, bundle.SequenceTag("dhi", i+1), New(t, "dhi", i+1, strconv.FormatUint(i, 10)))
+	}
+}
+
+func taken(t *testing.T, l ledger.Ledger) {
+	first := New(t, "dhi", 1, "first")
+	for range 2 {
+		if err := l.Put(t.Context(), "dhi-000001", first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Put(t.Context(), "dhi-000001", New(t, "dhi", 1, "second")); !errors.Is(err, ledger.ErrTaken) {
+		t.Error("the number was given away again:", err)
+	}
+	expect(t, l, "dhi-000001", first)
+}
+
+func listed(t *testing.T, l ledger.Ledger) {
+	for _, e := range []ledger.Entry{{Mirror: "dhi", Sequence: 10}, {Mirror: "dhi", Sequence: 2}, {Mirror: "charts", Sequence: 7}} {
+		if err := l.Put(t.Context(), e.Tag(), New(t, e.Mirror, e.Sequence, "x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	without := New(t, "", 0, "x")
+	if err := l.Put(t.Context(), "bundle-0123456789ab", without); err != nil {
+		t.Fatal(err)
+	}
+	all, err := l.Entries(t.Context(), "")
+	if want := []ledger.Entry{{Mirror: "charts", Sequence: 7}, {Mirror: "dhi", Sequence: 2}, {Mirror: "dhi", Sequence: 10}}; err != nil || !slices.Equal(all, want) {
+		t.Error(all, err)
+	}
+	charts, err := l.Entries(t.Context(), "charts")
+	if err != nil || !slices.Equal(charts, []ledger.Entry{{Mirror: "charts", Sequence: 7}}) {
+		t.Error(charts, err)
+	}
+}
+
+// errKilled ends an Interrupted repository.
+var errKilled = errors.New("killed")
+
+// Interrupted is a repository of which only so many writes succeed, and nothing after them; with Done the last of them is
+// carried out, though nobody learns of it.
+type Interrupted struct {
+	ledger.Repository
+
+	Writes int
+	Done   bool
+}
+
+func (i *Interrupted) write(do func() error) error {
+	switch i.Writes--; {
+	case i.Writes > 0:
+		return do()
+	case i.Writes == 0 && i.Done:
+		return errors.Join(errKilled, do())
+	}
+	return errKilled
+}
+
+// PutBlob implements ledger.Repository.
+func (i *Interrupted) PutBlob(ctx context.Context, o bundle.Object) error {
+	return i.write(func() error { return i.Repository.PutBlob(ctx, o) })
+}
+
+// PutManifest implements ledger.Repository.
+func (i *Interrupted) PutManifest(ctx context.Context, o bundle.Object, tag string) error {
+	return i.write(func() error { return i.Repository.PutManifest(ctx, o, tag) })
+}
+
+// interrupted wants what is listed to be whole wherever it is interrupted, and to be completed when it is done again.
+func interrupted(t *testing.T, open func(testing.TB) ledger.Repository) {
+	a := New(t, "dhi", 1, "x")
+	for _, done := range []bool{false, true} {
+		for writes := 1; ; writes++ {
+			repository := open(t)
+			l := ledger.Ledger{Repository: repository}
+			err := ledger.Ledger{Repository: &Interrupted{repository, writes, done}}.Put(t.Context(), "dhi-000001", a)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, errKilled) {
+				t.Fatal(err)
+			}
+			entries, err := l.Entries(t.Context(), "dhi")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(entries) > 0 {
+				expect(t, l, "dhi-000001", a)
+			}
+			if err := l.Put(t.Context(), "dhi-000001", a); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, l, "dhi-000001", a)
+		}
+	}
+}
