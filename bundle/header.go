@@ -137,7 +137,8 @@ func checkNumber(mirror string, sequence uint64, isSupplement bool) error {
 	return nil
 }
 
-func (b *Base) check() error {
+// Check tells whether a header may say that of a bundle (FORMAT.md, "Deltas").
+func (b *Base) Check() error {
 	if b.ManifestIndex.IsZero() {
 		return errors.New("a base without a digest")
 	}
@@ -157,7 +158,7 @@ func (h *Header) checkSeries() error {
 		return err
 	}
 	if h.Completes != nil {
-		if err := h.Completes.check(); err != nil {
+		if err := h.Completes.Check(); err != nil {
 			return fmt.Errorf("completes: %w", err)
 		}
 		if h.Completes.Mirror != h.Mirror {
@@ -176,7 +177,7 @@ func (h *Header) checkBases() error {
 	}
 	seen := map[Digest]bool{}
 	for i, base := range h.Bases {
-		if err := base.check(); err != nil {
+		if err := base.Check(); err != nil {
 			return fmt.Errorf("base %d: %w", i, err)
 		}
 		switch {
