@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -44,6 +45,7 @@ type corpus struct {
 	referrers []corpusReferrer
 	blobs     map[string]corpusBlob // by digest
 	bytes     int64
+	lower     map[[2]string][]bundle.Descriptor // layers below the tops, by repository and platform
 	next      uint64
 }
 
@@ -74,49 +76,64 @@ func (c *corpus) repositories() (list []string) {
 }
 
 func makeCorpus(t testing.TB, host string) *corpus {
-	c := &corpus{host: host, blobs: map[string]corpusBlob{}}
+	c := &corpus{host: host, blobs: map[string]corpusBlob{}, lower: map[[2]string][]bundle.Descriptor{}}
 	bases := map[string]bundle.Descriptor{}
 	for r := range corpusRepositories {
 		repository := fmt.Sprintf("acme/app%d", r)
-		middle := map[string]bundle.Descriptor{}
-		for tag := range corpusTags {
-			index := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex}
-			for p, architecture := range corpusPlatforms {
-				at := r % len(corpusBases[p])
-				key := fmt.Sprint(architecture, at)
-				if d, made := bases[key]; made {
-					c.mount(t, repository, d)
-				} else {
-					bases[key] = c.random(t, repository, corpusBases[p][at])
-				}
-				if _, made := middle[architecture]; !made {
-					middle[architecture] = c.random(t, repository, corpusMiddle)
-				}
-				layers := []bundle.Descriptor{bases[key], middle[architecture]}
-				for _, size := range corpusTops {
-					layers = append(layers, c.random(t, repository, size))
-				}
-				config := c.small(t, repository, fmt.Appendf(nil, `{"architecture":%q,"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"of":"%s:%d"}`, architecture, repository, tag))
-				config.MediaType = "application/vnd.oci.image.config.v1+json"
-				m := c.manifest(t, repository, "", bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config, Layers: layers})
-				m.Platform = &platform.Platform{OS: "linux", Architecture: architecture}
-				index.Manifests = append(index.Manifests, m)
-				for _, size := range []int64{300e3, 50e3} {
-					proof := c.refer(t, repository, m, "application/vnd.in-toto+json", size)
-					c.refer(t, repository, proof, "application/vnd.dev.cosign.artifact.sig.v1+json", 3e3)
-				}
+		for p, architecture := range corpusPlatforms {
+			at := r % len(corpusBases[p])
+			key := fmt.Sprint(architecture, at)
+			if d, made := bases[key]; made {
+				c.mount(t, repository, d)
+			} else {
+				bases[key] = c.random(t, repository, corpusBases[p][at])
 			}
-			name := fmt.Sprintf("v%d", tag)
-			root := c.manifest(t, repository, name, index)
-			c.refer(t, repository, root, "application/vnd.dev.sigstore.bundle.v0.3+json", 8e3)
-			signature := c.artifact(t, repository, "application/vnd.dev.cosign.simplesigning.v1+json", 1e3, nil)
-			cosignTag := root.Digest.FallbackTag() + ".sig"
-			c.manifest(t, repository, cosignTag, signature)
-			c.images = append(c.images, corpusImage{repository, name, root.Digest.String(), cosignTag})
+			c.lower[[2]string{repository, architecture}] = []bundle.Descriptor{bases[key], c.random(t, repository, corpusMiddle)}
+		}
+		for tag := range corpusTags {
+			c.images = append(c.images, c.image(t, repository, fmt.Sprintf("v%d", tag)))
 		}
 	}
 	c.listReferrers(t)
 	return c
+}
+
+// image makes an image with top layers, and proofs, of its own.
+func (c *corpus) image(t testing.TB, repository, tag string) corpusImage {
+	index := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex}
+	for _, architecture := range corpusPlatforms {
+		layers := slices.Clone(c.lower[[2]string{repository, architecture}])
+		for _, size := range corpusTops {
+			layers = append(layers, c.random(t, repository, size))
+		}
+		config := c.small(t, repository, fmt.Appendf(nil, `{"architecture":%q,"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"of":"%s:%s:%d"}`, architecture, repository, tag, c.next))
+		config.MediaType = "application/vnd.oci.image.config.v1+json"
+		m := c.manifest(t, repository, "", bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config, Layers: layers})
+		m.Platform = &platform.Platform{OS: "linux", Architecture: architecture}
+		index.Manifests = append(index.Manifests, m)
+		for _, size := range []int64{300e3, 50e3} {
+			proof := c.refer(t, repository, m, "application/vnd.in-toto+json", size)
+			c.refer(t, repository, proof, "application/vnd.dev.cosign.artifact.sig.v1+json", 3e3)
+		}
+	}
+	root := c.manifest(t, repository, tag, index)
+	c.refer(t, repository, root, "application/vnd.dev.sigstore.bundle.v0.3+json", 8e3)
+	signature := c.artifact(t, repository, "application/vnd.dev.cosign.simplesigning.v1+json", 1e3, nil)
+	cosignTag := root.Digest.FallbackTag() + ".sig"
+	c.manifest(t, repository, cosignTag, signature)
+	return corpusImage{repository, tag, root.Digest.String(), cosignTag}
+}
+
+// rebuild makes every nth image anew, and returns the blobs that are new because of it, without their proofs' manifests.
+func (c *corpus) rebuild(t testing.TB, n int) map[string]corpusBlob {
+	known := maps.Clone(c.blobs)
+	for i := 0; i < len(c.images); i += n {
+		c.images[i] = c.image(t, c.images[i].repository, c.images[i].tag)
+	}
+	c.listReferrers(t)
+	fresh := maps.Clone(c.blobs)
+	maps.DeleteFunc(fresh, func(digest string, _ corpusBlob) bool { _, old := known[digest]; return old })
+	return fresh
 }
 
 func (c *corpus) artifact(t testing.TB, repository, artifactType string, size int64, subject *bundle.Descriptor) bundle.Manifest {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"net/http"
 	"os"
@@ -141,10 +142,8 @@ func (r *race) round(b *testing.B, c contender, round int) {
 	}
 	storage := filepath.Join(r.dir, "target")
 	defer os.RemoveAll(storage)
-	ctx, stop := context.WithCancel(b.Context())
-	target, ended := startWatched(ctx, b, storage)
-	defer func() { stop(); <-ended }()
-	r.plainHTTP(b, target.host)
+	target, stop := r.startTarget(b, storage)
+	defer stop()
 	taken := r.measure(b, "import", c, dir, target, func(m *measured) {
 		if c.unpack != nil {
 			c.unpack(m, dir)
@@ -161,6 +160,14 @@ func (r *race) round(b *testing.B, c contender, round int) {
 	if c.lossy {
 		taken.lost = "all names; " + taken.lost
 	}
+}
+
+// startTarget starts a registry to carry to.
+func (r *race) startTarget(b *testing.B, storage string) (target watched, stop func()) {
+	ctx, cancel := context.WithCancel(b.Context())
+	target, ended := startWatched(ctx, b, storage)
+	r.plainHTTP(b, target.host)
+	return target, func() { cancel(); <-ended }
 }
 
 // measure keeps the best of all rounds. asked is the registry that is asked; the zero value is none.
@@ -358,9 +365,11 @@ func (r *race) contenders(b testing.TB) []contender {
 }
 
 // curl fetches every distinct blob into a file of its own, and checks nothing.
-func (r *race) curl(m *measured, dir string) {
+func (r *race) curl(m *measured, dir string) { r.curlBlobs(m, dir, r.corpus.blobs) }
+
+func (r *race) curlBlobs(m *measured, dir string, blobs map[string]corpusBlob) {
 	var config strings.Builder
-	for digest, blob := range r.corpus.blobs {
+	for digest, blob := range blobs {
 		fmt.Fprintf(&config, "url = \"http://%s/v2/%s/blobs/%s\"\noutput = %q\n", r.corpus.host, blob.repositories[0], digest, filepath.Join(dir, digest))
 	}
 	file := filepath.Join(r.dir, "curl.txt")
@@ -377,12 +386,10 @@ func (r *race) dd(m *measured, dir string) {
 
 // barePush uploads every distinct blob once, the largest first, and mounts it where else it is needed. Nothing is checked, and
 // there are no manifests.
-func (r *race) barePush(m *measured, dir, target string) {
-	digests := make([]string, 0, len(r.corpus.blobs))
-	for digest := range r.corpus.blobs {
-		digests = append(digests, digest)
-	}
-	slices.SortFunc(digests, func(a, b string) int { return int(r.corpus.blobs[b].size - r.corpus.blobs[a].size) })
+func (r *race) barePush(m *measured, dir, target string) { pushBlobs(m, dir, target, r.corpus.blobs) }
+
+func pushBlobs(m *measured, dir, target string, blobs map[string]corpusBlob) {
+	digests := slices.SortedFunc(maps.Keys(blobs), func(a, b string) int { return int(blobs[b].size - blobs[a].size) })
 	var group errgroup.Group
 	group.SetLimit(4)
 	for _, digest := range digests {
@@ -391,7 +398,7 @@ func (r *race) barePush(m *measured, dir, target string) {
 			if err != nil {
 				return err
 			}
-			blob := r.corpus.blobs[digest]
+			blob := blobs[digest]
 			err = errors.Join(pushBlob(target, blob.repositories[0], digest, blob.size, file), file.Close())
 			for _, repository := range blob.repositories[1:] {
 				err = errors.Join(err, mountBlob(target, repository, blob.repositories[0], digest))
