@@ -69,7 +69,7 @@ docker-registry:
 .PHONY: bench
 bench: interop-tools ## compare with regctl, crane, skopeo, oras-go and the floors (12 GB of disk, half an hour)
 	@for tool in curl openssl tar dd; do command -v $$tool >/dev/null || { echo "$$tool is missing" >&2; exit 1; }; done
-	cd testdata/interop && AIRGAP_TOOLS='$(TOOLS)' go test -run '^$$' -bench '^Benchmark(AgainstPeers|ManySmallImages)$$' -benchtime 1x -timeout 60m .
+	cd testdata/interop && AIRGAP_TOOLS='$(TOOLS)' go test -run '^$$' -bench '^Benchmark(AgainstPeers|ManySmallImages|SecondBundle)$$' -benchtime 1x -timeout 60m .
 
 .PHONY: bench-go
 bench-go: ## run the benchmarks of single packages
