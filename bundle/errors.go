@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Sentinels for callers; every error of this package wraps one of them or an error of the operating system.
@@ -53,3 +54,7 @@ func (p *Problems) Err() error {
 
 // ErrCollision: two roots, or two manifests under a cosign tag, have the same destination.
 var ErrCollision = errors.New("two things have the same destination")
+
+// OneLine returns the message of an error for what is one line, such as a warning: problems that take a line each are separated by
+// semicolons.
+func OneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

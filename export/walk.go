@@ -259,7 +259,7 @@ func (g *graph) isPrivate(ctx context.Context, ref name.Digest) (private bool, u
 	p.once.Do(func() {
 		p.refused, p.err = g.source.AnonymousRefused(ctx, ref)
 		if errors.Is(p.err, registry.ErrThrottled) || errors.Is(p.err, registry.ErrUnavailable) {
-			unknown = fmt.Sprintf("%s is recorded as private, as it could not be asked without credentials: %v", registry.DisplayName(ref.Context().Name()), p.err)
+			unknown = fmt.Sprintf("%s is recorded as private, as it could not be asked without credentials: %s", registry.DisplayName(ref.Context().Name()), bundle.OneLine(p.err))
 			p.refused, p.err = true, nil
 		}
 	})

@@ -232,7 +232,7 @@ func push(ctx context.Context, inv *inventory.Inventory, t Target, content *tran
 		return confirm.Complete{}, err
 	}
 	return confirm.Everything(ctx, inv, t, limits, o, func(ctx context.Context, lost error) error {
-		o.Warn(fmt.Sprintf("what is gone is pushed again, perhaps garbage was collected: %v", lost))
+		o.Warn(fmt.Sprintf("what is gone is pushed again, perhaps garbage was collected: %s", bundle.OneLine(lost)))
 		return everything(ctx)
 	})
 }

@@ -140,7 +140,7 @@ func (f *List) Unchecked(ctx context.Context, check Check, subject, what, remedy
 	case errors.Is(err, harbor.ErrNotAllowed):
 		reason = "this account may not see it"
 	case err != nil:
-		reason = err.Error()
+		reason = bundle.OneLine(err)
 	}
 	f.Add(Finding{Check: check, Subject: subject, Level: Unchecked, Message: what + " (" + reason + ")", Remedy: remedy})
 	return nil

@@ -139,7 +139,7 @@ func (c *accessoryCheck) compare(ctx context.Context, s shownUnder) error {
 	case errors.Is(err, registry.ErrNotFound):
 		c.noSubjects.add(name)
 	case err != nil:
-		c.failed.add(err.Error())
+		c.failed.add(bundle.OneLine(err))
 	default:
 		c.count(s, name, shown)
 	}
