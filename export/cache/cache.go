@@ -26,8 +26,12 @@ import (
 	"airgap/export/registry"
 )
 
-// keepFor is how long a manifest is kept that nobody asks for.
-const keepFor = 60 * 24 * time.Hour
+const (
+	// keepFor is how long a manifest is kept that nobody asks for.
+	keepFor = 60 * 24 * time.Hour
+	// pruneEvery is how often such manifests are looked for.
+	pruneEvery = 24 * time.Hour
+)
 
 // maxEntry bounds a file, in bytes: a manifest and its media type.
 const maxEntry = bundle.MaxManifestSize + 256
@@ -180,15 +184,19 @@ func (s *Source) get(d bundle.Digest) (mediaType string, content []byte, ok bool
 		return "", nil, false
 	}
 	defer func() { _ = f.Close() }()
-	entry, err := io.ReadAll(io.LimitReader(f, maxEntry+1))
-	if err != nil || len(entry) > maxEntry {
+	info, err := f.Stat()
+	if err != nil || info.Size() > maxEntry {
+		return "", nil, false
+	}
+	entry := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, entry); err != nil {
 		return "", nil, false
 	}
 	first, content, found := bytes.Cut(entry, []byte("\n"))
 	if !found || !isKept(string(first)) || bundle.DigestOf(content) != d {
 		return "", nil, false
 	}
-	if info, err := f.Stat(); err == nil && s.now().Sub(info.ModTime()) > keepFor/2 {
+	if s.now().Sub(info.ModTime()) > keepFor/2 {
 		_ = os.Chtimes(path, s.now(), s.now()) // it is in use; if that fails, it is fetched again one day
 	}
 	return string(first), content, true
@@ -212,8 +220,24 @@ func (s *Source) write(path string, entry []byte) {
 	}
 }
 
-// Prune removes what nobody has asked for in a long time.
+// pruned is the file whose time is when Prune last looked at all the others.
+const pruned = "pruned"
+
+// Prune removes what nobody has asked for in a long time. It looks once a day.
 func (s *Source) Prune() error {
+	mark := filepath.Join(s.dir, pruned)
+	if info, err := os.Stat(mark); err == nil && s.now().Sub(info.ModTime()).Abs() < pruneEvery {
+		return nil
+	}
+	if err := s.prune(); err != nil {
+		return err
+	}
+	s.write(mark, nil)
+	_ = os.Chtimes(mark, s.now(), s.now()) // if that fails, the next run looks again
+	return nil
+}
+
+func (s *Source) prune() error {
 	root, err := os.OpenRoot(s.dir)
 	if err != nil {
 		return err

@@ -140,6 +140,14 @@ func TestPruneRemovesWhatIsOldAndItsOwn(t *testing.T) {
 	if err := w.open(t).Prune(); err != nil || len(w.files(t)) != 1 {
 		t.Errorf("%v; the cache has %q", err, w.files(t))
 	}
+	old := w.now.Add(-100 * 24 * time.Hour)
+	if err := os.Chtimes(w.files(t)[0], old, old); err != nil {
+		t.Fatal(err)
+	}
+	w.now = w.now.Add(23 * time.Hour)
+	if err := w.open(t).Prune(); err != nil || len(w.files(t)) != 1 {
+		t.Errorf("%v; all was looked at again on the same day, and the cache has %q", err, w.files(t))
+	}
 	w.now = w.now.Add(100 * 24 * time.Hour)
 	if err := w.open(t).Prune(); err != nil || len(w.files(t)) != 0 {
 		t.Errorf("%v; the cache still has %q", err, w.files(t))
