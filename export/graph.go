@@ -257,7 +257,7 @@ func (g *graph) fetch(ctx context.Context, n *node, content []byte) (*bundle.Man
 	}
 	n.kinds = g.one(kinds(manifest))
 	g.observer.Add(1)
-	return manifest, g.store.put(n.digest, n.mediaType, content)
+	return manifest, g.store.put(n.digest, n.mediaType, content, manifest)
 }
 
 // fetchDescribed returns the bytes of a manifest, which must have the size and the type that led to it.

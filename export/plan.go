@@ -51,6 +51,7 @@ func MakePlan(ctx context.Context, source Source, choice Choice, o Options) (*Pl
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
+	w.store.forget()
 	return p, nil
 }
 

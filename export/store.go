@@ -17,7 +17,13 @@ type manifestStore struct {
 	file  *disk.Temporary
 	size  int64
 	index map[bundle.Digest]stored
+	// parsed has the first manifests, as far as maxParsed goes, until forget.
+	parsed map[bundle.Digest]*bundle.Manifest
 }
+
+// maxParsed bounds the manifests that are in memory as well until the plan is made, in bytes of JSON. Reading them again takes as
+// long as all else that making tables of them does.
+const maxParsed = 4 << 20
 
 type stored struct {
 	offset int64
@@ -31,10 +37,11 @@ func newManifestStore() (*manifestStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &manifestStore{file: f, index: map[bundle.Digest]stored{}}, nil
+	return &manifestStore{file: f, index: map[bundle.Digest]stored{}, parsed: map[bundle.Digest]*bundle.Manifest{}}, nil
 }
 
-func (s *manifestStore) put(d bundle.Digest, mediaType string, content []byte) error {
+// put keeps a manifest, which nobody is to change any more.
+func (s *manifestStore) put(d bundle.Digest, mediaType string, content []byte, m *bundle.Manifest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	entry := stored{offset: s.size, size: int32(len(content))}
@@ -54,10 +61,35 @@ func (s *manifestStore) put(d bundle.Digest, mediaType string, content []byte) e
 	}
 	s.size += int64(len(content))
 	s.index[d] = entry
+	if s.parsed != nil && s.size <= maxParsed {
+		s.parsed[d] = m
+	}
 	return nil
 }
 
-// bytes returns a manifest that was put.
+// manifest returns a manifest that was put.
+func (s *manifestStore) manifest(d bundle.Digest) (*bundle.Manifest, error) {
+	s.mu.Lock()
+	m := s.parsed[d]
+	s.mu.Unlock()
+	if m != nil {
+		return m, nil
+	}
+	mediaType, content, err := s.bytes(d)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.ParseManifest(mediaType, content)
+}
+
+// forget keeps manifests in the file alone.
+func (s *manifestStore) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parsed = nil
+}
+
+// bytes returns a manifest that was put, as it was served.
 func (s *manifestStore) bytes(d bundle.Digest) (mediaType string, content []byte, err error) {
 	s.mu.Lock()
 	entry, ok := s.index[d]

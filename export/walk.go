@@ -83,13 +83,7 @@ type rootNotes struct {
 }
 
 // Manifest returns a manifest that was found. It is what bundle.Plan asks for.
-func (w *walked) Manifest(d bundle.Digest) (*bundle.Manifest, error) {
-	mediaType, content, err := w.store.bytes(d)
-	if err != nil {
-		return nil, err
-	}
-	return bundle.ParseManifest(mediaType, content)
-}
+func (w *walked) Manifest(d bundle.Digest) (*bundle.Manifest, error) { return w.store.manifest(d) }
 
 // Close removes the temporary file in which the manifests were kept.
 func (w *walked) Close() error { return w.store.Close() }
