@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"airgap/export/registry/auth"
 
@@ -70,4 +71,20 @@ func (c *Client) API(ctx context.Context, reg name.Registry, call APICall) (*API
 		return nil, err
 	}
 	return &APIAnswer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
+
+// Clock returns the registry's time, to the second, from the Date of an answer that needs no credentials; the zero time
+// where it does not say. https://www.rfc-editor.org/rfc/rfc9110#section-6.6.1
+func (c *Client) Clock(ctx context.Context, reg name.Registry) (time.Time, error) {
+	answer, err := c.API(ctx, reg, APICall{
+		Op: "ask for the time at", Path: "/v2/", Limit: maxAnswer, Anonymous: true,
+		Accept: []int{http.StatusOK, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound},
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if clock, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		return clock, nil
+	}
+	return time.Time{}, nil
 }

@@ -7,7 +7,8 @@
 // tokens and whether there is a referrers API; what it remembers is bounded, and believed for a while only. Every error is an
 // *Error that wraps one of the sentinels in errors.go, or the context's own error once that is done.
 //
-// Here are the specification's requests, the errors, and the way of one request (send.go), which is put together from layers:
+// Here are the specification's requests (from client.go up), what they are made of that takes several requests (pages.go,
+// fetch.go, blobreader.go), and the way of one request (send.go), which is put together from layers:
 //
 //	wire      one exchange with one host: connections, limits of rate and number, what to do when nothing moves (an http.RoundTripper)
 //	auth      the credentials that it is sent with
@@ -28,89 +29,18 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
-	"airgap/bundle"
-	"airgap/export/registry/auth"
-	"airgap/export/registry/retry"
-
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"airgap/bundle"
+	"airgap/export/registry/auth"
+	"airgap/export/registry/recent"
 )
-
-// Config is what a Client needs to know. The zero value is valid: anonymous, https everywhere.
-type Config struct {
-	// Keychain has the credentials; nil is anonymous everywhere. It is asked with a repository (or, by Ping, with a
-	// registry), once per set of actions and again whenever the registry refuses what it gave.
-	Keychain authn.Keychain
-
-	// Host has the settings of a host; nil means defaults. It is asked once for each "host" or "host:port" that is
-	// contacted: for registries as go-containerregistry spells them (Docker Hub is "index.docker.io"), and also for
-	// token services and the hosts that blobs are redirected to, so that a client certificate or a relaxed check
-	// meant for one host is never used for another.
-	Host func(host string) HostConfig
-
-	// UserAgent is sent with every request; empty means "airgap".
-	UserAgent string
-
-	// Logger gets one line per request at level Debug and one per retry at level Warn; nil discards them. No line
-	// holds a credential or the query of a URL.
-	Logger *slog.Logger
-
-	// Retry says how often and how patiently to try again; the zero value means defaults.
-	Retry retry.Policy
-
-	// StallTimeout is how long a connection may carry no byte, in either direction, before it counts as broken; zero
-	// means one minute. There is no limit on how long a transfer takes as a whole.
-	StallTimeout time.Duration
-
-	// NotFoundIsEnough makes a manifest that HEAD does not find ErrNotFound, without a GET to learn whether it is the
-	// repository that is unknown (which is not done either where manifests have been seen in the repository before). That is
-	// for who is about to write there, to whom it makes no difference.
-	NotFoundIsEnough bool
-
-	// Overloaded, if it is set, is called at each answer by which a host says that it cannot take so much: 429, 500, 502, 503
-	// or 504. The request is repeated all the same; this is for who decides how many there are at once.
-	Overloaded func(host string)
-
-	// Now is the clock for the expiry of tokens and for Retry-After dates; nil means time.Now.
-	Now func() time.Time
-}
-
-// HostConfig is how to reach one host.
-type HostConfig struct {
-	// PlainHTTP speaks http where the default is https. It alone decides: unlike go-containerregistry, this package
-	// does not take private addresses or loopback for plain http, and never falls back from https to http.
-	PlainHTTP bool
-	// TLS has certificate authorities, client certificates and checks for this host alone; nil means Go's defaults.
-	// It is cloned.
-	TLS *tls.Config
-
-	// ReqPerSec is how many requests to this host may begin in a second; 0 is any number.
-	ReqPerSec float64
-	// ReqConcurrent is how many requests to this host may be under way at once, for which the body of an answer counts
-	// until it is closed; 0 is any number. Who keeps that many blobs open waits for ever with the next request. Requests
-	// for tokens do not count: others wait for them.
-	ReqConcurrent int
-	// PathPrefix is put before every repository at this host, as for a project of Harbor that is a proxy for another
-	// registry; Repositories lists only what is below it, without it.
-	PathPrefix string
-	// Mirrors are registries that are asked first, in order, for what is named by its digest: Blob, and Manifest with a
-	// digest. Such content cannot be old, or wrong without being noticed. Whatever goes wrong at a mirror, the next is
-	// asked, and the registry itself at last. Tags, listings, referrers and whether something exists are always the
-	// registry's own to tell: an old mirror must never read as "there are no attestations". Nothing is written to a
-	// mirror; who reads back what was written wants none. Their own HostConfig applies to them, but for their mirrors.
-	Mirrors []string
-	// RateLimitMin is how many pulls the registry must last have said to be left for a manifest to be fetched from it.
-	// While there are fewer, it is waited for RateLimitRetry (0 is five minutes) and asked again. 0 is never.
-	RateLimitMin   int
-	RateLimitRetry time.Duration
-}
 
 // Client talks to registries. It is safe for concurrent use.
 type Client struct {
@@ -120,43 +50,22 @@ type Client struct {
 
 // New returns a Client. It does no input or output.
 func New(cfg Config) *Client {
-	if cfg.Keychain == nil {
-		cfg.Keychain = anonymousKeychain{}
-	}
-	if cfg.Host == nil {
-		cfg.Host = func(string) HostConfig { return HostConfig{} }
-	}
-	if cfg.UserAgent == "" {
-		cfg.UserAgent = "airgap"
-	}
-	if cfg.StallTimeout <= 0 {
-		cfg.StallTimeout = defaultStallTimeout
-	}
-	if cfg.Overloaded == nil {
-		cfg.Overloaded = func(string) {}
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	logger := cfg.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
+	cfg = cfg.withDefaults()
 	shared := &core{
 		cfg:      cfg,
-		log:      logger,
 		retry:    cfg.Retry.WithDefaults(),
-		hosts:    newRecent[string, *host](maxHosts),
-		sessions: newRecent[sessionKey, *session](maxSessions),
+		hosts:    recent.New[string, *host](maxHosts),
+		sessions: recent.New[sessionKey, *session](maxSessions),
 	}
-	return &Client{core: shared, mirrors: &mirrors{core: shared, sent: newRecent[bundle.Digest, time.Time](maxMirrored)}}
+	shared.tokens = func(h *host) auth.Sender { return tokenSender{shared, h} }
+	return &Client{core: shared, mirrors: &mirrors{core: shared, sent: recent.New[bundle.Digest, time.Time](maxMirrored)}}
 }
 
 // CloseIdleConnections closes the connections that no request uses.
 func (c *Client) CloseIdleConnections() {
 	c.core.mu.Lock()
 	defer c.core.mu.Unlock()
-	c.core.hosts.deleteFunc(func(_ string, h *host) bool {
+	c.core.hosts.DeleteFunc(func(_ string, h *host) bool {
 		h.transport.CloseIdleConnections()
 		return false
 	})
@@ -177,8 +86,6 @@ func IsLoopback(hostport string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-const defaultStallTimeout = time.Minute
-
 // Ping checks that the registry can be reached and speaks the protocol and that it accepts the credentials for it.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#determining-support
 func (c *Client) Ping(ctx context.Context, reg name.Registry) error {
@@ -188,4 +95,61 @@ func (c *Client) Ping(ctx context.Context, reg name.Registry) error {
 	}
 	_, _, err := c.core.fetch(ctx, r, maxAnswer)
 	return err
+}
+
+// ForgetTokens drops all tokens for a registry, so that the next requests fetch new ones: Harbor 2.14.4 and later may refuse
+// those that are older than the project that they are used in.
+func (c *Client) ForgetTokens(reg name.Registry) {
+	c.core.mu.Lock()
+	defer c.core.mu.Unlock()
+	c.core.sessions.DeleteFunc(func(key sessionKey, _ *session) bool { return key.registry == reg.RegistryStr() })
+}
+
+// Credentials returns what the keychain has for a registry, which may be nothing.
+func (c *Client) Credentials(ctx context.Context, reg name.Registry) (*authn.AuthConfig, error) {
+	account, err := c.core.host(reg.RegistryStr()).auth.Account(ctx, reg)
+	if err != nil {
+		return nil, &Error{Op: "read the credentials for", Ref: DisplayName(reg.RegistryStr()), At: "credentials", Err: err}
+	}
+	return account, nil
+}
+
+// RateLimit returns what the registry's last answer about a manifest said. known is false where it said nothing.
+func (c *Client) RateLimit(reg name.Registry) (limit RateLimit, known bool) {
+	h := c.core.host(reg.RegistryStr())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pulls, !h.pullsAt.IsZero()
+}
+
+// Pulls returns how many GET requests for manifests this client has made to a registry: what counts against a limit of
+// pulls. Requests that were refused with 401 or 429 do not, and are left out.
+func (c *Client) Pulls(reg name.Registry) int {
+	return int(c.core.host(reg.RegistryStr()).fetched.Load())
+}
+
+// Granted returns which actions the registry's token service grants in repo when it is asked for "pull" and "push", as far
+// as its token says so, in the token's order; "*" stands for all. It may be more than was asked for. A token service that
+// grants less than was asked for says so nowhere else: Harbor answers a wrong password with 200 and a token for nothing.
+// known is false where there is nothing to read: the registry takes passwords or no credentials at all, or its tokens are
+// opaque. The token is not verified, only its registry can do that, so this is for telling people early, and for nothing
+// else. https://distribution.github.io/distribution/spec/auth/jwt/#getting-a-bearer-token
+func (c *Client) Granted(ctx context.Context, repo name.Repository) (granted []string, known bool, err error) {
+	s := c.core.session(repo, pullPush)
+	granted, known, err = s.Granted(ctx)
+	if err != nil {
+		r := &request{op: "ask for the rights in", ref: DisplayName(repo.Name()), home: s.home, session: s, url: s.home.url("")}
+		return nil, false, c.core.relabel(ctx, r, err)
+	}
+	return granted, known, nil
+}
+
+// PathPrefix returns what comes before the repositories of a registry at its host, with a slash at the end, or "".
+func (c *Client) PathPrefix(reg name.Registry) string {
+	return c.core.host(reg.RegistryStr()).prefixed("")
+}
+
+// Path returns the path that repo has at its host: below HostConfig.PathPrefix.
+func (c *Client) Path(repo name.Repository) string {
+	return c.core.host(repo.RegistryStr()).prefixed(repo.RepositoryStr())
 }

@@ -1,15 +1,12 @@
 package registry
 
 import (
-	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +14,6 @@ import (
 
 	"airgap/bundle/strictjson"
 	"airgap/export/registry/retry"
-	"airgap/export/registry/wire"
 )
 
 // What a failure means, for errors.Is. Failures that mean none of these (an answer that is not what it should be, a
@@ -149,38 +145,6 @@ func (e *Error) kind() error {
 	return nil
 }
 
-// fail returns a failure of r that no other try would change.
-func (r *request) fail(err error) *Error {
-	return &Error{Op: r.op, Ref: r.ref, Method: r.method, URL: r.safeURL(r.url), At: r.at(r.url), Err: err}
-}
-
-// failf is fail with a formatted cause.
-func (r *request) failf(format string, args ...any) *Error {
-	return r.fail(fmt.Errorf(format, args...))
-}
-
-// failure reads an answer that is not the one hoped for, closes it, and returns it as an error.
-func (r *request) failure(resp *http.Response, now time.Time) *Error {
-	e := &Error{
-		Op: r.op, Ref: r.ref, Method: r.method, URL: r.safeURL(resp.Request.URL), At: r.at(resp.Request.URL), Status: resp.StatusCode,
-		temporary: retry.Status(resp.StatusCode), token: r.realm != nil,
-	}
-	// A body that breaks off says less, not something else: the status stands.
-	wire.Hurry(resp, errorBodyTimeout)
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	r.close(resp)
-	e.readBody(resp.Header.Get("Content-Type"), body)
-	e.Message = sanitize(redact(e.Message, r.secrets), maxMessage)
-	for i, code := range e.Codes {
-		e.Codes[i] = sanitize(redact(code, r.secrets), 64)
-	}
-	if e.temporary {
-		e.RetryAfter = retry.After(resp.Header.Get("Retry-After"), now)
-	}
-	e.Hint = r.hint(e, resp)
-	return e
-}
-
 // readBody fills in Codes and Message.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
 func (e *Error) readBody(contentType string, body []byte) {
@@ -211,38 +175,6 @@ func (e *Error) readBody(contentType string, body []byte) {
 	e.Message = strings.Join(messages, "; ")
 }
 
-// hint says what a person may do about e.
-func (r *request) hint(e *Error, resp *http.Response) string {
-	if r.session == nil && r.realm == nil && r.login == "" {
-		return "" // no credentials could have helped
-	}
-	registry := DisplayName(cmp.Or(r.login, r.home.name))
-	switch e.Status {
-	case http.StatusUnauthorized:
-		switch {
-		case strings.Contains(e.Message, "project") && strings.Contains(e.Message, "not found"):
-			// Harbor, for anything in a project that does not exist (or that this account may not see).
-			return "create the project, or check its name"
-		case !sameOrigin(resp.Request.URL, &r.home.base) && r.realm == nil:
-			return ""
-		case r.account:
-			return fmt.Sprintf("the credentials for %s do not suffice; run \"airgap login %s\"", registry, registry)
-		}
-		return fmt.Sprintf("run \"airgap login %s\"", registry)
-	case http.StatusForbidden:
-		if r.account && e.Message == "" {
-			return "the account lacks the rights for it"
-		} else if !r.account {
-			return fmt.Sprintf("run \"airgap login %s\" if this needs an account", registry)
-		}
-	case http.StatusTooManyRequests:
-		if !r.account {
-			return fmt.Sprintf("registries allow more to those who \"airgap login %s\"", registry)
-		}
-	}
-	return ""
-}
-
 // networkHint says what a person may do about err.
 func networkHint(err error, hostname string) string {
 	var (
@@ -257,26 +189,6 @@ func networkHint(err error, hostname string) string {
 		return "if the certificate is from a private authority, pass it with --ca-file"
 	case errors.As(err, &record): // it answers, but not with TLS
 		return "if " + DisplayName(hostname) + " really speaks plain http, pass --plain-http"
-	}
-	return ""
-}
-
-// safeURL is what of a URL may be seen: the query and, on hosts other than the registry, the path may be a credential
-// (signed addresses of storage services).
-func (r *request) safeURL(u *url.URL) string {
-	if strings.EqualFold(u.Host, r.home.name) || r.realm != nil {
-		return sanitize((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), 512)
-	}
-	return sanitize(u.Scheme+"://"+u.Host+"/...", 300)
-}
-
-// at says where u is, if that is not at the registry itself.
-func (r *request) at(u *url.URL) string {
-	switch {
-	case r.realm != nil:
-		return sanitize("token service "+u.Host, 300)
-	case !strings.EqualFold(u.Host, r.home.name):
-		return sanitize("on "+u.Host, 300)
 	}
 	return ""
 }
@@ -301,4 +213,10 @@ func redact(s string, secrets []string) string {
 		}
 	}
 	return s
+}
+
+// isTemporary tells whether another try may go well.
+func isTemporary(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.temporary
 }

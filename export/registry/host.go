@@ -8,6 +8,7 @@ import (
 
 	"airgap/export/registry/auth"
 	"airgap/export/registry/flight"
+	"airgap/export/registry/recent"
 	"airgap/export/registry/wire"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -53,3 +54,27 @@ func (h *host) prefixed(repository string) string {
 	}
 	return h.cfg.PathPrefix + "/" + repository
 }
+
+// mirrorState is what is known of a host as a mirror: a mirror that is no use must cost less than none.
+type mirrorState struct {
+	restsUntil atomic.Int64 // Unix nanoseconds: it could not be reached, or asked to be left alone
+	mu         sync.Mutex
+	refused    recent.Map[string, time.Time] // when it did not let us have that repository
+}
+
+// RateLimit is how many manifests an account or an address may still fetch ("pulls").
+// https://docs.docker.com/docker-hub/usage/pulls/#view-pull-rate-and-limit
+type RateLimit struct {
+	Remaining int
+	Limit     int           // 0 where the registry does not say
+	Window    time.Duration // in which Limit is meant; 0 where the registry does not say
+}
+
+// apiState is what is known of a registry's referrers API.
+type apiState int
+
+const (
+	apiUnknown apiState = iota
+	apiPresent
+	apiAbsent
+)

@@ -4,26 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
-	"strings"
 
 	"airgap/bundle"
 	"airgap/export/registry/auth"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
-
-// acceptManifests is the Accept header for manifests.
-var acceptManifests = http.Header{"Accept": {strings.Join(bundle.ManifestMediaTypes, ", ")}}
-
-// manifestRequest asks for the manifest that ref names.
-func manifestRequest(op, method string, s *session, ref name.Reference) *request {
-	return &request{
-		op: op, ref: DisplayName(ref.Name()), home: s.home, session: s, method: method, header: acceptManifests, front: true,
-		url: s.home.url(ref.Context().RepositoryStr() + "/manifests/" + ref.Identifier()),
-	}
-}
 
 // Resolve returns the media type, digest and size of the manifest that ref names. It asks with HEAD, which registries
 // that limit the number of pulls do not count, and fetches the manifest only where that does not say enough; so a digest
@@ -49,7 +36,7 @@ func (c *Client) Resolve(ctx context.Context, ref name.Reference) (bundle.Descri
 		s.home.noteRateLimit(resp.Header, c.core.cfg.Now())
 		desc, ok, err := describe(r, ref, resp)
 		if ok || err != nil {
-			s.saw(r, c.core.cfg.Now())
+			s.saw(r.account, c.core.cfg.Now())
 			return desc, err
 		}
 	}
@@ -92,68 +79,6 @@ func (c *Client) Manifest(ctx context.Context, ref name.Reference) (bundle.Descr
 	return c.core.manifest(ctx, c.core.session(ref.Context(), pull), "fetch manifest", ref, false)
 }
 
-// manifest is Manifest without mirrors; with once there is neither another try nor waiting for pulls.
-func (c *core) manifest(ctx context.Context, s *session, op string, ref name.Reference, once bool) (bundle.Descriptor, []byte, error) {
-	r := manifestRequest(op, http.MethodGet, s, ref)
-	r.pull, r.once = true, once
-	promised, err := promisedDigest(ref)
-	if err != nil {
-		return bundle.Descriptor{}, nil, r.fail(err)
-	}
-	if !once {
-		if err := c.awaitPulls(ctx, s, ref); err != nil {
-			return bundle.Descriptor{}, nil, err
-		}
-	}
-	resp, body, err := c.fetch(ctx, r, bundle.MaxManifestSize)
-	if err != nil {
-		return bundle.Descriptor{}, nil, err
-	}
-	s.home.noteRateLimit(resp.Header, c.cfg.Now())
-	s.saw(r, c.cfg.Now())
-	desc := bundle.Descriptor{MediaType: mediaType(resp.Header), Digest: bundle.DigestOf(body), Size: int64(len(body))}
-	if desc.MediaType == "" {
-		return bundle.Descriptor{}, nil, r.failf("the answer has no media type (Content-Type %.100q)", resp.Header.Get("Content-Type"))
-	}
-	if promised != nil && *promised != desc.Digest {
-		return bundle.Descriptor{}, nil, r.failf("%w: the registry sent %s", bundle.ErrDigest, desc.Digest)
-	}
-	if header := resp.Header.Get("Docker-Content-Digest"); header != "" && header != desc.Digest.String() {
-		if err := otherAlgorithm(header); err != nil {
-			return bundle.Descriptor{}, nil, r.fail(err)
-		}
-		return bundle.Descriptor{}, nil, r.failf("%w: the registry calls it %.80q and sent %s", bundle.ErrDigest, header, desc.Digest)
-	}
-	return desc, body, nil
-}
-
-// promisedDigest returns the digest in ref, or nil where ref is a tag.
-func promisedDigest(ref name.Reference) (*bundle.Digest, error) {
-	digest, ok := ref.(name.Digest)
-	if !ok {
-		return nil, nil
-	}
-	d, err := bundle.ParseDigest(digest.DigestStr())
-	return &d, err
-}
-
-// otherAlgorithm returns an error for a digest that is well-formed but not sha256.
-func otherAlgorithm(header string) error {
-	if _, err := bundle.ParseDigest(header); errors.Is(err, bundle.ErrUnsupported) {
-		return fmt.Errorf("Docker-Content-Digest: %w", err)
-	}
-	return nil
-}
-
-// mediaType returns the Content-Type without its parameters, in lower case; empty where it is missing or malformed.
-func mediaType(header http.Header) string {
-	t, _, err := mime.ParseMediaType(header.Get("Content-Type"))
-	if err != nil {
-		return ""
-	}
-	return t
-}
-
 // AnonymousRefused tells whether ref is private: true where a HEAD request without credentials is refused (401 or 403, at
 // the registry or at its token service), or is answered with 404 although the same request with credentials succeeds.
 // Where neither finds it, the error wraps ErrNotFound. Where manifests of the repository have lately been seen without an
@@ -177,4 +102,55 @@ func (c *Client) AnonymousRefused(ctx context.Context, ref name.Reference) (bool
 		return false, err
 	}
 	return true, nil
+}
+
+// PushManifest puts body under ref, a tag or a digest, as it is. subjectAcknowledged tells whether the registry has said
+// that it lists the manifest as a referrer of its subject (header OCI-Subject); where it has not, and has no referrers
+// API, the fallback tag is the caller's to keep. A ref whose digest is not that of body, or a registry that calls it
+// otherwise, is an error that wraps bundle.ErrDigest; more than bundle.MaxManifestSize bytes wrap bundle.ErrLimit.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
+func (c *Client) PushManifest(ctx context.Context, ref name.Reference, mediaType string, body []byte) (subjectAcknowledged bool, err error) {
+	s := c.core.session(ref.Context(), pullPush)
+	r := manifestRequest("push manifest", http.MethodPut, s, ref)
+	r.header, r.body, r.accept, r.patient = http.Header{"Content-Type": {mediaType}}, body, []int{http.StatusCreated}, true
+	digest := bundle.DigestOf(body)
+	switch promised, err := promisedDigest(ref); {
+	case err != nil:
+		return false, r.fail(err)
+	case promised != nil && *promised != digest:
+		return false, r.failf("%w: it has %s", bundle.ErrDigest, digest)
+	case len(body) > bundle.MaxManifestSize:
+		return false, r.failf("%w: a manifest of %d bytes; registries take at most %d", bundle.ErrLimit, len(body), bundle.MaxManifestSize)
+	}
+	resp, _, err := c.core.fetch(ctx, r, maxAnswer)
+	if err != nil {
+		return false, err
+	}
+	if header := resp.Header.Get("Docker-Content-Digest"); header != "" && header != digest.String() {
+		return false, r.fail(fmt.Errorf("%w: pushed %s, and the registry calls it %.80q", bundle.ErrDigest, digest, header))
+	}
+	return resp.Header.Get("OCI-Subject") != "", nil
+}
+
+// remove is the action of a session that deletes, as scopes of distribution's token services name it.
+const remove = "delete"
+
+// ErrNoDeletion: the registry does not delete tags.
+var ErrNoDeletion = errors.New("the registry does not delete tags")
+
+// DeleteTag deletes a tag. By the specification the manifest, and its other tags, stay; some registries delete a manifest
+// with its last tag, or with any, so who needs it has to look for it afterwards. "If tag deletion is disabled, the registry
+// MUST respond with either a 400 Bad Request or a 405 Method Not Allowed", which is ErrNoDeletion. A tag that is not there
+// is ErrNotFound; some who do not delete tags answer so, too.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#deleting-tags
+func (c *Client) DeleteTag(ctx context.Context, tag name.Tag) error {
+	r := manifestRequest("delete tag", http.MethodDelete, c.core.session(tag.Context(), remove), tag)
+	// 202 is what the specification wants.
+	r.accept = []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent}
+	_, _, err := c.core.fetch(ctx, r, maxAnswer)
+	var e *Error
+	if errors.As(err, &e) && (e.Status == http.StatusBadRequest || e.Status == http.StatusMethodNotAllowed || e.HasCode(codeUnsupported)) {
+		e.Err = ErrNoDeletion
+	}
+	return err
 }

@@ -4,48 +4,25 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
 	"airgap/export/registry/auth"
+	"airgap/export/registry/recent"
 )
-
-// mirrorState is what is known of a host as a mirror: a mirror that is no use must cost less than none.
-type mirrorState struct {
-	restsUntil atomic.Int64 // Unix nanoseconds: it could not be reached, or asked to be left alone
-	mu         sync.Mutex
-	refused    recent[string, time.Time] // when it did not let us have that repository
-}
 
 // mirrors is the layer of mirrors around what is fetched by its digest.
 type mirrors struct {
 	core *core
 
 	mu   sync.Mutex
-	sent recent[bundle.Digest, time.Time] // when a mirror has begun to send that blob
+	sent recent.Map[bundle.Digest, time.Time] // when a mirror has begun to send that blob
 }
 
 // mirrorRest is for how long a mirror is left alone.
 const mirrorRest = 5 * time.Minute
-
-// parseMirrors returns the registries that h has for mirrors; what is no registry's name is passed over, and said.
-func (c *core) parseMirrors(h *host) []name.Registry {
-	var mirrors []name.Registry
-	for _, text := range h.cfg.Mirrors {
-		mirror, err := name.NewRegistry(text)
-		switch {
-		case err != nil:
-			c.log.Warn("a mirror is passed over, as it is no registry",
-				"of", DisplayName(h.name), "mirror", sanitize(text, maxCause))
-		case mirror.RegistryStr() != h.name:
-			mirrors = append(mirrors, mirror)
-		}
-	}
-	return mirrors
-}
 
 // of returns what to ask for before the registry itself: the same repository at those of its mirrors that are worth
 // a request.
@@ -68,7 +45,7 @@ func (h *host) isWorthAsking(repository string, now time.Time) bool {
 	fewLeft := h.pulls.Remaining < h.cfg.RateLimitMin && now.Sub(h.pullsAt) < h.cfg.RateLimitRetry
 	h.mu.Unlock()
 	h.asMirror.mu.Lock()
-	refusedAt, refused := h.asMirror.refused.get(repository)
+	refusedAt, refused := h.asMirror.refused.Get(repository)
 	h.asMirror.mu.Unlock()
 	return !fewLeft && now.UnixNano() >= h.asMirror.restsUntil.Load() && !(refused && now.Sub(refusedAt) < believedFor)
 }
@@ -83,7 +60,7 @@ func (m *mirrors) passOver(ctx context.Context, h *host, repository string, err 
 	var e *Error
 	switch {
 	case errors.Is(err, ErrNotFound):
-		m.core.log.DebugContext(ctx, "a mirror does not have it", "mirror", DisplayName(h.name), "error", err)
+		m.core.cfg.Logger.DebugContext(ctx, "a mirror does not have it", "mirror", DisplayName(h.name), "error", err)
 		return
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrThrottled):
 		rest := mirrorRest
@@ -93,10 +70,10 @@ func (m *mirrors) passOver(ctx context.Context, h *host, repository string, err 
 		h.asMirror.restsUntil.Store(m.core.cfg.Now().Add(rest).UnixNano())
 	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrForbidden), errors.Is(err, ErrRepositoryUnknown):
 		h.asMirror.mu.Lock()
-		h.asMirror.refused.put(repository, m.core.cfg.Now())
+		h.asMirror.refused.Put(repository, m.core.cfg.Now())
 		h.asMirror.mu.Unlock()
 	}
-	m.core.log.WarnContext(ctx, "a mirror is passed over", "mirror", DisplayName(h.name), "error", err)
+	m.core.cfg.Logger.WarnContext(ctx, "a mirror is passed over", "mirror", DisplayName(h.name), "error", err)
 }
 
 // manifest returns a manifest from the first mirror that has it; ok is false where none has. A digest says
@@ -152,12 +129,12 @@ func (m *mirrors) blob(ctx context.Context, ref name.Digest, size int64) *blob {
 func (m *mirrors) isSent(d bundle.Digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at, ok := m.sent.get(d)
+	at, ok := m.sent.Get(d)
 	return ok && m.core.cfg.Now().Sub(at) < believedFor
 }
 
 func (m *mirrors) noteSent(d bundle.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sent.put(d, m.core.cfg.Now())
+	m.sent.Put(d, m.core.cfg.Now())
 }

@@ -12,28 +12,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// RateLimit is how many manifests an account or an address may still fetch ("pulls").
-// https://docs.docker.com/docker-hub/usage/pulls/#view-pull-rate-and-limit
-type RateLimit struct {
-	Remaining int
-	Limit     int           // 0 where the registry does not say
-	Window    time.Duration // in which Limit is meant; 0 where the registry does not say
-}
-
-// RateLimit returns what the registry's last answer about a manifest said. known is false where it said nothing.
-func (c *Client) RateLimit(reg name.Registry) (limit RateLimit, known bool) {
-	h := c.core.host(reg.RegistryStr())
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.pulls, !h.pullsAt.IsZero()
-}
-
-// Pulls returns how many GET requests for manifests this client has made to a registry: what counts against a limit of
-// pulls. Requests that were refused with 401 or 429 do not, and are left out.
-func (c *Client) Pulls(reg name.Registry) int {
-	return int(c.core.host(reg.RegistryStr()).fetched.Load())
-}
-
 // noteRateLimit remembers headers such as "ratelimit-limit: 100;w=21600" and "ratelimit-remaining: 76;w=21600": 76 pulls
 // are left of 100 in a window of 6 hours. Where there are none, what was known before stays.
 func (h *host) noteRateLimit(header http.Header, now time.Time) {
@@ -84,9 +62,6 @@ func (h *host) pullsLeft() bool {
 	return h.pullsAt.IsZero() || h.pulls.Remaining >= h.cfg.RateLimitMin
 }
 
-// defaultPullsRetry is the least that regsync waits.
-const defaultPullsRetry = 5 * time.Minute
-
 // awaitPulls waits while fewer pulls are left than the host is configured to leave, and asks with HEAD, which does not
 // count, whether that has changed. All that want to fetch wait together, and one of them asks.
 func (c *core) awaitPulls(ctx context.Context, s *session, ref name.Reference) error {
@@ -99,7 +74,7 @@ func (c *core) awaitPulls(ctx context.Context, s *session, ref name.Reference) e
 			if h.pullsLeft() {
 				return true, nil
 			}
-			c.log.WarnContext(ctx, "waiting, as few pulls are left",
+			c.cfg.Logger.WarnContext(ctx, "waiting, as few pulls are left",
 				"registry", DisplayName(h.name), "after", h.cfg.RateLimitRetry, "least", h.cfg.RateLimitMin)
 			if err := c.retry.Sleep(ctx, h.cfg.RateLimitRetry); err != nil {
 				return false, err

@@ -33,15 +33,6 @@ type Referrers struct {
 	Elsewhere bool
 }
 
-// apiState is what is known of a registry's referrers API.
-type apiState int
-
-const (
-	apiUnknown apiState = iota
-	apiPresent
-	apiAbsent
-)
-
 var errBothWays = errors.New("the registry answers both ways, with a referrers API and without; so no listing of it can be believed")
 
 // Referrers lists the referrers of subject, or fails: that there are none is never concluded from a failure.

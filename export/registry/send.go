@@ -17,35 +17,6 @@ import (
 	"airgap/export/registry/wire"
 )
 
-// request is what one operation asks of a registry, or of its token service.
-type request struct {
-	op, ref string // for errors, see Error
-	home    *host  // the registry: the one host that may see the session's credentials
-	session *session
-	method  string
-	url     *url.URL
-	header  http.Header
-	body    []byte   // nil for none
-	stream  *upload  // sent instead of body, once
-	accept  []int    // statuses that are no failure; empty means 200 alone
-	realm   *url.URL // set for requests to the token service
-	once    bool     // do not try again
-	pull    bool     // counts against a limit of pulls
-	front   bool     // for a manifest or a listing: a registry that redirects it is a front of others
-
-	// document bounds how long one exchange may take to the end of the answer's body; what is no document may take as long as
-	// it gets on.
-	document bool
-
-	// patient repeats what is refused with 401 although this session has worked before, or has a token for it: Harbor
-	// answers so when many uploads contend for one project.
-	patient bool
-
-	secrets []string // what was sent as credentials, to be kept out of errors
-	account bool     // it was somebody's
-	login   string   // the registry whose account it is, if not home
-}
-
 // Bounds of one exchange.
 const (
 	// maxRedirects are followed from one request.
@@ -53,10 +24,6 @@ const (
 	// documentTimeout bounds the exchange for one document (a manifest, a listing, a token), which is a few MiB at most.
 	// Without it a server could send a byte a minute for years. Waiting for a turn is no part of it.
 	documentTimeout = 5 * time.Minute
-	// drainSize and drainTimeout bound what is read of an answer that nobody wants, so that its connection can be used
-	// again.
-	drainSize    = 64 << 10
-	drainTimeout = time.Second
 )
 
 var errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
@@ -241,10 +208,10 @@ func (c *core) hop(ctx context.Context, r *request, u *url.URL, authorization st
 		}
 	}
 	if err != nil {
-		c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "error", sanitize(err.Error(), maxCause))
+		c.cfg.Logger.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "error", sanitize(err.Error(), maxCause))
 		return nil, c.broken(ctx, r, u, err)
 	}
-	c.log.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "status", resp.StatusCode, "after", time.Since(start))
+	c.cfg.Logger.DebugContext(ctx, "request", "method", r.method, "url", r.safeURL(u), "status", resp.StatusCode, "after", time.Since(start))
 	if retry.Overload(resp.StatusCode) {
 		c.cfg.Overloaded(u.Host)
 	}
@@ -289,22 +256,6 @@ func (c *core) relabel(ctx context.Context, r *request, err error) error {
 	return &relabeled
 }
 
-// discard reads the little that is left of an answer that nobody wants, for the sake of its connection, and closes it.
-// What r is still sending breaks off.
-func (r *request) discard(resp *http.Response) {
-	wire.Hurry(resp, drainTimeout)
-	_, _ = io.CopyN(io.Discard, resp.Body, drainSize)
-	r.close(resp)
-}
-
-// close closes resp and waits until what r sends is no longer read, as its owner will close it.
-func (r *request) close(resp *http.Response) {
-	_ = resp.Body.Close()
-	if r.stream != nil {
-		_ = r.stream.wait()
-	}
-}
-
 func success(status int) bool { return status >= 200 && status <= 299 }
 
 func isRedirect(status int) bool {
@@ -313,19 +264,4 @@ func isRedirect(status int) bool {
 		return true
 	}
 	return false
-}
-
-// sameOrigin tells whether a and b are the same scheme, host and port.
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
-}
-
-func port(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "http":
-		return "80"
-	}
-	return "443"
 }

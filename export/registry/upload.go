@@ -9,13 +9,43 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"airgap/bundle"
+	"airgap/export/registry/wire"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // A blob is sent in one PATCH at first, as all registries take it. After a break it goes on where the registry says, and
 // from then on in chunks: a proxy that keeps a request back until it is whole would otherwise lose all of it each time.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks
+
+// push is one blob on its way into a repository.
+type push struct {
+	client  *Client
+	session *session
+	repo    name.Repository
+	desc    bundle.Descriptor
+	unsure  bool // the last PUT may have been carried out, though its answer did not come
+	partial
+}
+
+// request is one step of the upload.
+func (p *push) request(method string, u *url.URL, accept ...int) *request {
+	return &request{
+		op: "push blob", ref: DisplayName(p.repo.Name()) + "@" + p.desc.Digest.String(), home: p.session.home, session: p.session,
+		method: method, url: u, accept: accept, patient: true,
+	}
+}
+
+// octets is the header of a request that brings content.
+var octets = http.Header{"Content-Type": {"application/octet-stream"}}
+
+// uploads is where uploads begin.
+func (p *push) uploads() *url.URL {
+	return p.session.home.url(p.repo.RepositoryStr() + "/blobs/uploads/")
+}
 
 // chunkSize is the size of such a chunk, in bytes. Storage services of registries take no less than some 10 MiB, and what is
 // sent again after a break is at most this.
@@ -215,8 +245,79 @@ func (p *push) drop(ctx context.Context) {
 	p.location, p.sent = nil, 0
 }
 
-// isTemporary tells whether another try may go well.
-func isTemporary(err error) bool {
+// step sends r and returns the Location in its answer, or nil where there is none.
+func (p *push) step(ctx context.Context, r *request) (*url.URL, error) {
+	resp, err := p.client.core.send(ctx, r)
+	if err != nil {
+		return nil, uploadLost(err)
+	}
+	defer r.discard(resp)
+	return uploadLocation(r, resp)
+}
+
+// uploadLost makes an error temporary that says that the registry has lost the upload: a new one may go well.
+func uploadLost(err error) error {
 	var e *Error
-	return errors.As(err, &e) && e.temporary
+	if errors.As(err, &e) && (e.HasCode(codeUploadUnknown) || e.HasCode(codeUploadInvalid)) {
+		e.temporary = true
+	}
+	return err
+}
+
+// uploadLocation returns where resp says that an upload goes on, or nil. It may be another host, to which no credentials
+// go, but not from https to http. Where it is the registry itself it is taken to mean the registry as it was reached: those
+// behind a proxy often have the wrong idea of their own scheme.
+func uploadLocation(r *request, resp *http.Response) (*url.URL, error) {
+	header := resp.Header.Get("Location")
+	if header == "" {
+		return nil, nil
+	}
+	location, err := resp.Request.URL.Parse(header)
+	if err == nil {
+		err = wire.CheckURL(location)
+	}
+	if err != nil {
+		return nil, r.failf("upload location: %w", wire.URLError(err))
+	}
+	location.Fragment = ""
+	if location.Host == r.home.base.Host {
+		location.Scheme = r.home.base.Scheme
+	}
+	if resp.Request.URL.Scheme == "https" && location.Scheme != "https" {
+		return nil, r.failf("upload location on %s: %w", sanitize(location.Host, 300), wire.ErrDowngrade)
+	}
+	return location, nil
+}
+
+// cancelTimeout is how long an upload that failed may take to be given up. The registry forgets it anyway, in time.
+const cancelTimeout = 2 * time.Second
+
+// cancel gives an upload up, also when ctx is done. What comes of it does not matter.
+func (p *push) cancel(ctx context.Context, location *url.URL) {
+	if location == nil {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer stop()
+	err := p.remove(ctx, location)
+	var e *Error
+	if errors.As(err, &e) && e.HasCode(codeUploadInvalid) {
+		// Something has arrived since the registry told the location, as where a connection broke.
+		look := p.request(http.MethodGet, location, http.StatusNoContent, http.StatusOK, http.StatusAccepted)
+		if location, err = p.step(ctx, look); err == nil && location != nil {
+			err = p.remove(ctx, location)
+		}
+	}
+	if err != nil {
+		p.client.core.cfg.Logger.DebugContext(ctx, "upload not given up", "error", err)
+	}
+}
+
+func (p *push) remove(ctx context.Context, location *url.URL) error {
+	r := p.request(http.MethodDelete, location, http.StatusNoContent, http.StatusAccepted, http.StatusOK)
+	resp, err := p.client.core.send(ctx, r)
+	if err == nil {
+		r.discard(resp)
+	}
+	return err
 }
