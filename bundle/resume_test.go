@@ -242,3 +242,49 @@ func TestWhatCannotBeContinued(t *testing.T) {
 		}
 	}
 }
+
+// What is Ready is whole but for its name, or the end of a stream; a bundle that lacks a blob is not.
+func TestReadyIsAllButTheName(t *testing.T) {
+	w := newWorld()
+	want := w.stream(t)
+	path := filepath.Join(t.TempDir(), "bundle.tar")
+	file, err := bundle.CreateFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var piped bytes.Buffer
+	for name, target := range map[string]bundle.Target{"file": file, "stream": bundle.NewStream(&piped)} {
+		layout := w.plan(t)
+		writer, err := bundle.Create(target, layout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writer.Ready(t.Context()); err == nil {
+			t.Errorf("%s: ready without its blobs", name)
+		}
+		for row := range layout.Contents().Blobs {
+			if layout.HasEntry(row) {
+				w.writeRow(t, writer, layout, row)
+			}
+		}
+		if err := writer.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if name == "file" {
+			if got, err := os.ReadFile(path + bundle.PartialSuffix); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("what is ready is not what it will be (%v)", err)
+			}
+			if _, err := os.Stat(path); err == nil {
+				t.Error("it has its name already")
+			}
+		} else if piped.Len() >= len(want) {
+			t.Error("the stream has ended already")
+		}
+		if err := writer.Commit(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) || !bytes.Equal(piped.Bytes(), want) {
+		t.Errorf("file or stream are not what they should be (%v)", err)
+	}
+}

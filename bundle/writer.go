@@ -21,6 +21,7 @@ type Writer struct {
 
 	mu      sync.Mutex
 	written []bool // by row: content complete and its digest right
+	isEnded bool   // nothing is left to be written
 }
 
 // Create begins a bundle on a Target that is empty, and writes its head. The Target must have room for all of it
@@ -165,9 +166,9 @@ func (b *blobWriter) Close() error {
 	return nil
 }
 
-// Commit completes the bundle: what can be read again is read as every reader will, is synced, and gets its name; a stream
-// gets its end. It fails where a blob is missing. After an error what was written is still there, for Abort or Leave.
-func (w *Writer) Commit(ctx context.Context, o Observer) error {
+// Ready does what Commit does before a bundle gets its name, or a stream its end. It fails where a blob is missing; what can be read
+// again is read as every reader will, and is synced.
+func (w *Writer) Ready(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for row, done := range w.written {
@@ -175,7 +176,10 @@ func (w *Writer) Commit(ctx context.Context, o Observer) error {
 			return fmt.Errorf("%s was never written", w.layout.contents.Blobs[row].Digest)
 		}
 	}
-	if _, err := w.target.WriteAt(zeros[:archive.TrailerSize], w.layout.size-archive.TrailerSize); err != nil {
+	if w.isEnded || w.target.Access().Random == nil {
+		return nil
+	}
+	if err := w.end(); err != nil {
 		return err
 	}
 	if err := w.readAgain(ctx); err != nil {
@@ -184,7 +188,28 @@ func (w *Writer) Commit(ctx context.Context, o Observer) error {
 	if err := w.target.Sync(); err != nil {
 		return err
 	}
+	w.isEnded = true
+	return nil
+}
+
+// Commit completes the bundle: once it is Ready it gets its name, or a stream its end. After an error what was written is still
+// there, for Abort or Leave.
+func (w *Writer) Commit(ctx context.Context, o Observer) error {
+	if err := w.Ready(ctx); err != nil {
+		return err
+	}
+	if !w.isEnded {
+		if err := w.end(); err != nil {
+			return err
+		}
+	}
 	return w.target.Complete(ctx, Observe(o))
+}
+
+// end writes the end of the archive.
+func (w *Writer) end() error {
+	_, err := w.target.WriteAt(zeros[:archive.TrailerSize], w.layout.size-archive.TrailerSize)
+	return err
 }
 
 // readAgain reads the head and the manifests: what would be refused on the other side must not leave this one.
