@@ -143,11 +143,11 @@ func (g *graph) isUnlisted(repository name.Repository, tag string) bool {
 func (g *graph) doubt(ctx context.Context, host string) {
 	t := g.lists
 	t.mu.Lock()
-	rest := t.unasked[host]
+	rest, isKnown := t.unasked[host], t.doubted[host]
 	t.doubted[host] = true
 	delete(t.unasked, host)
 	t.mu.Unlock()
-	if t.facts != nil {
+	if t.facts != nil && !isKnown {
 		t.facts.Note(incompleteTags(host), t.now())
 	}
 	for _, u := range rest {

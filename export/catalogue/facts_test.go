@@ -13,10 +13,22 @@ import (
 	. "airgap/export/registry/registrytest"
 )
 
+// counting counts what is noted.
+type counting struct {
+	export.Facts
+
+	noted map[string]int
+}
+
+func (c counting) Note(fact string, at time.Time) {
+	c.noted[fact]++
+	c.Facts.Note(fact, at)
+}
+
 // history is plans one after the other, of two repositories with enough digests between them to prove a registry's lists.
 type history struct {
 	*Server
-	facts *cache.Source
+	facts export.Facts
 }
 
 func newHistory(t *testing.T) *history {
@@ -95,7 +107,12 @@ func TestWhatIsFoundMissingEndsTheProof(t *testing.T) {
 	image(t, h.Server, "acme/new", "t", "1h")
 	signatures := []bundle.Digest{sign(t, h.Server, "acme/app", "t050"), sign(t, h.Server, "acme/new", "t")}
 	h.Inject(RoutesApart())
+	noted := counting{h.facts, map[string]int{}}
+	h.facts = noted
 	plan, _ := h.plan(t, h.choose(t, "acme/new"), now.Add(time.Hour))
+	if len(noted.noted) != 1 || noted.noted["the tags are not listed completely of "+h.Host()] != 1 {
+		t.Errorf("noted: %v", noted.noted)
+	}
 	for i, d := range signatures {
 		if _, found := plan.Contents.Find(d); !found {
 			t.Errorf("signature %d is not carried", i)
