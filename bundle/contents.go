@@ -213,3 +213,46 @@ func (c *Contents) StoredBy(self Base, d Digest, size int64) (base Base, found b
 	}
 	return Base{}, false
 }
+
+// LeftOut is what a bundle leaves to one of its bases.
+type LeftOut struct {
+	Base
+	Blobs int   `json:"blobs"`
+	Bytes int64 `json:"bytes"`
+}
+
+// LeftOut returns what is left to each base, in the order of the header's bases.
+func (c *Contents) LeftOut() []LeftOut {
+	left := make([]LeftOut, len(c.Header.Bases))
+	for i, base := range c.Header.Bases {
+		left[i].Base = base
+	}
+	for i := range c.Blobs {
+		if b := &c.Blobs[i]; b.Stored == StoredBase {
+			left[b.Base].Blobs++
+			left[b.Base].Bytes += b.Size
+		}
+	}
+	return left
+}
+
+// Joined returns the tables of the bundle that stores what the delta with these tables does, and what it leaves out besides. self
+// is the delta's manifest index. ErrUnsupported where it leaves nothing out, or has no number by which the whole could be known.
+func (c *Contents) Joined(self Digest) (*Contents, error) {
+	if len(c.Header.Bases) == 0 || c.Header.Sequence == 0 {
+		return nil, fmt.Errorf("%w: only a numbered bundle of a mirror that leaves something out can be joined with what it builds on", ErrUnsupported)
+	}
+	whole := *c
+	whole.Blobs = slices.Clone(c.Blobs)
+	for i := range whole.Blobs {
+		if b := &whole.Blobs[i]; b.Stored == StoredBase {
+			b.Stored, b.Base = StoredFull, 0
+		}
+	}
+	h := &whole.Header
+	h.Joined, h.Bases = self, []Base{}
+	h.Counts.Stored, h.Counts.Based = h.Counts.Stored+h.Counts.Based, 0
+	h.Counts.StoredBytes, h.Counts.BasedBytes = h.Counts.StoredBytes+h.Counts.BasedBytes, 0
+	h.Requires = (&contentsBuilder{contents: &whole}).features()
+	return &whole, h.check()
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,6 +59,7 @@ func TestRefusedTables(t *testing.T) {
 		"a sequence without a mirror":    {plain, headerAt, replace(`"sequence":0`, `"sequence":1`), "one without the other"},
 		"a mirror without a sequence":    {plain, headerAt, replace(`"mirror":""`, `"mirror":"dhi"`), "one without the other"},
 		"a mirror that is no name":       {plain, headerAt, replace(`"mirror":"","sequence":0`, `"mirror":"-x","sequence":1`), "name of a mirror"},
+		"4097 bases":                     {plain, headerAt, replace(`"bases":[]`, `"bases":[`+manyBases(bundle.MaxBases+1)+`]`), "4097 bases"},
 		"a base of nothing":              {plain, headerAt, replace(`"bases":[]`, `"bases":[`+baseText("dhi", 1, "a")+`]`), "stores nothing"},
 		"a base stores a layer here":     {plain, blobsAt, last(`"stored":"full"`, `"stored":"base","base":0`), "base 0 of 0"},
 		"full, and of a base":            {plain, blobsAt, last(`"stored":"full"`, `"stored":"full","base":0`), "belongs to"},
@@ -100,6 +102,15 @@ func TestRefusedTables(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// manyBases returns n bases, in order.
+func manyBases(n int) string {
+	var bases []string
+	for i := range n {
+		bases = append(bases, baseText("dhi", uint64(i+1), strconv.Itoa(i)))
+	}
+	return strings.Join(bases, ",")
 }
 
 // withTable reads the tables of the world, one of them changed, and the manifests, and returns what is wrong with them.

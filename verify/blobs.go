@@ -16,9 +16,6 @@ import (
 	"airgap/bundle"
 )
 
-// Open begins to read a blob, through a reader that gives io.EOF only when length and digest have proved right.
-func (b *Bundle) Open(row int) (io.ReadCloser, error) { return b.reader.Open(row) }
-
 // IsKept tells whether a stored blob can be given to Open any number of times. From a pipe (see Next) and changed disks layers are
 // not kept, and what proves what an image is can be read before any of its layers has arrived.
 func (b *Bundle) IsKept(row int) bool { return b.reader.IsKept(row) }
@@ -42,19 +39,24 @@ func (b *Bundle) Next() (row int, blob io.Reader, err error) { return b.reader.N
 // hashed while it is in the processor's own cache.
 const readBuffer = 128 << 10
 
-// CheckBlobs reads every blob in the file and checks its length and digest, on all cores. All problems are reported
-// together, each with the image and platform that it concerns. Cancelling gives ctx.Err(), never nil.
+// CheckBlobs reads every blob in the file, and every one that is left to a bundle which was given (Over), and checks its length
+// and digest, on all cores. All problems are reported together, each with the image and platform that it concerns. Cancelling
+// gives ctx.Err(), never nil.
 func (b *Bundle) CheckBlobs(ctx context.Context, o bundle.Observer) error {
 	return b.checkBlobs(ctx, bundle.Observe(o), nil)
 }
 
 // CheckBlobsDeep is CheckBlobs that in the same pass unpacks every layer of an image (gzip, zstd or plain) and compares
 // it with the diff_ids in the image's config: what a container runtime would do when it starts the image. Differences,
-// and layers that unpack to an absurd size, wrap ErrLayer.
+// and layers that unpack to an absurd size, wrap ErrLayer. Layers whose config was left out, and is not to be had from a bundle
+// that was given, are unpacked and not compared: o is warned of these.
 func (b *Bundle) CheckBlobsDeep(ctx context.Context, o bundle.Observer) error {
 	layers, err := newLayerCheck(b)
 	if err != nil {
 		return err
+	}
+	if n := layers.withoutConfig(); n > 0 {
+		bundle.Observe(o).Warn(fmt.Sprintf("%d layers cannot be compared with the config of their image, which was left out of this bundle: give the one that stores it as well", n))
 	}
 	return b.checkBlobs(ctx, bundle.Observe(o), layers)
 }
@@ -68,8 +70,9 @@ func (b *Bundle) checkBlobs(ctx context.Context, o bundle.Observer, layers *laye
 		err = c.sequential(ctx)
 	case b.Removable():
 		err = c.batches(ctx)
-	default:
-		err = c.parallel(ctx, largestFirst(b.Contents().Blobs))
+	}
+	if err == nil && ctx.Err() == nil {
+		err = c.parallel(ctx, largestFirst(b.Contents().Blobs, c.isAnywhere))
 	}
 	return errors.Join(ctx.Err(), err, c.problems.Err())
 }
@@ -87,22 +90,30 @@ type blobCheck struct {
 func (c *blobCheck) total() int64 {
 	var total int64
 	for row, b := range c.bundle.Contents().Blobs {
-		if !c.bundle.isRead() && b.IsStored() || b.Role != bundle.RoleManifest && c.bundle.reader.Layout().HasEntry(row) {
+		if c.isAnywhere(row) || b.Role != bundle.RoleManifest && c.bundle.comesBy(row) {
 			total += b.Size
 		}
 	}
 	return total
 }
 
+// isAnywhere tells whether a blob can be read whenever that is best: in a file, or in one that the bundle stands on.
+func (c *blobCheck) isAnywhere(row int) bool {
+	if c.bundle.isRead() {
+		return c.bundle.base(row) != nil
+	}
+	return c.bundle.Has(row)
+}
+
 // largeBlob is from where on the turn of a blob matters, in bytes: when all others have been read, none should be left that
 // keeps one processor busy for long. It is also enough for a disk to find its way to it.
 const largeBlob = 16 << 20
 
-// largestFirst yields the rows of everything that is in the file: large blobs by their size, and then the others as they lie.
-func largestFirst(blobs []bundle.Blob) iter.Seq[int] {
+// largestFirst yields the rows that are wanted: large blobs by their size, and then the others as they lie.
+func largestFirst(blobs []bundle.Blob, wanted func(row int) bool) iter.Seq[int] {
 	var large []int
 	for row := range blobs {
-		if blobs[row].IsStored() && blobs[row].Size >= largeBlob {
+		if wanted(row) && blobs[row].Size >= largeBlob {
 			large = append(large, row)
 		}
 	}
@@ -114,7 +125,7 @@ func largestFirst(blobs []bundle.Blob) iter.Seq[int] {
 			}
 		}
 		for row := range blobs {
-			if blobs[row].IsStored() && blobs[row].Size < largeBlob && !yield(row) {
+			if wanted(row) && blobs[row].Size < largeBlob && !yield(row) {
 				return
 			}
 		}
@@ -125,10 +136,12 @@ func largestFirst(blobs []bundle.Blob) iter.Seq[int] {
 // again.
 func (b *Bundle) isRead() bool { return b.Sequential() || b.Removable() }
 
+// comesBy tells whether a blob can be read only as the bundle gets there.
+func (b *Bundle) comesBy(row int) bool { return b.isRead() && b.reader.Layout().HasEntry(row) }
+
 // batches reads what lies on a medium, one part of it after the other.
 func (c *blobCheck) batches(ctx context.Context) error {
-	every := func(row int) bool { return c.bundle.reader.Layout().HasEntry(row) }
-	for batch := range c.bundle.Batches(every) {
+	for batch := range c.bundle.Batches(c.bundle.comesBy) {
 		if err := c.bundle.Prepare(ctx, batch); err != nil {
 			return err
 		}
@@ -201,7 +214,7 @@ func (c *blobCheck) read(ctx context.Context, row int, blob io.Reader, buffer []
 	switch {
 	case c.layers.isLayer(row):
 		return c.layers.layer(row, watched, buffer)
-	case c.layers.isConfig(row) && c.bundle.isRead():
+	case c.layers.isConfig(row) && c.bundle.comesBy(row):
 		return c.layers.config(row, watched)
 	}
 	for {
@@ -240,6 +253,9 @@ func (c *blobCheck) note(ctx context.Context, row int, err error) {
 	if errors.Is(err, bundle.ErrNotInserted) {
 		c.gone = err
 		return
+	}
+	if base := c.bundle.base(row); base != nil {
+		err = fmt.Errorf("in %s: %w", base.name(), err)
 	}
 	c.problems.Add(fmt.Errorf("%s: %w", c.bundle.graph.Path(row), err))
 }

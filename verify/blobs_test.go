@@ -13,10 +13,11 @@ func TestLargestFirst(t *testing.T) {
 		blobs = append(blobs, bundle.Blob{Size: size, Stored: bundle.StoredFull})
 	}
 	blobs = append(blobs, bundle.Blob{Size: 9 * largeBlob, Stored: bundle.StoredNondistributable})
-	if got, want := slices.Collect(largestFirst(blobs)), []int{3, 1, 5, 0, 2, 4}; !slices.Equal(got, want) {
+	stored := func(row int) bool { return blobs[row].IsStored() }
+	if got, want := slices.Collect(largestFirst(blobs, stored)), []int{3, 1, 5, 0, 2, 4}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	for range largestFirst(blobs) { // who stops is not yielded to again
+	for range largestFirst(blobs, stored) { // who stops is not yielded to again
 		break
 	}
 }

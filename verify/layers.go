@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -74,8 +75,8 @@ func newLayerCheck(b *Bundle) (*layerCheck, error) {
 	}
 	var problems bundle.Problems
 	for row := range c.byConfig {
-		if b.isRead() && b.reader.Layout().HasEntry(row) {
-			continue // it will come by
+		if b.comesBy(row) || !b.Has(row) {
+			continue
 		}
 		blob, err := b.Open(row)
 		if err == nil {
@@ -126,6 +127,16 @@ func (c *layerCheck) config(row int, blob io.Reader) error {
 		i.diffIDs = config.RootFS.DiffIDs
 	}
 	return nil
+}
+
+// withoutConfig returns how many layers there are to be read for images whose configs are not there.
+func (c *layerCheck) withoutConfig() (layers int) {
+	for row, images := range c.byLayer {
+		if c.bundle.Has(row) && slices.ContainsFunc(images, func(i *image) bool { return !c.bundle.Has(i.config) }) {
+			layers++
+		}
+	}
+	return layers
 }
 
 // isConfig and isLayer tell what a blob has to be read as.

@@ -28,6 +28,7 @@ type Bundle struct {
 	reader *bundle.Reader
 	graph  *bundle.Graph
 	key    signature.PublicKey
+	bases  []*Bundle // by place in the header, nil where it was not given; see Over
 }
 
 // Open checks the signature of a bundle before anything else in it is believed, then header, tables, derived
