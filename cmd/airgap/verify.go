@@ -19,8 +19,9 @@ import (
 type verifyFlags struct {
 	option.Source
 
-	deep bool
-	json bool
+	bases []string
+	deep  bool
+	json  bool
 }
 
 func newVerify(a *app.App) *cobra.Command {
@@ -32,6 +33,8 @@ func newVerify(a *app.App) *cobra.Command {
 believed; then the tables, the manifests and how they hang together; then the length and digest of every
 blob, on all cores. All problems are reported together, each with the image that it concerns.
 
+A bundle that leaves out what earlier ones store says which these are. With --base they are checked together with it.
+
 ` + option.VolumesHelp + `
 
 Standard output gets the digest of the manifest index, which stands for the whole file.`,
@@ -39,6 +42,9 @@ Standard output gets the digest of the manifest index, which stands for the whol
 
   # Also unpack the layers, and compare them with the images' configs
   airgap verify python.tar --key airgap.pub --deep
+
+  # What is new of a mirror, together with the bundles that store the rest
+  airgap verify dhi-12.tar --base dhi-11.tar --base /media/dhi-9 --key airgap.pub
 
   # In volumes, on two disks, or on several that share a drive
   airgap verify /media/disk1 /media/disk2 --key airgap.pub
@@ -50,6 +56,7 @@ Standard output gets the digest of the manifest index, which stands for the whol
 		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, &flags, args) },
 	}
 	flags.Source.Add(cmd.Flags())
+	option.AddBases(cmd.Flags(), &flags.bases, "to be checked as well")
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also unpack every layer, and compare it with the image's config")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the result as JSON")
 	return cmd
@@ -60,13 +67,26 @@ type verifyResult struct {
 	ManifestIndex bundle.Digest `json:"manifestIndex"`
 	Key           string        `json:"key"` // fingerprint
 	Created       string        `json:"created"`
-	Counts        bundle.Counts `json:"counts"`
+	seriesFacts
+	StandsOn []checkedBase    `json:"standsOn,omitempty"`
+	Counts   bundle.Counts    `json:"counts"`
+	Missing  []bundle.Missing `json:"missing,omitempty"`
+}
+
+// checkedBase is what was left to a base, and whether that was checked as well.
+type checkedBase struct {
+	bundle.LeftOut
+	Checked bool `json:"checked"`
 }
 
 func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []string) (err error) {
 	began := a.Now()
 	flags.Locate = true
-	from, err := flags.Open(ctx, a, files)
+	policy, err := flags.Policy(a)
+	if err != nil {
+		return err
+	}
+	from, err := flags.OpenOver(ctx, a, files, flags.bases, policy)
 	if err != nil {
 		return err
 	}
@@ -78,7 +98,7 @@ func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []stri
 	err = a.WithProgress(func(o bundle.Observer) error { return check(ctx, o) })
 	from.WarnOfDamage(a)
 	if err != nil {
-		return option.WithDamage(ctx, a, from.Set, err)
+		return from.WithDamage(ctx, a, err)
 	}
 	if err := checkParity(ctx, a, from.Set); err != nil {
 		return err
@@ -103,16 +123,51 @@ func checkParity(ctx context.Context, a *app.App, set *volume.Set) error {
 }
 
 func showVerified(a *app.App, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {
-	header := b.Contents().Header
+	header := &b.Contents().Header
 	a.Say("signed by %s", b.Key().Fingerprint())
+	series := seriesOf(header)
+	for _, line := range series.lines() {
+		a.Say("%s", line)
+	}
 	a.Say("%s, %s, %s, made %s: all digests are right (%s)",
 		terminal.Count(header.Counts.Roots, "image"), terminal.Count(header.Counts.Stored, "blob"), terminal.Bytes(header.Counts.StoredBytes), header.Created, terminal.Duration(took))
+	bases := basesOf(b)
+	showBases(a, bases)
 	for _, m := range b.Contents().Missing {
 		a.Warn("not in the bundle, since it could not be had at export: %s: %s", m.Source, m.Reason)
 	}
 	if flags.json {
-		return a.PrintJSON(verifyResult{b.ManifestIndex(), b.Key().Fingerprint(), header.Created, header.Counts})
+		return a.PrintJSON(verifyResult{b.ManifestIndex(), b.Key().Fingerprint(), header.Created, series, bases, header.Counts, b.Contents().Missing})
 	}
 	a.Print("%s", b.ManifestIndex())
 	return nil
+}
+
+func basesOf(b *verify.Bundle) (bases []checkedBase) {
+	for place, left := range b.Contents().LeftOut() {
+		bases = append(bases, checkedBase{left, b.HasBase(place)})
+	}
+	return bases
+}
+
+// showBases tells what was left out on purpose from what has been checked.
+func showBases(a *app.App, bases []checkedBase) {
+	var checked, unchecked []bundle.LeftOut
+	for _, base := range bases {
+		if base.Checked {
+			checked = append(checked, base.LeftOut)
+		} else {
+			unchecked = append(unchecked, base.LeftOut)
+		}
+	}
+	if len(checked) > 0 {
+		whole := ": with them the bundle is whole"
+		if len(unchecked) > 0 {
+			whole = ""
+		}
+		a.Say("stands on %s, checked as well%s", leftTo(checked), whole)
+	}
+	if len(unchecked) > 0 {
+		a.Say("stands on %s, left out on purpose and not checked here (--base FILE checks them)", leftTo(unchecked))
+	}
 }

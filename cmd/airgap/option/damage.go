@@ -10,7 +10,14 @@ import (
 )
 
 // WithDamage says of a bundle in volumes where it is damaged, so that the right one can be brought again.
-func WithDamage(ctx context.Context, a *app.App, set *volume.Set, err error) error {
+func (s *Bundle) WithDamage(ctx context.Context, a *app.App, err error) error {
+	if len(s.bases) > 0 {
+		return err // which may be about one of these
+	}
+	return withDamage(ctx, a, s.Set, err)
+}
+
+func withDamage(ctx context.Context, a *app.App, set *volume.Set, err error) error {
 	if set == nil || set.Rebuilt() != nil || ctx.Err() != nil {
 		return err
 	}

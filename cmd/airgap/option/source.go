@@ -51,18 +51,33 @@ func (f *Source) AddVolumes(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.OneAtATime, "one-at-a-time", false, "ask for one volume after the other, as when one drive is there for all disks")
 }
 
+// AddBases defines the flag for the bundles that one stands on. does says what the command does with them.
+func AddBases(flags *pflag.FlagSet, bases *[]string, does string) {
+	flags.StringArrayVar(bases, "base", nil, "`FILE` or place of volumes of a bundle on which this one stands, "+does+"; for several give it several times")
+}
+
 // Bundle is a bundle that has been checked but for the content of its blobs.
 type Bundle struct {
 	sealed  *bundle.Sealed
 	Set     *volume.Set // nil but for volumes
 	Checked *verify.Bundle
+	bases   []*Bundle
 }
 
-// Close closes everything that the bundle is read from.
-func (s *Bundle) Close() error { return s.sealed.Close() }
+// Close closes everything that the bundle, and what it was laid over, is read from.
+func (s *Bundle) Close() error {
+	err := s.sealed.Close()
+	for _, base := range s.bases {
+		err = errors.Join(err, base.Close())
+	}
+	return err
+}
 
 // WarnOfDamage says what was rebuilt while it was read.
 func (s *Bundle) WarnOfDamage(a *app.App) {
+	for _, base := range s.bases {
+		base.WarnOfDamage(a)
+	}
 	if s.Set == nil {
 		return
 	}
@@ -80,22 +95,61 @@ func (s *Bundle) WarnOfDamage(a *app.App) {
 	}
 }
 
-// Open opens a bundle and checks all of it but the content of the blobs. The bundle is for the caller to close.
-func (f *Source) Open(ctx context.Context, a *app.App, files []string) (s *Bundle, err error) {
+// Policy loads the keys that are trusted.
+func (f *Source) Policy(a *app.App) (verify.Policy, error) {
 	if len(f.Keys) == 0 {
-		return nil, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
+		return verify.Policy{}, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
 	}
 	trusted, err := LoadPublicKeys(a, f.Keys)
+	return verify.Policy{Keys: trusted}, err
+}
+
+// Open opens a bundle and checks all of it but the content of the blobs. The bundle is for the caller to close.
+func (f *Source) Open(ctx context.Context, a *app.App, files []string) (*Bundle, error) {
+	policy, err := f.Policy(a)
 	if err != nil {
 		return nil, err
 	}
+	return f.open(ctx, a, files, policy)
+}
+
+// OpenOver is Open for a bundle together with those that it stands on, each of which lies in a file or in one place for volumes,
+// and all of which must be signed by a key of the policy.
+func (f *Source) OpenOver(ctx context.Context, a *app.App, files, bases []string, policy verify.Policy) (*Bundle, error) {
+	s, err := f.open(ctx, a, files, policy)
+	if err != nil || len(bases) == 0 {
+		return s, err
+	}
+	if err := f.openBases(ctx, a, s, bases, policy); err != nil {
+		return nil, errors.Join(fmt.Errorf("--base: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+func (f *Source) openBases(ctx context.Context, a *app.App, s *Bundle, files []string, policy verify.Policy) (err error) {
+	var bases []*verify.Bundle
+	for _, file := range files {
+		if file == "-" {
+			return app.Usagef("a bundle that others stand on is read at many places, and cannot come through a pipe")
+		}
+		base, err := (&Source{repair: f.repair && isVolumes(file), Locate: f.Locate}).open(ctx, a, []string{file}, policy)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		s.bases, bases = append(s.bases, base), append(bases, base.Checked)
+	}
+	s.Checked, err = s.Checked.Over(bases...)
+	return err
+}
+
+func (f *Source) open(ctx context.Context, a *app.App, files []string, policy verify.Policy) (s *Bundle, err error) {
 	s = &Bundle{}
 	if s.sealed, s.Set, err = f.OpenSealed(ctx, a, files); err != nil {
 		return nil, err
 	}
-	if s.Checked, err = verify.Open(ctx, s.sealed, verify.Policy{Keys: trusted}); err != nil {
+	if s.Checked, err = verify.Open(ctx, s.sealed, policy); err != nil {
 		if f.Locate && isDamage(err) {
-			err = WithDamage(ctx, a, s.Set, err)
+			err = withDamage(ctx, a, s.Set, err)
 		}
 		if !f.Locate {
 			err = s.WhatNext(err)
