@@ -187,6 +187,9 @@ func (s *Sealed) Reader(ctx context.Context) (*Reader, error) {
 	return r, r.compare(ctx)
 }
 
+// Artifact returns what a ledger or a record keeps of the bundle.
+func (r *Reader) Artifact() Artifact { return r.layout.artifact }
+
 // compare holds the head and, in a file, the size and the end against the layout.
 func (r *Reader) compare(ctx context.Context) error {
 	if r.size >= 0 && r.size != r.layout.size {

@@ -105,6 +105,9 @@ func (b *Bundle) ManifestIndex() bundle.Digest { return b.reader.ManifestIndex()
 // Contents returns the tables. They must not be changed.
 func (b *Bundle) Contents() *bundle.Contents { return b.reader.Contents() }
 
+// Artifact returns what a record keeps of the bundle.
+func (b *Bundle) Artifact() bundle.Artifact { return b.reader.Artifact() }
+
 // Graph returns how the manifests hang together.
 func (b *Bundle) Graph() *bundle.Graph { return b.graph }
 

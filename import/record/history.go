@@ -1,0 +1,227 @@
+// Package record is the memory of a target: which bundles were imported there, and what became of them (FORMAT.md, "The ledger and
+// the record"). It is kept at the target itself, in a repository.
+//
+// An import goes like this, where repo is repository.New of what Place has found, or of what the user named:
+//
+//	history, err := record.Open(ctx, repo, policy, header.Mirror)   // lists tags
+//	older, err := history.Admit(ctx, header, index, record.Rules{…}) // before the first write; history may be nil: no record is kept
+//	…                                                               // all blobs and manifests are at the target
+//	err = record.Keep(ctx, repo, b.Artifact(), header)              // before tags move: from now on older bundles are refused
+//	…                                                               // tags move, and are read back
+//	done, err := record.IsDone(ctx, repo, index, destination)       // nothing was changed, and that is known already?
+//	err = record.Done(ctx, repo, b.Artifact().Index.Descriptor, record.Import{…}, rows)
+//
+// What a record says of bundles is believed only where a trusted key signed it.
+package record
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"airgap/bundle"
+	"airgap/bundle/ledger"
+	"airgap/verify"
+	"airgap/verify/signature"
+)
+
+// History is what a record has of one mirror, or of all. It reads what it is asked for, and keeps that.
+type History struct {
+	ledger ledger.Ledger
+	policy verify.Policy
+	tags   []entryTag // the newest first
+	read   map[string]*Entry
+	doubts []Doubt
+}
+
+// Entry is a bundle that has been imported, and that a trusted key signed.
+type Entry struct {
+	Tag           string
+	ManifestIndex bundle.Digest
+	Header        *bundle.Header
+	Key           signature.PublicKey
+
+	head   *verify.Head
+	ledger ledger.Ledger
+}
+
+// Base names the bundle.
+func (e *Entry) Base() bundle.Base { return e.Header.Base(e.ManifestIndex) }
+
+// Identity is the digest by which the bundle is known among those of its mirror and sequence.
+func (e *Entry) Identity() bundle.Digest { return e.Header.Identity(e.ManifestIndex) }
+
+// Contents reads the tables of the bundle.
+func (e *Entry) Contents(ctx context.Context) (*bundle.Contents, error) {
+	contents, err := e.head.Contents(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s:%s: %w", e.ledger, e.Tag, err)
+	}
+	return contents, nil
+}
+
+// Doubt is an entry that is not believed.
+type Doubt struct {
+	Tag    string
+	Reason error
+}
+
+// maxDoubts bounds how many entries are looked at that nobody who is trusted has signed.
+const maxDoubts = 1000
+
+// entryTag is a tag under which a bundle is kept.
+type entryTag struct {
+	tag, mirror string
+	sequence    uint64
+}
+
+var (
+	numberedTag = regexp.MustCompile(`^(.+)-([0-9]{6,20})(-[0-9a-f]{12})?$`)
+	unnamedTag  = regexp.MustCompile(`^bundle-[0-9a-f]{12}$`)
+)
+
+// parseTag reads a tag of FORMAT.md, "The ledger and the record".
+func parseTag(tag string) (entryTag, bool) {
+	if unnamedTag.MatchString(tag) {
+		return entryTag{tag: tag}, true
+	}
+	parts := numberedTag.FindStringSubmatch(tag)
+	if parts == nil || bundle.CheckMirror(parts[1]) != nil {
+		return entryTag{}, false
+	}
+	sequence, err := strconv.ParseUint(parts[2], 10, 64)
+	return entryTag{tag, parts[1], sequence}, err == nil
+}
+
+// Open lists what a repository has of a mirror, or of all where mirror is "". A repository that is not there is empty.
+func Open(ctx context.Context, repo ledger.Repository, policy verify.Policy, mirror string) (*History, error) {
+	tags, err := repo.Tags(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", repo, err)
+	}
+	h := &History{ledger: ledger.Ledger{Repository: repo}, policy: policy, read: map[string]*Entry{}}
+	for _, tag := range tags {
+		if t, ok := parseTag(tag); ok && (mirror == "" || t.mirror == mirror) {
+			h.tags = append(h.tags, t)
+		}
+	}
+	slices.SortFunc(h.tags, func(a, b entryTag) int {
+		return cmp.Or(cmp.Compare(a.mirror, b.mirror), cmp.Compare(b.sequence, a.sequence), cmp.Compare(a.tag, b.tag))
+	})
+	return h, nil
+}
+
+// String names the repository.
+func (h *History) String() string { return h.ledger.String() }
+
+// IsEmpty tells whether there is nothing, believed or not.
+func (h *History) IsEmpty() bool { return len(h.tags) == 0 }
+
+// Doubts are the entries that were met and are not believed.
+func (h *History) Doubts() []Doubt { return h.doubts }
+
+// Entries reads all entries, by mirror, the newest bundle first.
+func (h *History) Entries(ctx context.Context) (entries []*Entry, err error) {
+	for _, t := range h.tags {
+		e, err := h.entry(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if e != nil {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+// Newest returns the entries of a mirror with the largest sequence: more than one where several bundles with that number were let
+// in. None where the record has nothing of it that is believed.
+func (h *History) Newest(ctx context.Context, mirror string) (newest []*Entry, err error) {
+	for _, t := range h.tags {
+		if t.mirror != mirror {
+			continue
+		}
+		if len(newest) > 0 && t.sequence < newest[0].Header.Sequence {
+			break
+		}
+		e, err := h.entry(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if e != nil && e.Header.Sequence > 0 { // supplements have no number
+			newest = append(newest, e)
+		}
+	}
+	return newest, nil
+}
+
+// entry reads what is under a tag; nil where it is not believed.
+func (h *History) entry(ctx context.Context, t entryTag) (*Entry, error) {
+	if e, ok := h.read[t.tag]; ok {
+		return e, nil
+	}
+	e, err := open(ctx, h.ledger, h.policy, t)
+	if isDoubtful(err) {
+		h.doubts = append(h.doubts, Doubt{t.tag, err})
+		if len(h.doubts) > maxDoubts {
+			return nil, fmt.Errorf("record %s: %w: more than %d entries that no trusted key signed", h, bundle.ErrLimit, maxDoubts)
+		}
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	h.read[t.tag] = e
+	return e, nil
+}
+
+// isDoubtful tells whether err is about what is in the record, and not about reading it.
+func isDoubtful(err error) bool {
+	return slices.ContainsFunc([]error{
+		signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed, signature.ErrWrongPredicate, signature.ErrWrongSubject,
+		bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, bundle.ErrUnsupported, bundle.ErrNotFound,
+	}, func(kind error) bool { return errors.Is(err, kind) })
+}
+
+func open(ctx context.Context, l ledger.Ledger, policy verify.Policy, t entryTag) (*Entry, error) {
+	read, err := l.Head(ctx, t.tag)
+	if err != nil {
+		return nil, err
+	}
+	head, err := verify.OpenHead(read, policy)
+	if err != nil {
+		return nil, err
+	}
+	header, err := head.Header(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &Entry{Tag: t.tag, ManifestIndex: head.ManifestIndex(), Header: header, Key: head.Key(), head: head, ledger: l}
+	if t.tag != header.EntryTag(e.ManifestIndex) && t.tag != otherTag(header, e.ManifestIndex) {
+		return nil, fmt.Errorf("%w: %s:%s: the bundle says that it is %s", bundle.ErrFormat, l, t.tag, header.EntryTag(e.ManifestIndex))
+	}
+	return e, nil
+}
+
+// otherTag is where a bundle is kept when another has its number.
+func otherTag(header *bundle.Header, index bundle.Digest) string {
+	return header.EntryTag(index) + "-" + index.Hex()[:12]
+}
+
+// Keep puts the head of a bundle into a record. A bundle that is there already stays as it is; where another has its number, which
+// Admit has been told to allow, this one is kept beside it.
+func Keep(ctx context.Context, repo ledger.Repository, a bundle.Artifact, header *bundle.Header) error {
+	l := ledger.Ledger{Repository: repo}
+	err := l.Put(ctx, header.EntryTag(a.Index.Digest), a)
+	if errors.Is(err, ledger.ErrTaken) {
+		err = l.Put(ctx, otherTag(header, a.Index.Digest), a)
+	}
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	return nil
+}
