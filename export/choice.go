@@ -45,6 +45,9 @@ func (r Requests) Fingerprint() string { return fmt.Sprintf("%+v", []Request(r))
 // interrupted is continued by the same command only.
 func fingerprint(choice Choice, signer Signer, o Options) string {
 	h := sha256.New()
+	if o.Mirror != nil {
+		fmt.Fprintf(h, "%q %q ", o.Mirror.Name, o.Mirror.Ledger)
+	}
 	fmt.Fprintf(h, "%s %q %+v %t %t %d", signer.Key.Fingerprint(), choice.Fingerprint(), o.Walk.Attestations, o.Walk.AllowNoReferrers, o.KeepGoing, o.Created.Unix())
 	return hex.EncodeToString(h.Sum(nil))
 }

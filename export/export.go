@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
+	"airgap/export/mirror"
 	"airgap/export/registry"
 	"airgap/verify/signature"
 )
@@ -61,6 +62,9 @@ type Options struct {
 	Jobs      int              // blobs under way at once; 0: DefaultJobs
 	Lookups   int              // manifests and lists under way at once; 0: Jobs
 	Observer  bundle.Observer  // nil: silence
+
+	Mirror *mirror.Mirror // of which the bundle is the next one; nil: of none
+	Wishes mirror.Wishes  // what it builds on
 }
 
 func (o Options) withDefaults() Options {
@@ -90,17 +94,20 @@ func SignedBy(key *signature.PrivateKey) Signer {
 
 // Run makes a bundle: it finishes what an earlier run for the same choice, signer and options has left
 // unfinished in output, or else chooses, finds everything, and writes it. Problems of several images are reported together.
-// Whatever fails, no file with the final name appears.
+// Whatever fails, no file with the final name appears, and, of a mirror, no number is taken (but for what is lost between the
+// two: then the next run of the same command gives the file its name).
 func Run(ctx context.Context, source Source, choice Choice, signer Signer, output Output, o Options) (result *Result, err error) {
 	o = o.withDefaults()
 	r := run{Output: output, source: source, signer: signer, command: fingerprint(choice, signer, o), options: o}
-	if result, err = r.resume(ctx); !errors.Is(err, bundle.ErrNoPartial) {
-		return result, err
+	if o.Mirror != nil {
+		unlock, lockErr := o.Mirror.Lock()
+		if lockErr != nil {
+			return nil, lockErr
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
+		if r.next, err = o.Mirror.Next(ctx, o.Wishes); err != nil {
+			return nil, err
+		}
 	}
-	plan, err := MakePlan(ctx, source, choice, o)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, plan.Close()) }()
-	return r.write(ctx, plan)
+	return r.run(ctx, func() (*Plan, error) { return makePlan(ctx, source, choice, r.next, o) })
 }

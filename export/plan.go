@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"airgap/bundle"
+	"airgap/export/mirror"
 )
 
 // Plan is what an export would carry. Nothing but manifests has been fetched for it. Close it when done.
@@ -22,6 +23,18 @@ type Plan struct {
 // in the plan (see Plan.Err), so that it can be shown together with the rest.
 func MakePlan(ctx context.Context, source Source, choice Choice, o Options) (*Plan, error) {
 	o = o.withDefaults()
+	var next *mirror.Next
+	if o.Mirror != nil {
+		var err error
+		if next, err = o.Mirror.Next(ctx, o.Wishes); err != nil {
+			return nil, err
+		}
+	}
+	return makePlan(ctx, source, choice, next, o)
+}
+
+// makePlan is MakePlan for the next bundle of a mirror, or, where next is nil, for one of none.
+func makePlan(ctx context.Context, source Source, choice Choice, next *mirror.Next, o Options) (*Plan, error) {
 	chosen, err := choice.Choose(ctx, o.Observer)
 	if err != nil {
 		return nil, err
@@ -43,7 +56,11 @@ func MakePlan(ctx context.Context, source Source, choice Choice, o Options) (*Pl
 	if len(w.Images) == 0 {
 		return p, nil
 	}
-	p.Contents, err = bundle.Plan(w.Images, w.Manifest, bundle.PlanOptions{Created: p.options.Created, Missing: w.missing()})
+	settings := bundle.PlanOptions{Created: p.options.Created, Missing: w.missing()}
+	if next != nil {
+		settings.Mirror, settings.Sequence, settings.StoredBy = o.Mirror.Name, next.Sequence, next.StoredBy
+	}
+	p.Contents, err = bundle.Plan(w.Images, w.Manifest, settings)
 	w.Images = nil // the tables have all of it
 	if err == nil {
 		p.Graph, err = bundle.NewGraph(ctx, p.Contents, w.Manifest)

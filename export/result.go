@@ -13,6 +13,10 @@ type Result struct {
 	ManifestIndex bundle.Digest   `json:"manifestIndex,omitzero"` // not of a plan
 	Size          int64           `json:"size,omitempty"`         // of the file, in bytes; not of a plan
 	Continued     bool            `json:"continued,omitempty"`    // what an earlier run had found was finished
+	Mirror        string          `json:"mirror,omitempty"`
+	Sequence      uint64          `json:"sequence,omitempty"`
+	Bases         []bundle.Base   `json:"bases,omitempty"`     // that store what was left out
+	Completes     *bundle.Base    `json:"completes,omitempty"` // of a supplement
 	Created       string          `json:"created"`
 	Counts        bundle.Counts   `json:"counts"`
 	Images        []ImageResult   `json:"images"`
@@ -33,13 +37,14 @@ type ImageResult struct {
 	Original    bundle.Digest     `json:"original,omitzero"` // of the index of which this one is a part
 	Sparse      bool              `json:"sparse,omitempty"`  // the index lists manifests that are not carried
 	Private     bool              `json:"private"`
-	Platforms   []string          `json:"platforms"`       // of an index: those that are carried
-	Manifests   int               `json:"manifests"`       // distinct, referrers included
-	Referrers   int               `json:"referrers"`       // distinct, cosign tags included
-	ByType      map[string]int    `json:"referrersByType"` // by predicate type, or else by artifact type
-	FoundIn     map[string]int    `json:"foundIn"`         // referrers by repository
-	NewBytes    int64             `json:"newBytes"`        // of content that no image before it needs
-	SharedBytes int64             `json:"sharedBytes"`     // of content that one before it needs, too
+	Platforms   []string          `json:"platforms"`            // of an index: those that are carried
+	Manifests   int               `json:"manifests"`            // distinct, referrers included
+	Referrers   int               `json:"referrers"`            // distinct, cosign tags included
+	ByType      map[string]int    `json:"referrersByType"`      // by predicate type, or else by artifact type
+	FoundIn     map[string]int    `json:"foundIn"`              // referrers by repository
+	NewBytes    int64             `json:"newBytes"`             // of content that no image before it needs
+	SharedBytes int64             `json:"sharedBytes"`          // of content that one before it needs, too
+	BasedBytes  int64             `json:"basedBytes,omitempty"` // of content that bases store
 	LeftOut     []LeftOutReferrer `json:"leftOutReferrers"`
 	UsedBy      []string          `json:"usedBy,omitempty"` // charts
 }
@@ -123,7 +128,9 @@ func (p *Plan) Result() (*Result, error) {
 	if p.Contents == nil {
 		return r, nil
 	}
-	r.Created, r.Counts = p.Contents.Header.Created, p.Contents.Header.Counts
+	header := &p.Contents.Header
+	r.Mirror, r.Sequence, r.Bases, r.Completes = header.Mirror, header.Sequence, header.Bases, header.Completes
+	r.Created, r.Counts = header.Created, header.Counts
 	summary := newSummary(p)
 	for i, root := range p.Contents.Roots() {
 		r.Images = append(r.Images, summary.image(i, &root))
@@ -190,14 +197,18 @@ func (s *summary) image(i int, root *bundle.Root) ImageResult {
 func (s *summary) count(image *ImageResult, i int, manifest bundle.Digest) {
 	at, _ := s.contents.Find(manifest)
 	for _, row := range append(slices.Clone(s.graph.Node(at).Blobs), int32(at)) {
-		if s.last[row] == int32(i)+1 || !s.contents.Blobs[row].IsStored() {
+		blob := &s.contents.Blobs[row]
+		if s.last[row] == int32(i)+1 || !blob.IsNeeded() {
 			continue
 		}
 		s.last[row] = int32(i) + 1
-		if s.needed[row] {
-			image.SharedBytes += s.contents.Blobs[row].Size
-		} else {
-			image.NewBytes += s.contents.Blobs[row].Size
+		switch {
+		case !blob.IsStored():
+			image.BasedBytes += blob.Size
+		case s.needed[row]:
+			image.SharedBytes += blob.Size
+		default:
+			image.NewBytes += blob.Size
 		}
 		s.needed[row] = true
 	}

@@ -25,6 +25,7 @@ const maxNote = 1 << 30
 
 type note struct {
 	Command string  `json:"command"`
+	Basis   string  `json:"basis,omitempty"` // mirror.Next.Fingerprint
 	Result  *Result `json:"result"`
 }
 
@@ -36,7 +37,7 @@ func (r *run) note(result *Result) error {
 	if r.stream != nil {
 		return nil
 	}
-	content, err := json.Marshal(note{r.command, result})
+	content, err := json.Marshal(note{r.command, r.basis(), result})
 	if err != nil {
 		return err
 	}
@@ -66,12 +67,20 @@ func (o Output) readNote(command string) (*note, error) {
 // resume finishes the bundle that an earlier run of the same command has left unfinished: the images that were found then,
 // even where tags have moved since. Where there is nothing to continue, the error wraps bundle.ErrNoPartial.
 func (r *run) resume(ctx context.Context) (*Result, error) {
-	if r.stream != nil || r.options.Replan {
+	if r.stream != nil {
 		return nil, bundle.ErrNoPartial
 	}
 	n, err := r.readNote(r.command)
 	if err != nil {
 		return nil, err
+	}
+	hasNumber, err := r.hasNumber(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if !hasNumber && (r.options.Replan || n.Basis != r.basis()) {
+		r.options.Replan = true // what has been fetched is of use
+		return nil, bundle.ErrNoPartial
 	}
 	partial, err := r.reopen()
 	if errors.Is(err, bundle.ErrNoPartial) && r.isCompleted(ctx, n) {
@@ -90,6 +99,22 @@ func (r *run) resume(ctx context.Context) (*Result, error) {
 		manifest: reader.ParseManifest,
 	}
 	return n.Result, r.finish(ctx, &f)
+}
+
+// basis stands for the number of the bundle and for what it builds on.
+func (r *run) basis() string {
+	if r.next == nil {
+		return ""
+	}
+	return r.next.Fingerprint()
+}
+
+// hasNumber tells whether the ledger has the bundle of the earlier run already, so that only its name is to come.
+func (r *run) hasNumber(ctx context.Context, n *note) (bool, error) {
+	if r.next == nil {
+		return false, nil
+	}
+	return r.options.Mirror.Has(ctx, n.Result.Sequence, n.Result.ManifestIndex)
 }
 
 // isCompleted tells whether the bundle has its name, and the earlier run was killed a moment later.

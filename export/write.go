@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"airgap/bundle"
+	"airgap/bundle/ledger"
+	"airgap/export/mirror"
 )
 
 // run is one run for one output.
@@ -17,6 +19,20 @@ type run struct {
 	signer  Signer
 	command string // see fingerprint
 	options Options
+	next    *mirror.Next // nil: the bundle is of no mirror
+}
+
+// run finishes what an earlier run has left, or else writes what is planned now.
+func (r *run) run(ctx context.Context, plan func() (*Plan, error)) (result *Result, err error) {
+	if result, err = r.resume(ctx); !errors.Is(err, bundle.ErrNoPartial) {
+		return result, err
+	}
+	p, err := plan()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	return r.write(ctx, p)
 }
 
 // write signs the plan, fetches what it names, and writes it.
@@ -58,7 +74,7 @@ func (r *run) writer(ctx context.Context, l *bundle.Layout) (*bundle.Writer, err
 func (r *run) finish(ctx context.Context, f *fetcher) error {
 	err := f.fetch(ctx, r.stream == nil)
 	if err == nil {
-		err = f.writer.Commit(ctx, f.observer)
+		err = r.complete(ctx, f)
 	}
 	switch {
 	case err != nil && r.stream != nil:
@@ -69,4 +85,27 @@ func (r *run) finish(ctx context.Context, f *fetcher) error {
 		return nil
 	}
 	return os.Remove(r.notePath())
+}
+
+// complete takes the number of the bundle, and then gives it its name, or the stream its end: a number is taken by what is whole, and
+// nothing that looks whole is without one.
+func (r *run) complete(ctx context.Context, f *fetcher) error {
+	if r.next == nil {
+		return f.writer.Commit(ctx, f.observer)
+	}
+	if err := f.writer.Ready(ctx); err != nil {
+		return err
+	}
+	switch err := r.options.Mirror.Put(ctx, f.layout); {
+	case errors.Is(err, ledger.ErrTaken):
+		return fmt.Errorf("%w: another export was faster; the same command run again takes the next number", err)
+	case err != nil:
+		return err
+	}
+	err := f.writer.Commit(ctx, f.observer)
+	if err != nil && r.stream != nil {
+		header := &f.layout.Contents().Header
+		err = fmt.Errorf("%w; the ledger has it as %s@%d all the same: build the next one on what was before (--since)", err, header.Mirror, header.Sequence)
+	}
+	return err
 }

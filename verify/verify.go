@@ -8,7 +8,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"airgap/bundle"
 	"airgap/verify/signature"
@@ -55,18 +54,7 @@ func (p Policy) check(head *bundle.Head) (signature.PublicKey, error) {
 	if len(p.Keys) == 0 {
 		return signature.PublicKey{}, ErrNoKey
 	}
-	var problems bundle.Problems
-	for _, candidate := range head.Signatures() {
-		key, err := signature.Verify(candidate, head.ManifestIndex(), p.Keys)
-		if err == nil {
-			return key, nil
-		}
-		problems.Add(err)
-	}
-	if len(head.Signatures()) == 0 {
-		problems.Add(signature.ErrMissing)
-	}
-	return signature.PublicKey{}, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), problems.Err())
+	return signature.VerifyHead(head, p.Keys)
 }
 
 // Head is the head of a bundle whose signature has been checked, with or without the rest of it. Only OpenHead makes one.

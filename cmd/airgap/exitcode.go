@@ -12,11 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/ledger"
 	"airgap/bundle/platform"
 	"airgap/bundle/volume"
 	"airgap/cmd/airgap/app"
 	"airgap/export"
 	"airgap/export/config"
+	"airgap/export/mirror"
 	"airgap/export/registry"
 	"airgap/import/finding"
 	"airgap/import/placing"
@@ -89,7 +91,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey, verify.ErrBase)(err)
+	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, mirror.ErrBase, ledger.ErrReceipt, report.ErrReport, verify.ErrNoKey, verify.ErrBase)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,6 +44,10 @@ repository, and in attestation repositories; a listing that fails is an error an
 REF is a tag, a digest, or both. The image's destination is its repository without the registry; REF=PATH[:TAG]
 gives it another one. Standard output gets the digest of the manifest index, which stands for the whole file.
 
+Bundles of a mirror (--mirror, or mirror: in the configuration file) are numbered and remembered in a ledger, and leave
+out the layers and configs that the one before lists. --since builds on others instead: a bundle, dhi@11, a line that
+somebody read aloud, or a receipt. What was lost in a row as --tolerate says does no harm.
+
 ` + option.RegistryHelp,
 		Example: `  # A hardened image, with the attestations that Docker keeps in a registry of its own
   airgap export docker.io/acme/dhi-python:3.13 --key airgap.key -o python.tar
@@ -59,6 +63,9 @@ gives it another one. Standard output gets the digest of the manifest index, whi
   airgap export registry.example.com/app:1=mirror/app:1 --referrers-from registry.example.com=proofs.example.com \
     --key airgap.key -o app.tar
 
+  # Every Monday, only what is new
+  airgap export -c regsync.yaml --mirror dhi --key airgap.key -o monday.tar
+
   # Through a data diode
   airgap export docker.io/acme/app:1 --key airgap.key -o - | send-through-diode`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runExport(cmd.Context(), a, &flags, args) },
@@ -73,9 +80,9 @@ gives it another one. Standard output gets the digest of the manifest index, whi
 	return cmd
 }
 
-func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []string) error {
+func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []string) (err error) {
 	if flags.dryRun {
-		return runPlan(ctx, a, &flags.Selection, args)
+		return runPlan(ctx, a, &flags.Selection, flags.key, args)
 	}
 	if err := flags.check(a); err != nil {
 		return err
@@ -90,10 +97,12 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 	if flags.output == "-" {
 		asked.Options.Jobs = asked.InOrder
 	}
+	defer func() { err = errors.Join(err, asked.Close()) }()
 	key, err := option.LoadPrivateKey(ctx, a, flags.key)
 	if err != nil {
 		return err
 	}
+	asked.Trust(key.Public())
 	began := a.Now()
 	asked.Options.Replan = flags.replan
 	var result *export.Result
@@ -118,7 +127,7 @@ func (f *exportFlags) check(a *app.App) error {
 		return app.Usagef("--key is missing: a bundle is always signed; make a key pair with \"airgap keygen\", once")
 	case f.output == "":
 		return app.Usagef("--output is missing: -o FILE, or -o - for standard output")
-	case f.output != "-" && !isDirectory(filepath.Dir(f.output)):
+	case f.output != "-" && !option.IsDirectory(filepath.Dir(f.output)):
 		return app.Usagef("--output: there is no directory %s", filepath.Dir(f.output))
 	case f.output == "-" && a.ResultIsShown():
 		return app.Usagef("a bundle is not for a terminal: redirect standard output, or use -o FILE")
@@ -126,11 +135,6 @@ func (f *exportFlags) check(a *app.App) error {
 		return app.Usagef("volumes are files: use -o FILE, or cut the stream on the other side of the pipe")
 	}
 	return nil
-}
-
-func isDirectory(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }
 
 func (f *exportFlags) destination(a *app.App) export.Output {
@@ -160,6 +164,9 @@ func showExport(a *app.App, flags *exportFlags, r *export.Result, took time.Dura
 	if name == "-" {
 		name = "standard output"
 	}
+	if r.Counts.Based > 0 {
+		a.Say("stands on %s: %s (%s) left out", standsOn(r.Bases), terminal.Count(r.Counts.Based, "blob"), terminal.Bytes(r.Counts.BasedBytes))
+	}
 	a.Say("%s: %s, %s, %s in %s", name, terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"), terminal.Bytes(r.Size), terminal.Duration(took))
 	switch {
 	case flags.output == "-":
@@ -170,6 +177,22 @@ func showExport(a *app.App, flags *exportFlags, r *export.Result, took time.Dura
 		a.Print("%s", r.ManifestIndex)
 	}
 	return nil
+}
+
+// maxBasesShown bounds how many bases are named for a person.
+const maxBasesShown = 3
+
+// standsOn names the bundles that store what was left out, the newest first.
+func standsOn(bases []bundle.Base) string {
+	var names []string
+	for _, b := range slices.Backward(bases) {
+		names = append(names, b.Name())
+	}
+	text := strings.Join(names[:min(len(names), maxBasesShown)], ", ")
+	if more := len(names) - maxBasesShown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // withKeepGoing says what can be done about images that cannot be had.

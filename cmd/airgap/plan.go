@@ -37,7 +37,7 @@ exit code is not 0 if anything that was asked for could not be had.
 		Example: `  airgap plan -c regsync.yaml
   airgap plan docker.io/acme/dhi-python:3.13 --platform linux/amd64
   airgap plan -c regsync.yaml --json | jq '.images[] | {source, newBytes}'`,
-		RunE: func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), a, &flags, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), a, &flags, "", args) },
 	}
 	flags.Add(cmd.Flags())
 	return cmd
@@ -61,12 +61,21 @@ type pullCost struct {
 	Window    string `json:"window,omitempty"`
 }
 
-func runPlan(ctx context.Context, a *app.App, flags *option.Selection, args []string) (err error) {
+// runPlan shows what an export would carry. key is the file of the private key that would sign it, "" where that is not known.
+func runPlan(ctx context.Context, a *app.App, flags *option.Selection, key string, args []string) (err error) {
 	asked, err := flags.Read(ctx, a, args)
 	if err != nil {
 		return err
 	}
 	defer useHalf()()
+	defer func() { err = errors.Join(err, asked.Close()) }()
+	if asked.Options.Mirror != nil && key != "" {
+		signer, err := option.LoadPrivateKey(ctx, a, key)
+		if err != nil {
+			return err
+		}
+		asked.Trust(signer.Public())
+	}
 	var plan *export.Plan
 	err = a.WithProgress(func(o bundle.Observer) (err error) {
 		asked.Options.Observer = o

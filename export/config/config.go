@@ -47,6 +47,7 @@ type Note struct {
 // File is what a file says.
 type File struct {
 	Name             string
+	Mirror           string // the series of bundles that an export belongs to; "" where the file does not say
 	Content          []byte // as it was parsed
 	Creds            []Credential
 	Parallel         int // 0 where the file does not say

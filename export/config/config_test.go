@@ -471,3 +471,17 @@ func FuzzNewestVersions(f *testing.F) {
 		}
 	})
 }
+
+func TestMirror(t *testing.T) {
+	if got := parse(t, "version: 1\nmirror: dhi\nsync: []\n").Mirror; got != "dhi" {
+		t.Errorf("the mirror is %q", got)
+	}
+	if got := parse(t, "version: 1\nsync: []\n").Mirror; got != "" {
+		t.Errorf("the mirror is %q, and the file names none", got)
+	}
+	for _, name := range []string{"DHI", "'a b'", "''", "[dhi]"} {
+		if _, err := config.Parse("test.yaml", []byte("mirror: "+name), environment()); !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), "test.yaml:1:9") {
+			t.Errorf("mirror: %s: %v", name, err)
+		}
+	}
+}

@@ -101,6 +101,7 @@ func (d *decoder) document(root *yaml.Value) {
 	var sync, charts *yaml.Value
 	d.mapping(root, "the file", keys{
 		"version": d.version,
+		"mirror":  d.mirror,
 		"creds": func(v *yaml.Value) {
 			for _, item := range d.items(v) {
 				d.credential(item)
@@ -119,6 +120,13 @@ func (d *decoder) document(root *yaml.Value) {
 		for _, item := range d.items(charts) {
 			d.chart(item)
 		}
+	}
+}
+
+func (d *decoder) mirror(v *yaml.Value) {
+	d.text(&d.file.Mirror)(v)
+	if err := bundle.CheckMirror(d.file.Mirror); v.Kind == yaml.Scalar && err != nil {
+		d.bad(v.Position, "%w", err)
 	}
 }
 

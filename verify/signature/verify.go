@@ -36,6 +36,23 @@ func Verify(signature []byte, manifestIndex bundle.Digest, trusted []PublicKey) 
 	return PublicKey{}, untrusted(b.Material.PublicKey.Hint, trusted)
 }
 
+// VerifyHead checks that one of the signatures of a head is by one of the trusted keys, and returns that key. Errors are those of
+// Verify, or wrap ErrMissing where there is no signature.
+func VerifyHead(head *bundle.Head, trusted []PublicKey) (PublicKey, error) {
+	var problems bundle.Problems
+	for _, candidate := range head.Signatures() {
+		key, err := Verify(candidate, head.ManifestIndex(), trusted)
+		if err == nil {
+			return key, nil
+		}
+		problems.Add(err)
+	}
+	if len(head.Signatures()) == 0 {
+		problems.Add(ErrMissing)
+	}
+	return PublicKey{}, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), problems.Err())
+}
+
 // verifies tells whether raw is k's signature over message.
 func (k PublicKey) verifies(message, raw []byte) bool {
 	verifier, err := sigstore.LoadVerifier(k.key, k.hash)

@@ -2,14 +2,18 @@ package option
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"airgap/bundle/ledger"
 	"airgap/bundle/platform"
 	"airgap/cmd/airgap/app"
 	"airgap/export"
@@ -24,6 +28,7 @@ import (
 // Selection says which images, and what of them: the flags that export and plan share.
 type Selection struct {
 	Registry
+	Mirror
 
 	files                   []string
 	configs                 []string
@@ -65,6 +70,7 @@ func (s *Selection) Add(f *pflag.FlagSet) {
 	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests, and what was found out about registries, for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
 	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once (for manifests, by default, as many as a registry turns out to take)")
 	f.BoolVar(&s.JSON, "json", false, "print the result as JSON on standard output")
+	s.Mirror.Add(f)
 	s.Registry.Add(f)
 }
 
@@ -79,6 +85,17 @@ type Asked struct {
 	// InOrder is how many requests may be under way into a pipe, where blobs wait for those before them: were there more of
 	// them than a registry is asked at once, the first might wait for the others.
 	InOrder int
+
+	opened []io.Closer // files to build on
+}
+
+// Close closes what was opened to be built on.
+func (c *Asked) Close() error {
+	var errs []error
+	for _, o := range c.opened {
+		errs = append(errs, o.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Read reads arguments and files. It contacts nobody.
@@ -117,7 +134,16 @@ func (s *Selection) Read(ctx context.Context, a *app.App, args []string) (*Asked
 	if !isGiven {
 		c.Options.Lookups = export.MostLookups
 	}
-	return c, s.connect(ctx, a, c)
+	if c.Options.Mirror, err = s.read(a, wanted.Files); err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx, a, c); err != nil {
+		return nil, err
+	}
+	if c.Options.Wishes, c.opened, err = s.wishes(ctx, a); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
 }
 
 // wanted reads what is asked for.
@@ -198,13 +224,26 @@ func (s *Selection) parallel(files []*config.File) (jobs int, isGiven bool, err 
 
 // connect makes the client.
 func (s *Selection) connect(ctx context.Context, a *app.App, c *Asked) error {
-	reached, err := s.Access(ctx, a, c.Registries, c.Choice.Files)
+	inPlay, openLedger := c.Registries, func(*registry.Client) ledger.Ledger { return ledger.Ledger{} }
+	if c.Options.Mirror != nil {
+		host, open, err := s.place(a)
+		if err != nil {
+			return err
+		}
+		if openLedger = open; host != "" {
+			inPlay = append(slices.Clip(inPlay), host)
+		}
+	}
+	reached, err := s.Access(ctx, a, inPlay, c.Choice.Files)
 	if err != nil {
 		return err
 	}
 	config, pace := ClientConfig(a, reached), export.NewPace(export.MostLookups)
 	config.Overloaded = pace.Overloaded
 	c.Client = registry.New(config)
+	if c.Options.Mirror != nil {
+		c.Options.Mirror.Ledger = openLedger(c.Client)
+	}
 	var source cache.Registries = c.Client
 	if c.Options.Lookups > 0 {
 		source = pace.Of(c.Client)
