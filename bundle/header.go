@@ -115,8 +115,8 @@ func (b Base) String() string {
 	return fmt.Sprintf("%s of %s, %s", b.Name(), day, b.ManifestIndex)
 }
 
-// compareBases is the order of the header's bases.
-func compareBases(a, b Base) int {
+// CompareBases is the order of a header's bases.
+func CompareBases(a, b Base) int {
 	return cmp.Or(cmp.Compare(a.Mirror, b.Mirror), cmp.Compare(a.Sequence, b.Sequence),
 		bytes.Compare(a.ManifestIndex[:], b.ManifestIndex[:]), cmp.Compare(a.Created, b.Created))
 }
@@ -181,7 +181,7 @@ func (h *Header) checkBases() error {
 			return fmt.Errorf("base %d: %w", i, err)
 		}
 		switch {
-		case i > 0 && compareBases(h.Bases[i-1], base) >= 0:
+		case i > 0 && CompareBases(h.Bases[i-1], base) >= 0:
 			return fmt.Errorf("the bases are out of order at %s", base)
 		case seen[base.ManifestIndex]:
 			return fmt.Errorf("the base %s is listed twice", base.ManifestIndex)

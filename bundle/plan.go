@@ -235,7 +235,7 @@ func (p *planner) leaveOut(storedBy func(Digest, int64) (Base, bool)) []Base {
 			b.Stored = StoredBase
 		}
 	}
-	bases := slices.SortedFunc(maps.Keys(places), compareBases)
+	bases := slices.SortedFunc(maps.Keys(places), CompareBases)
 	for place, base := range bases {
 		places[base] = int32(place)
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/ledger"
 	"airgap/export/registry/harbor"
 	"airgap/import/confirm"
 	"airgap/import/finding"
@@ -31,6 +32,7 @@ import (
 	"airgap/import/readback"
 	"airgap/import/referrers"
 	"airgap/import/report"
+	"airgap/import/stranded"
 	"airgap/import/survey"
 	"airgap/import/tags"
 	"airgap/import/target"
@@ -191,7 +193,16 @@ func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.
 	}
 	found := done.findings.All()
 	warn(o.Observer, found)
-	return surveyed, errors.Join(finding.Blocking(found), err)
+	err = errors.Join(finding.Blocking(found), err)
+	if goOn {
+		unasked := surveyed.Unasked
+		if err == nil { // they are in projects that are created
+			unasked = make([]bool, len(inv.Repos))
+		}
+		done.want = stranded.Want(inv, unasked)
+		err = errors.Join(err, stranded.Err(done.want))
+	}
+	return surveyed, err
 }
 
 // warn tells the person about what does not keep the import from beginning.
@@ -262,6 +273,7 @@ type outcome struct {
 	lists     *referrers.Lister  // nil: not reached
 	unchecked []string
 	notes     []string
+	want      *ledger.Want // nil: nothing
 }
 
 // report says how far the import has got.
@@ -269,7 +281,7 @@ func (done outcome) report(inv *inventory.Inventory, o Options) *report.Report {
 	r := report.New(inv)
 	r.Target, r.DryRun = o.Destination.String(), o.DryRun
 	r.Findings = append(r.Findings, done.findings.All()...)
-	r.Planned, r.Unchecked, r.Notes = done.planned, done.unchecked, done.notes
+	r.Planned, r.Unchecked, r.Notes, r.Want = done.planned, done.unchecked, done.notes, done.want
 	if done.projects != nil {
 		r.Projects = done.projects.Rows()
 	}

@@ -25,6 +25,7 @@ import (
 	"airgap/import/readback"
 	"airgap/import/report"
 	"airgap/import/rollback"
+	"airgap/import/stranded"
 	"airgap/import/target"
 	"airgap/import/transfer"
 	"airgap/verify"
@@ -46,6 +47,7 @@ const (
 	exitIncomplete   = 10
 	exitPreflight    = 11
 	exitUnchecked    = 12
+	exitStranded     = 14
 	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -61,6 +63,7 @@ var exitCodes = []struct {
 	{exitUsage, "the command line, or a file that it names, is wrong or not there; nothing was done", isUsage},
 	{exitIncomplete, "the bundle was written without images that could not be had (--keep-going)", anyOf(errMissing)},
 	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(finding.ErrBlocked)},
+	{exitStranded, "the target lacks what the bundle stands on (see --want); nothing was written", anyOf(stranded.ErrStranded)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject)},

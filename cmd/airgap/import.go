@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/ledger"
 	"airgap/bundle/volume"
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
@@ -46,6 +47,7 @@ type importFlags struct {
 	jobs          int
 	adapts        bool // jobs are not given
 	report        string
+	want          string
 	json          bool
 }
 
@@ -103,6 +105,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	flags.AddKey(f)
 	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
 	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
+	f.StringVar(&flags.want, "want", "", "`FILE` for a list of what the bundle leaves out and the target lacks, which \"airgap export --want\" answers")
 	f.StringArrayVar(&flags.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
 	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
 	f.BoolVar(&flags.flatten, "flatten", false, "make one path element of each path below PREFIX: acme/app becomes acme--app")
@@ -151,11 +154,8 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 	if err != nil {
 		return err
 	}
-	if err := notRead(flags.report, slices.Concat(files, flags.Keys)); err != nil {
+	if err := flags.checkOutputs(slices.Concat(files, flags.Keys)); err != nil {
 		return err
-	}
-	if err := checkWritable(flags.report); err != nil {
-		return app.Absent(fmt.Errorf("--report: %w", err))
 	}
 	options.Now = a.Now
 	if flags.adapts {
@@ -199,31 +199,62 @@ func noFile(destination string) error {
 	return nil
 }
 
-// notRead finds reports that would be written over what is read: the bundle, any of its volumes, or a key.
-func notRead(report string, files []string) error {
-	written, err := os.Stat(report)
+// checkOutputs checks the files that are written beside the import, before the work. A list that an earlier run has left is removed,
+// so that none is taken for this run's.
+func (f *importFlags) checkOutputs(reads []string) error {
+	for name, file := range map[string]string{"--report": f.report, "--want": f.want} {
+		if file == "" {
+			continue
+		}
+		if err := notRead(name, file, reads); err != nil {
+			return err
+		}
+		if err := checkWritable(file); err != nil {
+			return app.Absent(fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return removeWant(f.want)
+}
+
+// removeWant removes a list of what is wanted, and nothing else.
+func removeWant(file string) error {
+	old, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) || file == "" {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--want: %w", err)
+	}
+	_, err = ledger.ReadWant(old)
+	err = errors.Join(err, old.Close())
+	if errors.Is(err, ledger.ErrWant) {
+		return app.Usagef("--want: %s is something else, and would be overwritten: %w", file, err)
+	}
+	return errors.Join(err, os.Remove(file))
+}
+
+// notRead finds files that would be written over what is read: the bundle, any of its volumes, or a key.
+func notRead(flag, file string, reads []string) error {
+	written, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("--report: %w", err)
+		return fmt.Errorf("%s: %w", flag, err)
 	}
-	for _, file := range files {
-		if info, err := os.Stat(file); err == nil && os.SameFile(info, written) {
-			return app.Usagef("--report: %s is %s, and would be overwritten", report, file)
+	for _, read := range reads {
+		if info, err := os.Stat(read); err == nil && os.SameFile(info, written) {
+			return app.Usagef("%s: %s is %s, and would be overwritten", flag, file, read)
 		}
 	}
-	if volume.IsPart(filepath.Base(report)) {
-		return app.Usagef("--report: %s is a volume of a bundle, and would be overwritten", report)
+	if volume.IsPart(filepath.Base(file)) {
+		return app.Usagef("%s: %s is a volume of a bundle, and would be overwritten", flag, file)
 	}
 	return nil
 }
 
-// checkWritable tells before the work, and not after hours, that its report cannot be written. It leaves nothing behind.
+// checkWritable tells before the work, and not after hours, that a file cannot be written. It leaves nothing behind.
 func checkWritable(file string) error {
-	if file == "" {
-		return nil
-	}
 	_, missing := os.Stat(file)
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -246,6 +277,9 @@ func (f *importFlags) showImport(a *app.App, r *report.Report, failure error) er
 			return err
 		}
 	}
+	if err := f.writeWant(a, r, failure); err != nil {
+		return err
+	}
 	showFindings(a, r)
 	if f.json {
 		return a.PrintJSON(r)
@@ -261,6 +295,29 @@ func (f *importFlags) showImport(a *app.App, r *report.Report, failure error) er
 		showCharts(a, r)
 		showWork(a, r)
 	}
+	return nil
+}
+
+// writeWant writes what is wanted, or says that nothing is, once that is known.
+func (f *importFlags) writeWant(a *app.App, r *report.Report, failure error) (err error) {
+	switch {
+	case f.want == "":
+		return nil
+	case r.Want == nil && failure == nil:
+		a.Say("nothing is wanted: the target has all that the bundle leaves out, and %s was not written", f.want)
+		return nil
+	case r.Want == nil:
+		return nil
+	}
+	file, err := os.Create(f.want)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(r.Want.Write(file), file.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(f.want))
+	}
+	a.Say("%s lists %s that the target lacks: airgap export --want answers it with a supplement", f.want, terminal.Count(len(r.Want.Blobs), "blob"))
 	return nil
 }
 

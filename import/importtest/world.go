@@ -29,19 +29,21 @@ const (
 // World is content in memory from which bundles are made.
 type World struct {
 	T         testing.TB
+	Key       *signature.PrivateKey // that signs; Open believes the one of all tests
 	Blobs     map[bundle.Digest][]byte
 	Manifests map[bundle.Digest]bundle.Descriptor
 	order     []bundle.Digest                       // of manifests
 	cosign    map[bundle.Digest][]bundle.Descriptor // by subject
 	suffixes  map[bundle.Digest]string              // of cosign tags, by manifest
 	Images    []bundle.Image
+	Plan      bundle.PlanOptions // of File; what is not set is as in a full bundle
 	Random    *rand.ChaCha8
 }
 
 // NewWorld returns an empty World.
 func NewWorld(t testing.TB) *World {
 	return &World{
-		T: t, Blobs: map[bundle.Digest][]byte{}, Manifests: map[bundle.Digest]bundle.Descriptor{},
+		Key: key, T: t, Blobs: map[bundle.Digest][]byte{}, Manifests: map[bundle.Digest]bundle.Descriptor{},
 		cosign: map[bundle.Digest][]bundle.Descriptor{}, suffixes: map[bundle.Digest]string{},
 		Random: rand.NewChaCha8([32]byte{}),
 	}
@@ -160,12 +162,13 @@ var key = func() *signature.PrivateKey {
 // File makes the bundle.
 func (w *World) File() string {
 	w.T.Helper()
-	contents, err := bundle.Plan(w.Images, func(d bundle.Digest) (*bundle.Manifest, error) { return w.Parse(d), nil },
-		bundle.PlanOptions{Created: time.Unix(1_700_000_000, 0)})
+	options := w.Plan
+	options.Created = time.Unix(1_700_000_000+int64(options.Sequence), 0)
+	contents, err := bundle.Plan(w.Images, func(d bundle.Digest) (*bundle.Manifest, error) { return w.Parse(d), nil }, options)
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	layout, err := bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) })
+	layout, err := bundle.NewLayout(contents, func(d bundle.Digest) ([]byte, error) { return signature.Sign(w.Key, d) })
 	if err != nil {
 		w.T.Fatal(err)
 	}

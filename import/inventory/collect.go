@@ -50,7 +50,7 @@ func manifests(inv *Inventory) []shelf {
 func blobs(inv *Inventory) (needs []Need) {
 	for manifest := range inv.Manifests() {
 		for _, row := range inv.Graph.Node(int(manifest.Row)).Blobs {
-			if inv.Contents.Blobs[row].IsStored() {
+			if inv.Contents.Blobs[row].IsNeeded() {
 				needs = append(needs, Need{Row: row, Repo: manifest.Repo})
 			}
 		}

@@ -75,6 +75,12 @@ func (inv *Inventory) Digest(row int32) bundle.Digest { return inv.Contents.Blob
 // Size returns how many bytes the blob or manifest in the given row has.
 func (inv *Inventory) Size(row int32) int64 { return inv.Contents.Blobs[row].Size }
 
+// IsLeftOut tells whether the blob in the given row is in another bundle, and not in that of inv.
+func IsLeftOut(inv *Inventory, row int32) bool {
+	b := &inv.Contents.Blobs[row]
+	return b.IsNeeded() && !b.IsStored()
+}
+
 // IsManifest tells whether the given row is one of a manifest.
 func (inv *Inventory) IsManifest(row int32) bool { return int(row) < inv.Graph.Manifests() }
 
@@ -107,8 +113,15 @@ func (inv *Inventory) Manifest(row int32) (*bundle.Manifest, error) {
 }
 
 // CheckReadable returns an error for a blob that was at the target, or was pushed, and is gone, where it cannot be read again: it
-// came through a pipe and was not kept.
+// came through a pipe and was not kept, or the bundle leaves it out and no repository has it any more.
 func CheckReadable(inv *Inventory, row int32) error {
+	if IsLeftOut(inv, row) {
+		if _, found := inv.Mountable(inv.Blob(row)); found {
+			return nil
+		}
+		return fmt.Errorf("%s: the target does not have %s any more, and the bundle leaves it out: run the command once more, which says what to bring",
+			inv.Path(row), inv.Digest(row))
+	}
 	if !inv.Bundle.Sequential() || inv.Bundle.IsKept(int(row)) {
 		return nil
 	}

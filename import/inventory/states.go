@@ -99,7 +99,7 @@ func (inv *Inventory) Mountable(b Blob) (from name.Repository, ok bool) {
 // Unheld returns how many bytes the blobs have that are found nowhere at the target, which are uploaded.
 func (inv *Inventory) Unheld() (total int64) {
 	for blob := range inv.Blobs() {
-		if _, found := inv.Mountable(blob); !found {
+		if _, found := inv.Mountable(blob); !found && !IsLeftOut(inv, blob.Row) {
 			total += inv.Size(blob.Row)
 		}
 	}

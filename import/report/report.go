@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/ledger"
 	"airgap/import/finding"
 	"airgap/import/inventory"
 	"airgap/import/placing"
@@ -15,7 +16,10 @@ import (
 // bundle's tables, tags by repository and name.
 type Report struct {
 	Bundle   bundle.Digest `json:"bundle"` // the manifest index
-	Target   string        `json:"target"` // REGISTRY[/PREFIX]
+	Mirror   string        `json:"mirror,omitempty"`
+	Sequence uint64        `json:"sequence,omitempty"` // of the mirror's bundles; 0: a supplement
+	Identity bundle.Digest `json:"identity,omitzero"`  // by which the bundle is known among those of its mirror and sequence
+	Target   string        `json:"target"`             // REGISTRY[/PREFIX]
 	Started  time.Time     `json:"started"`
 	Seconds  float64       `json:"seconds"`
 	DryRun   bool          `json:"dryRun"`
@@ -39,6 +43,8 @@ type Report struct {
 	Planned Work `json:"planned"` // what there was to do, as far as the target let it be seen; zero: that was not asked
 	Done    Work `json:"done"`    // what was done
 
+	// Want is what the bundle leaves out and is nowhere at the target: then nothing was written.
+	Want *ledger.Want `json:"want,omitempty"`
 	// Missing are images that were asked for at export, could not be had, and so are not in the bundle.
 	Missing []bundle.Missing `json:"missing,omitempty"`
 	// Excluded are the sources of images that the rules left out.
@@ -103,9 +109,12 @@ type TagMove struct {
 // the stages know is for the caller to fill in.
 func New(inv *inventory.Inventory) *Report {
 	report := &Report{
-		Bundle: inv.Bundle.ManifestIndex(), Done: Done(inv),
+		Bundle: inv.Bundle.ManifestIndex(), Mirror: inv.Contents.Header.Mirror, Sequence: inv.Contents.Header.Sequence, Done: Done(inv),
 		Missing: inv.Contents.Missing, Excluded: inv.Excluded, Nondistributable: nondistributable(inv),
 		Images: []ImageRow{}, Referrers: []ReferrerRow{}, Tags: []TagMove{}, Findings: []finding.Finding{},
+	}
+	if report.Mirror != "" {
+		report.Identity = inv.Contents.Header.Identity(report.Bundle)
 	}
 	for _, image := range inv.Images {
 		report.addImage(inv, image)

@@ -35,6 +35,7 @@ func Planned(inv *inventory.Inventory) Work {
 		for _, s := range blob.States() {
 			switch {
 			case s.IsThere():
+			case !somewhere && inventory.IsLeftOut(inv, blob.Row): // and cannot be brought
 			case somewhere:
 				w.BlobsMounted++
 				w.BytesMounted += size

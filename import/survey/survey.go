@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/harbor"
+	"airgap/import/elsewhere"
 	"airgap/import/inventory"
 	"airgap/import/parallel"
 	"airgap/import/referrers"
@@ -40,6 +41,8 @@ type Options struct {
 	Observer bundle.Observer // counts answers
 	Unasked  []bool          // by repository: nothing in it is asked for
 	Harbor   *harbor.Client  // the target's own API, for its listings; nil: the target is no Harbor
+	// Earlier are repositories to which earlier bundles went, where blobs that the bundle leaves out may be.
+	Earlier []name.Repository
 	// Thorough asks for every manifest and blob, also for those that are implied by what is there.
 	Thorough bool
 }
@@ -53,13 +56,14 @@ type Result struct {
 
 // Run asks what the target has, and marks it in inv; tags are looked at by mover. A registry takes a manifest only when it has
 // what that names, and keeps it: what a tag points to, the manifests that an index lists and the blobs of a manifest are there
-// when that is, and are not asked for one by one. Of an index that lists more than the bundle brings this is not known. In a
+// when that is, and are not asked for one by one. Of an index that lists more than the bundle brings this is not known, and blobs that
+// the bundle leaves out are asked for where anything is pushed that needs them. In a
 // repository that the target does not know, what is pushed as quickly as it is asked for counts as lacking.
 //
 // Problems of several repositories, and all conflicts, are in one error; one that concerns all of the target ends it.
 func Run(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mover, o Options) (Result, error) {
 	s := survey{
-		inv: inv, target: t, mover: mover, harbor: o.Harbor, jobs: o.Jobs, observer: o.Observer, thorough: o.Thorough,
+		inv: inv, target: t, mover: mover, harbor: o.Harbor, jobs: o.Jobs, observer: o.Observer, thorough: o.Thorough, earlier: o.Earlier,
 		failed: slices.Clone(o.Unasked), unlisted: map[string]bool{}, listed: make(target.Accessories, len(inv.Repos)), empty: make([]bool, len(inv.Repos)),
 	}
 	err := s.all(ctx)
@@ -73,6 +77,7 @@ type survey struct {
 	harbor   *harbor.Client
 	jobs     int
 	thorough bool
+	earlier  []name.Repository
 	observer bundle.Observer
 
 	mu       sync.Mutex
@@ -131,7 +136,11 @@ func (s *survey) all(ctx context.Context) error {
 		}
 		s.imply(depths, depth)
 	}
+	s.doubt()
 	if err := s.ask(ctx, s.blobs()); err != nil {
+		return err
+	}
+	if err := s.lookElsewhere(ctx); err != nil {
 		return err
 	}
 	return s.ask(ctx, s.lists())
@@ -172,6 +181,42 @@ func (s *survey) imply(depths []int, depth int) {
 			s.inv.Mark(blob, inventory.Present)
 		}
 	}
+}
+
+// doubt takes back what was implied of blobs that the bundle leaves out, where a manifest that is to be pushed needs them: should
+// one be gone all the same, nothing could be done about it any more.
+func (s *survey) doubt() {
+	for n := range s.inv.Manifests() {
+		if s.inv.State(n).IsThere() {
+			continue
+		}
+		for _, blob := range s.inv.BlobsOf(n) {
+			if inventory.IsLeftOut(s.inv, blob.Row) {
+				s.inv.Mark(blob, inventory.Lacking)
+			}
+		}
+	}
+}
+
+// lookElsewhere looks for blobs that the bundle leaves out and that no repository has which needs them, in all others that are
+// known.
+func (s *survey) lookElsewhere(ctx context.Context) error {
+	var rows []int32
+	for blob := range s.inv.Blobs() {
+		if inventory.IsLeftOut(s.inv, blob.Row) && !blob.IsHeld() {
+			rows = append(rows, blob.Row)
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	repos := slices.Clone(s.earlier)
+	for i, repo := range s.inv.Repos {
+		if !s.failed[i] && !slices.Contains(repos, repo) {
+			repos = append(repos, repo)
+		}
+	}
+	return elsewhere.New(s.inv, s.target, s.jobs).Look(ctx, rows, repos)
 }
 
 // firstTags asks for one tag of each repository to which many go.
@@ -222,7 +267,7 @@ func (s *survey) manifests(depths []int, depth int) iter.Seq[question] {
 func (s *survey) blobs() iter.Seq[question] {
 	return func(yield func(question) bool) {
 		for n := range s.inv.BlobNeeds() {
-			isQuick := s.empty[n.Repo] && s.inv.Size(n.Row) <= quickBlob
+			isQuick := s.empty[n.Repo] && s.inv.Size(n.Row) <= quickBlob && !inventory.IsLeftOut(s.inv, n.Row)
 			if !isQuick && !s.inv.State(n).IsThere() && !yield(question{n.Repo, func(ctx context.Context) error { return s.blob(ctx, n) }}) {
 				return
 			}

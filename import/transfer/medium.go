@@ -16,6 +16,7 @@ func (f *feeder) fromMedium(ctx context.Context) error {
 		_, lacks := f.inv.Blob(int32(row)).Lacks()
 		return lacks
 	}
+	f.fromElsewhere()
 	for batch := range f.inv.Bundle.Batches(isLacking) {
 		if !f.queue.drain() {
 			return ctx.Err()

@@ -135,7 +135,16 @@ func (f *feeder) fromKept() {
 	}
 }
 
-// add adds a blob that is lacking somewhere. content is nil where it is read from the bundle.
+// fromElsewhere adds what the bundle leaves out.
+func (f *feeder) fromElsewhere() {
+	for blob := range f.inv.Blobs() {
+		if inventory.IsLeftOut(f.inv, blob.Row) {
+			f.add(blob, nil)
+		}
+	}
+}
+
+// add adds a blob that is lacking somewhere. content is nil where it did not come through a pipe.
 func (f *feeder) add(blob inventory.Blob, content *spooled) {
 	if repo, lacks := blob.Lacks(); lacks {
 		f.queue.add(task{row: blob.Row, repo: repo, content: content})

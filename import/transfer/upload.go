@@ -2,8 +2,10 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -18,6 +20,8 @@ type uploads interface {
 	Mount(ctx context.Context, repo, from name.Repository, d bundle.Digest) (mounted bool, err error)
 	// PushBlob uploads a blob. It commits only once open's reader has given io.EOF, and opens again to try again.
 	PushBlob(ctx context.Context, repo name.Repository, d bundle.Descriptor, open func() (io.ReadCloser, error)) error
+	// Blob streams a blob of so many bytes. Whether they are the right ones is for the caller to check.
+	Blob(ctx context.Context, ref name.Digest, size int64) (io.ReadCloser, error)
 }
 
 // uploader brings single blobs to the target.
@@ -30,7 +34,8 @@ type uploader struct {
 }
 
 // deliver makes a blob be in a repository, and marks it: it is mounted from another repository if one has it. Whatever keeps the
-// target from that, the blob can still be uploaded. content is nil where it is read from the bundle.
+// target from that, the blob can still be uploaded: from the bundle, or where that leaves it out, from the other repository. content
+// is nil where it did not come through a pipe.
 func (u *uploader) deliver(ctx context.Context, blob inventory.Blob, need inventory.Need, content *spooled) error {
 	from, isHeld := u.inv.Mountable(blob)
 	if isHeld {
@@ -47,13 +52,49 @@ func (u *uploader) deliver(ctx context.Context, blob inventory.Blob, need invent
 	return nil
 }
 
-// upload sends a blob, from the bundle or the spool. counted is false where its bytes are no part of the total.
+// openElsewhere reads a blob that the bundle leaves out from another repository of the target.
+func (u *uploader) openElsewhere(ctx context.Context, row int32) (io.ReadCloser, error) {
+	if err := inventory.CheckReadable(u.inv, row); err != nil {
+		return nil, err
+	}
+	from, _ := u.inv.Mountable(u.inv.Blob(row))
+	d := u.inv.Digest(row)
+	content, err := u.target.Blob(ctx, from.Digest(d.String()), u.inv.Size(row))
+	if err != nil {
+		return nil, err
+	}
+	return &hashed{ReadCloser: content, want: d, hash: sha256.New()}, nil
+}
+
+// hashed gives io.EOF only where all that was read has the right digest.
+type hashed struct {
+	io.ReadCloser
+
+	want bundle.Digest
+	hash hash.Hash
+}
+
+func (h *hashed) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	_, _ = h.hash.Write(p[:n])
+	if errors.Is(err, io.EOF) {
+		if got := bundle.Digest(h.hash.Sum(nil)); got != h.want {
+			return n, fmt.Errorf("%w: the target has %s under the name of %s", bundle.ErrDigest, got, h.want)
+		}
+	}
+	return n, err
+}
+
+// upload sends a blob, from the bundle, the spool or another repository. counted is false where its bytes are no part of the total.
 func (u *uploader) upload(ctx context.Context, need inventory.Need, content *spooled, counted bool) error {
 	digest := u.inv.Digest(need.Row)
 	u.observer.Item(digest.String())
 	s := source{ctx: ctx, open: func() (io.ReadCloser, error) { return u.inv.Bundle.Open(int(need.Row)) }}
-	if content != nil {
+	switch {
+	case content != nil:
 		s.open = content.open
+	case inventory.IsLeftOut(u.inv, need.Row):
+		s.open = func() (io.ReadCloser, error) { return u.openElsewhere(ctx, need.Row) }
 	}
 	if counted && u.countsBytes {
 		s.count = u.observer.Add
