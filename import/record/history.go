@@ -64,6 +64,11 @@ func (e *Entry) Contents(ctx context.Context) (*bundle.Contents, error) {
 	return contents, nil
 }
 
+// Imports returns what imports of the bundle the record tells of, the oldest first.
+func (e *Entry) Imports(ctx context.Context) ([]*Imported, error) {
+	return Imports(ctx, e.ledger, e.ManifestIndex)
+}
+
 // Doubt is an entry that is not believed.
 type Doubt struct {
 	Tag    string

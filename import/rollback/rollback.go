@@ -107,13 +107,7 @@ type Report struct {
 // in one error, which wraps ErrNotRolledBack. A registry that cannot be reached ends it. The report is there with an error,
 // too. Run can be repeated, and then changes only what was left.
 func Run(ctx context.Context, imported *report.Imported, t Target, o Options) (*Report, error) {
-	if o.Jobs <= 0 {
-		o.Jobs = parallel.DefaultJobs
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	o.Observer = bundle.Observe(o.Observer)
+	o = o.withDefaults()
 	started := o.Now()
 	r := &rollback{target: t, options: o, rows: rowsOf(imported)}
 	err := r.all(ctx)
@@ -129,6 +123,34 @@ func Run(ctx context.Context, imported *report.Imported, t Target, o Options) (*
 	})
 	done.Seconds = o.Now().Sub(started).Seconds()
 	return done, err
+}
+
+// Made is the row of a tag that was not there before, and was made for a digest.
+func Made(tag name.Tag, d bundle.Digest) Row {
+	return Row{Repository: tag.Context().Name(), Tag: tag.TagStr(), New: d, Status: Unknown, name: tag}
+}
+
+// Untag removes tags, given as Made makes them, that are still where they were put, as Run does. Its error is that of a registry that cannot be
+// reached, or of ctx: what else went wrong with a tag is in its row.
+func Untag(ctx context.Context, rows []Row, t Target, o Options) error {
+	r := &rollback{target: t, options: o.withDefaults(), rows: rows}
+	r.options.Observer.Phase("look at tags", 0)
+	if err := r.forAll(ctx, r.options.Jobs, Unknown, r.look); err != nil || o.DryRun {
+		return err
+	}
+	r.options.Observer.Phase("remove tags", 0)
+	return r.write(ctx)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Jobs <= 0 {
+		o.Jobs = parallel.DefaultJobs
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Observer = bundle.Observe(o.Observer)
+	return o
 }
 
 func rowsOf(imported *report.Imported) []Row {
@@ -158,6 +180,7 @@ func (r *rollback) all(ctx context.Context) error {
 		r.options.Planned(slices.Clone(r.rows))
 	}
 	if !r.options.DryRun {
+		r.options.Observer.Phase("put tags back", 0)
 		if err := r.write(ctx); err != nil {
 			return fmt.Errorf("not all tags are back, and the command can be run again: %w", err)
 		}
@@ -171,7 +194,6 @@ func (r *rollback) all(ctx context.Context) error {
 
 // write restores before it removes, so that what is removed has no names left that are to go elsewhere.
 func (r *rollback) write(ctx context.Context) error {
-	r.options.Observer.Phase("put tags back", 0)
 	if err := r.forAll(ctx, r.options.Jobs, Restore, r.restore); err != nil {
 		return err
 	}

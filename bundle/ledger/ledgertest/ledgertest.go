@@ -37,20 +37,55 @@ func New(t testing.TB, mirror string, sequence uint64, text string) bundle.Artif
 // Sign returns the head of a bundle of one image, which is called text, signed by a key. Created is added to the options.
 func Sign(t testing.TB, key *signature.PrivateKey, o bundle.PlanOptions, text string) bundle.Artifact {
 	t.Helper()
-	config := []byte(`{"name":"` + text + `"}`)
-	m := &bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &bundle.Descriptor{
+	return Of(t, key, o, Image{"acme/app", "1", text})
+}
+
+// Image is an image without layers.
+type Image struct{ Path, Tag, Text string }
+
+// Config returns the config of the image.
+func (i Image) Config() []byte { return []byte(`{"name":"` + i.Text + `"}`) }
+
+func (i Image) manifest() *bundle.Manifest {
+	config := i.Config()
+	return &bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &bundle.Descriptor{
 		MediaType: "application/vnd.oci.image.config.v1+json", Digest: bundle.DigestOf(config), Size: int64(len(config)),
 	}}
-	content, err := json.Marshal(m)
+}
+
+// Manifest returns the bytes of the manifest.
+func (i Image) Manifest() []byte {
+	content, err := json.Marshal(i.manifest())
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // it cannot fail
 	}
-	root := bundle.Root{Source: "docker.io/acme/app:1", Path: "acme/app", Tag: "1", MediaType: m.MediaType, Digest: bundle.DigestOf(content), Size: int64(len(content))}
-	image := bundle.Image{Root: root, Manifests: []bundle.ManifestRow{
-		{Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Via: bundle.ViaRoot, From: "docker.io/acme/app"},
+	return content
+}
+
+// Digest returns that of the manifest.
+func (i Image) Digest() bundle.Digest { return bundle.DigestOf(i.Manifest()) }
+
+func (i Image) root() bundle.Image {
+	source := "docker.io/" + i.Path + ":" + i.Tag
+	if i.Tag == "" {
+		source = "docker.io/" + i.Path + "@" + i.Digest().String()
+	}
+	root := bundle.Root{Source: source, Path: i.Path, Tag: i.Tag, MediaType: bundle.MediaTypeOCIManifest, Digest: i.Digest(), Size: int64(len(i.Manifest()))}
+	return bundle.Image{Root: root, Manifests: []bundle.ManifestRow{
+		{Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Via: bundle.ViaRoot, From: "docker.io/" + i.Path},
 	}}
+}
+
+// Of returns the head of a bundle of images, signed by a key. Created is added to the options.
+func Of(t testing.TB, key *signature.PrivateKey, o bundle.PlanOptions, images ...Image) bundle.Artifact {
+	t.Helper()
 	o.Created = time.Unix(1_700_000_000, 0)
-	contents, err := bundle.Plan([]bundle.Image{image}, func(bundle.Digest) (*bundle.Manifest, error) { return m, nil }, o)
+	var planned []bundle.Image
+	manifests := map[bundle.Digest]*bundle.Manifest{}
+	for _, i := range images {
+		planned, manifests[i.Digest()] = append(planned, i.root()), i.manifest()
+	}
+	contents, err := bundle.Plan(planned, func(d bundle.Digest) (*bundle.Manifest, error) { return manifests[d], nil }, o)
 	if err != nil {
 		t.Fatal(err)
 	}
