@@ -22,6 +22,7 @@ import (
 	"airgap/export/registry"
 	"airgap/import/finding"
 	"airgap/import/placing"
+	"airgap/import/prune"
 	"airgap/import/readback"
 	"airgap/import/report"
 	"airgap/import/rollback"
@@ -66,12 +67,12 @@ var exitCodes = []struct {
 	{exitStranded, "the target lacks what the bundle stands on (see --want); nothing was written", anyOf(stranded.ErrStranded)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle", anyOf(signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed,
-		signature.ErrWrongPredicate, signature.ErrWrongSubject)},
+		signature.ErrWrongPredicate, signature.ErrWrongSubject, prune.ErrDoubtful)},
 	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(readback.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
-	{exitMissing, "something that was asked for is not there: an image, or its referrers", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, platform.ErrPlatform, export.ErrNothing)},
+	{exitMissing, "something that was asked for is not there: an image, its referrers, or a record", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, platform.ErrPlatform, export.ErrNothing, errNothingRecorded, prune.ErrNothingKnown)},
 	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, placing.ErrCollision, target.ErrConflict, transfer.ErrSparse, transfer.ErrRefused)},
-	{exitDiffers, "what was read back from the target is not what was written, or a rollback could not put a tag back", anyOf(target.ErrDiffers, rollback.ErrNotRolledBack)},
+	{exitDiffers, "what was read back from the target is not what was written, or a rollback or prune was not completed", anyOf(target.ErrDiffers, rollback.ErrNotRolledBack, prune.ErrNotPruned)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
 	{exitInterrupted, "interrupted; nothing looks finished that is not, and the command can be run again", nil},
 }

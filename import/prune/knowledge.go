@@ -227,11 +227,7 @@ func (f *finder) add(ctx context.Context, e entry) error {
 	return nil
 }
 
-// wentHere tells whether an import was for this registry.
-func (f *finder) wentHere(i *record.Imported) bool {
-	host, _, _ := strings.Cut(i.Destination, "/")
-	return host == f.options.Destination.Registry.Name()
-}
+func (f *finder) wentHere(i *record.Imported) bool { return i.WentTo(f.options.Destination.Registry) }
 
 func (f *finder) isBelow(repository string) bool {
 	prefix := f.options.Destination.Prefix

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"slices"
 	"strconv"
 	"testing"
@@ -64,6 +65,20 @@ func (i Image) Manifest() []byte {
 
 // Digest returns that of the manifest.
 func (i Image) Digest() bundle.Digest { return bundle.DigestOf(i.Manifest()) }
+
+// Objects returns the config, and then the manifest.
+func (i Image) Objects() []bundle.Object {
+	object := func(mediaType string, content []byte) bundle.Object {
+		return bundle.Object{
+			Descriptor: bundle.Descriptor{MediaType: mediaType, Digest: bundle.DigestOf(content), Size: int64(len(content))},
+			Write: func(w io.Writer) error {
+				_, err := w.Write(content)
+				return err
+			},
+		}
+	}
+	return []bundle.Object{object(i.manifest().Config.MediaType, i.Config()), object(bundle.MediaTypeOCIManifest, i.Manifest())}
+}
 
 func (i Image) root() bundle.Image {
 	source := "docker.io/" + i.Path + ":" + i.Tag

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"airgap/bundle"
+	"airgap/bundle/bundletest"
+	"airgap/bundle/ledger"
+	"airgap/bundle/ledger/ledgertest"
+	"airgap/export/registry"
+	"airgap/export/registry/harbor/harbortest"
+	"airgap/export/registry/repository"
+	"airgap/import/placing"
+	"airgap/import/record"
+	"airgap/verify/signature"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// recorded is a target with a record, whose images were brought in as few words as possible.
+type recorded struct {
+	*world
+	to     string // REGISTRY/PREFIX
+	login  []string
+	client *registry.Client
+	public string // file
+}
+
+// atTargets runs a test at a registry and at a Harbor.
+func atTargets(t *testing.T, test func(*testing.T, *recorded)) {
+	t.Run("registry", func(t *testing.T) {
+		test(t, newRecorded(t, bundletest.StartRegistry(t, true), nil, nil))
+	})
+	t.Run("Harbor", func(t *testing.T) {
+		s := harbortest.New(t)
+		s.AddProject(harbortest.Project{Name: "lab"})
+		test(t, newRecorded(t, s.Host(), harbortest.Admin.Keychain(), []string{"--username", harbortest.Admin.Name, "--password-stdin"}))
+	})
+}
+
+func newRecorded(t *testing.T, host string, keychain authn.Keychain, login []string) *recorded {
+	t.Helper()
+	w := newWorld(t)
+	c := registry.New(registry.Config{Keychain: keychain, Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
+	t.Cleanup(c.CloseIdleConnections)
+	return &recorded{w, host + "/lab", login, c, w.write(t, "trusted.pub", string(ledgertest.Key.Public().MarshalPEM()))}
+}
+
+// bring imports a bundle; images that are to be lost are recorded and not there.
+func (r *recorded) bring(t *testing.T, key *signature.PrivateKey, mirror string, sequence uint64, lost string, images ...ledgertest.Image) {
+	t.Helper()
+	d, err := placing.ParseDestination(r.to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place, err := record.Place(d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := repository.New(r.client, place)
+	a := ledgertest.Of(t, key, bundle.PlanOptions{Mirror: mirror, Sequence: sequence}, images...)
+	if err := record.Keep(t.Context(), repo, a, &bundle.Header{Mirror: mirror, Sequence: sequence}); err != nil {
+		t.Fatal(err)
+	}
+	var rows []record.Placed
+	for i, image := range images {
+		rows = append(rows, record.Placed{Root: i, Repository: "lab/" + image.Path, Tag: image.Tag, Digest: image.Digest(), Outcome: record.New})
+		if image.Tag != lost {
+			r.put(t, d.Registry.Repo("lab", image.Path), image)
+		}
+	}
+	at := time.Unix(1_700_000_000+int64(sequence), 0)
+	i := record.Import{Bundle: a.Index.Digest, Mirror: mirror, Sequence: sequence, Destination: r.to, Started: at, Finished: at, Account: "robot$lab\x1b", Complete: true}
+	if err := record.Done(t.Context(), repo, a.Index.Descriptor, i, slices.Values(rows)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *recorded) put(t *testing.T, repo name.Repository, image ledgertest.Image) {
+	t.Helper()
+	in, objects := repository.New(r.client, repo), image.Objects()
+	if err := in.PutBlob(t.Context(), objects[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.PutManifest(t.Context(), objects[1], image.Tag); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *recorded) expect(t *testing.T, code int, message string, args ...string) string {
+	t.Helper()
+	r.Stdin = strings.NewReader(harbortest.Admin.Secret)
+	r.world.expect(t, code, message, append(args, r.login...)...)
+	return r.out.String()
+}
+
+func tagged(tag string) ledgertest.Image {
+	return ledgertest.Image{Path: "acme/app", Tag: tag, Text: "app " + tag}
+}
+
+func TestReceipt(t *testing.T) {
+	atTargets(t, func(t *testing.T, r *recorded) {
+		r.expect(t, exitMissing, "--record", "receipt", r.to, "--key", r.public)
+		r.bring(t, ledgertest.Key, "dhi", 11, "", tagged("1"))
+		r.bring(t, ledgertest.Key, "dhi", 12, "", tagged("1"), tagged("2"))
+		r.bring(t, ledgertest.Key, "dhi", 13, "3", tagged("2"), tagged("3"), tagged("4"))
+		file := filepath.Join(r.home, "receipt.json")
+		out := r.expect(t, exitOK, "", "receipt", r.to, "--key", r.public, "-o", file)
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		if !strings.Contains(out, "dhi@13 of 2023-11-14: 2 of 3 images") || !strings.Contains(out, "dhi@12 of 2023-11-14: everything, 2 images") || len(lines) != 4 {
+			t.Errorf("%s", out)
+		}
+		line, err := ledger.ParseLine(lines[len(lines)-1])
+		if err != nil || line.Mirror != "dhi" || line.Sequence != 12 {
+			t.Error(line, err)
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		receipt, err := ledger.ReadReceipt(f)
+		if err != nil || receipt.Target != r.to || receipt.Complete == nil || receipt.Complete.Sequence != 12 || len(receipt.Others) != 1 || receipt.Others[0].There != 2 {
+			t.Errorf("%+v, %v", receipt, err)
+		}
+		var shown ledger.Receipt
+		if err := json.Unmarshal([]byte(r.expect(t, exitOK, "", "receipt", r.to, "--key", r.public, "--json")), &shown); err != nil || shown.Line != receipt.Line {
+			t.Errorf("%+v, %v", shown, err)
+		}
+		r.bring(t, ledgertest.Key, "charts", 1, "1", tagged("1"))
+		r.expect(t, exitUsage, "charts, dhi", "receipt", r.to, "--key", r.public)
+		r.expect(t, exitOK, "", "receipt", r.to, "--key", r.public, "--mirror", "dhi")
+		r.expect(t, exitUsage, "--key is missing", "receipt", r.to)
+		r.expect(t, exitUsage, "name the project", "receipt", strings.TrimSuffix(r.to, "/lab"), "--key", r.public)
+		r.expect(t, exitOK, "", "receipt", strings.TrimSuffix(r.to, "/lab"), "--record", "lab/airgap", "--mirror", "dhi", "--key", r.public)
+	})
+}
+
+func TestStatus(t *testing.T) {
+	stranger, err := signature.Generate(signature.ECDSAP256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	atTargets(t, func(t *testing.T, r *recorded) {
+		r.bring(t, ledgertest.Key, "dhi", 1, "", tagged("1"))
+		r.bring(t, ledgertest.Key, "dhi", 2, "", tagged("1"), tagged("2"))
+		r.bring(t, ledgertest.Key, "dhi", 5, "", tagged("2"))
+		r.bring(t, stranger, "dhi", 6, "", tagged("2"))
+		out := r.expect(t, exitOK, "", "status", r.to, "--key", r.public)
+		for _, want := range []string{
+			"dhi@2  made 2023-11-14  2 images", "signed by " + ledgertest.Key.Public().Fingerprint(), "imported 2023-11-14T22:13:22Z into " + r.to + ` by robot$lab\x1b: complete, 2 new`,
+			"dhi@3 to dhi@4  never imported", "dhi-000006  not believed: ",
+		} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%q is missing:\n%s", want, out)
+			}
+		}
+		var s status
+		if err := json.Unmarshal([]byte(r.expect(t, exitOK, "", "status", r.to, "--key", r.public, "--json")), &s); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Bundles) != 3 || s.Bundles[2].Sequence != 5 || fmt.Sprint(s.Gaps) != "[dhi@3 to dhi@4  never imported]" || len(s.Doubts) != 1 || len(s.Bundles[0].Imports) != 1 {
+			t.Errorf("%+v", s)
+		}
+		r.expect(t, exitMissing, "charts", "status", r.to, "--key", r.public, "--mirror", "charts")
+	})
+}
+
+func TestPruneCommand(t *testing.T) {
+	atTargets(t, func(t *testing.T, r *recorded) {
+		r.bring(t, ledgertest.Key, "dhi", 1, "", tagged("1"), tagged("2"))
+		r.bring(t, ledgertest.Key, "dhi", 2, "", tagged("2"))
+		r.bring(t, ledgertest.Key, "dhi", 3, "", tagged("2"))
+		command := []string{"prune", r.to, "--mirror", "dhi", "--key", r.public}
+		out := r.expect(t, exitOK, "dhi@3, dhi@2 keep their images", command...)
+		if !strings.Contains(out, r.to+"/acme/app:1  to be removed: docker.io/acme/app:1, last listed by dhi@1") {
+			t.Errorf("%s", out)
+		}
+		r.expect(t, exitOK, "", "inspect", r.to+"/acme/app:1", "--digest")
+		r.expect(t, exitOK, "", append(command, "--delete")...)
+		r.expect(t, exitMissing, "", "inspect", r.to+"/acme/app:1", "--digest")
+		r.expect(t, exitOK, "", "inspect", r.to+"/acme/app:2", "--digest")
+		r.expect(t, exitOK, "1 gone already", append(command, "--delete")...)
+		r.expect(t, exitMissing, "charts", "prune", r.to, "--mirror", "charts", "--key", r.public)
+		r.expect(t, exitUsage, "--mirror is missing", "prune", r.to, "--key", r.public)
+		r.expect(t, exitUsage, "--keep", append(command, "--keep", "0")...)
+	})
+}
