@@ -105,6 +105,16 @@ func (b *Bundle) Has(row int) bool { return b.Contents().Blobs[row].IsStored() |
 // HasBase tells whether the bundle was laid over one of the header's bases, given its place there.
 func (b *Bundle) HasBase(place int) bool { return b.bases != nil && b.bases[place] != nil }
 
+// Where says for people where the blob in the given row belongs, and in which bundle it is where that is another one. It is slow, for
+// use in error messages.
+func (b *Bundle) Where(row int) string {
+	path := b.graph.Path(row)
+	if base := b.base(row); base != nil {
+		path += ", in " + base.name().String()
+	}
+	return path
+}
+
 // Open begins to read a blob, through a reader that gives io.EOF only when length and digest have proved right.
 func (b *Bundle) Open(row int) (io.ReadCloser, error) {
 	if base := b.base(row); base != nil {

@@ -254,8 +254,5 @@ func (c *blobCheck) note(ctx context.Context, row int, err error) {
 		c.gone = err
 		return
 	}
-	if base := c.bundle.base(row); base != nil {
-		err = fmt.Errorf("in %s: %w", base.name(), err)
-	}
-	c.problems.Add(fmt.Errorf("%s: %w", c.bundle.graph.Path(row), err))
+	c.problems.Add(fmt.Errorf("%s: %w", c.bundle.Where(row), err))
 }

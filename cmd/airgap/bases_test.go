@@ -110,3 +110,43 @@ func TestVerifyWithBases(t *testing.T) {
 	spoiled[len(spoiled)-2000] ^= 1
 	c.expect(t, exitDamaged, "in m@1 of ", "verify", c.third, "--key", c.public, "--base", c.write(t, "spoiled.tar", string(spoiled)))
 }
+
+func TestJoinWithBases(t *testing.T) {
+	c := newChained(t)
+	whole, key := filepath.Join(c.home, "whole.tar"), filepath.Join(c.home, "airgap.key")
+	c.expect(t, exitUsage, "--key is missing", "join", c.third, "--base", c.first, "-o", whole)
+	c.expect(t, exitUsage, "for a bundle that is joined with others", "join", c.third, "--key", key, "-o", whole)
+	c.expect(t, exitUsage, "stands on others as well: m@2 of", "join", c.third, "--base", c.first, "--key", key, "-o", whole)
+	c.expect(t, exitUsage, "leaves nothing out", "join", c.first, "--base", c.second, "--key", key, "-o", whole)
+	c.expect(t, exitOK, "whole.tar: ", "join", c.third, "--base", c.first, "--base", c.second, "--key", key, "-o", whole)
+	index := strings.TrimSpace(c.out.String())
+	c.expect(t, exitOK, "the whole of "+c.remade[2].ManifestIndex.String(), "verify", whole, "--key", c.public, "--deep")
+	if got := strings.TrimSpace(c.out.String()); got != index || strings.Contains(c.err.String(), "left out") {
+		t.Errorf("join prints %s, verify %s and\n%s", index, got, c.err.String())
+	}
+	target := bundletest.StartRegistry(t, true)
+	c.expect(t, exitOK, "imported", "import", whole, target, "--key", c.public)
+	for _, root := range c.fixture.Roots() {
+		c.expect(t, exitOK, "", "inspect", target+"/"+root.Reference(), "--digest")
+		if got := strings.TrimSpace(c.out.String()); got != c.fixture.Digest(t, root.Repository, root.Tag) {
+			t.Errorf("%s is %s at the target", root.Reference(), got)
+		}
+	}
+
+	// From volumes, by somebody else, who trusts the first key: another signature over the same.
+	media := filepath.Join(c.home, "media")
+	if err := os.Mkdir(media, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(t, exitOK, "", "split", c.third, "--volume-size", "128KiB", "-o", filepath.Join(media, "third.tar"))
+	other := filepath.Join(c.home, "other")
+	c.expect(t, exitOK, "", "keygen", "--output-key-prefix", other)
+	args := []string{"join", media, "--base", c.first, "--base", c.second, "--key", other + ".key", "-o", filepath.Join(c.home, "other.tar")}
+	c.expect(t, exitUntrusted, "not signed by a trusted key", args...)
+	c.expect(t, exitOK, "other.tar: ", append(args, "--trust", c.public)...)
+	if got := strings.TrimSpace(c.out.String()); got != index {
+		t.Errorf("with another key it is %s", got)
+	}
+	c.expect(t, exitOK, "all digests are right", "verify", filepath.Join(c.home, "other.tar"), "--key", other+".pub")
+	c.expect(t, exitFailure, "file already exists", append(args, "--trust", c.public)...)
+}

@@ -95,7 +95,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, mirror.ErrBase, ledger.ErrReceipt, report.ErrReport, verify.ErrNoKey, verify.ErrBase)(err)
+	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, mirror.ErrBase, ledger.ErrReceipt, report.ErrReport, verify.ErrNoKey, verify.ErrBase, verify.ErrLacking)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

@@ -116,45 +116,6 @@ func openToSplit(ctx context.Context, file string) (*wholeBundle, error) {
 	return &wholeBundle{medium, sealed.ManifestIndex()}, nil
 }
 
-func newJoin(a *app.App) *cobra.Command {
-	var output string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "join VOLUMES... -o FILE",
-		Short: "Make one file of a bundle's volumes",
-		Long: `Find the volumes of a bundle, check every piece of them against the table beside them, and write them to one
-file. That is only needed for other tools: "airgap verify" and "airgap import" read volumes where they lie.`,
-		Example: `  airgap join /media/disk1 /media/disk2 -o monday.tar`,
-		Args:    app.AtLeast("VOLUMES"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runJoin(cmd.Context(), a, args, output, asJSON)
-		},
-	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "`FILE` to write")
-	addJSON(cmd, &asJSON)
-	return cmd
-}
-
-func runJoin(ctx context.Context, a *app.App, paths []string, output string, asJSON bool) (err error) {
-	if output == "" {
-		return app.Usagef("--output is missing: -o FILE")
-	}
-	set, err := volume.Open(paths...)
-	if err != nil {
-		return app.Absent(err)
-	}
-	defer func() { err = errors.Join(err, set.Close()) }()
-	if err := a.WithProgress(func(o bundle.Observer) error { return volume.Join(ctx, set, output, o) }); err != nil {
-		return err
-	}
-	a.Say("%s: %s", output, terminal.Bytes(set.Size()))
-	if asJSON {
-		return a.PrintJSON(volumesResult{ManifestIndex: set.ManifestIndex(), Bytes: set.Size()})
-	}
-	a.Print("%s", set.ManifestIndex())
-	return nil
-}
-
 func newRepair(a *app.App) *cobra.Command {
 	var output string
 	var asJSON bool
