@@ -111,6 +111,49 @@ func TestVerifyWithBases(t *testing.T) {
 	c.expect(t, exitDamaged, "in m@1 of ", "verify", c.third, "--key", c.public, "--base", c.write(t, "spoiled.tar", string(spoiled)))
 }
 
+// Inspect says what a bundle stands on, and of each image how much is left out.
+func TestInspectOfADelta(t *testing.T) {
+	c := newChained(t)
+	c.expect(t, exitOK, "", "inspect", c.second)
+	for _, want := range []string{"number 2 of the mirror m\n", "stands on m@1 of 2023-11-14, " + c.remade[0].ManifestIndex.String() + ": ", " left out\n"} {
+		if !strings.Contains(c.out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, c.out.String())
+		}
+	}
+	c.expect(t, exitOK, "", "inspect", c.second, "--json")
+	var found inspection
+	if err := json.Unmarshal(c.out.Bytes(), &found); err != nil {
+		t.Fatal(err)
+	}
+	contents := c.remade[1].Contents
+	if b := found.Bundle; b.Mirror != "m" || b.Sequence != 2 || len(b.StandsOn) != 1 || b.StandsOn[0].Bytes != contents.Header.Counts.BasedBytes || b.StandsOn[0].Base != c.remade[0].Base() {
+		t.Errorf("%+v", b)
+	}
+	var most, sum int64
+	inFirst := map[string]bool{}
+	for _, root := range c.remade[0].Contents.Roots() {
+		inFirst[root.Source] = true
+	}
+	for _, image := range found.Images {
+		most = max(most, image.LeftOutBytes)
+		sum += image.LeftOutBytes
+		if inFirst[image.Source] && image.LeftOutBytes == 0 {
+			t.Errorf("nothing of %s is left out", image.Source)
+		}
+	}
+	if total := contents.Header.Counts.BasedBytes; most > total || sum < total {
+		t.Errorf("the images leave out %d bytes, one of them %d, the bundle %d", sum, most, total)
+	}
+	c.expect(t, exitOK, "", "inspect", c.first)
+	if strings.Contains(c.out.String(), "left out") || !strings.Contains(c.out.String(), "number 1 of the mirror m\n") {
+		t.Errorf("the first:\n%s", c.out.String())
+	}
+	c.expect(t, exitOK, "", "inspect", c.file)
+	if strings.Contains(c.out.String(), "left out") || strings.Contains(c.out.String(), "mirror") {
+		t.Errorf("a bundle of no mirror:\n%s", c.out.String())
+	}
+}
+
 func TestJoinWithBases(t *testing.T) {
 	c := newChained(t)
 	whole, key := filepath.Join(c.home, "whole.tar"), filepath.Join(c.home, "airgap.key")

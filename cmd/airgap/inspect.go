@@ -78,6 +78,8 @@ type bundleFacts struct {
 	Created          string        `json:"created"`
 	SignatureChecked bool          `json:"signatureChecked"`
 	Key              string        `json:"key,omitempty"` // fingerprint
+	seriesFacts
+	StandsOn []bundle.LeftOut `json:"standsOn,omitempty"`
 }
 
 type imageFacts struct {
@@ -89,7 +91,8 @@ type imageFacts struct {
 	Platforms    []string      `json:"platforms,omitempty"` // those that were asked for, where not all were
 	Original     bundle.Digest `json:"original,omitzero"`   // index of which this one is a part
 	ReferrerPath string        `json:"referrerPath,omitempty"`
-	UsedBy       []string      `json:"usedBy,omitempty"` // charts
+	UsedBy       []string      `json:"usedBy,omitempty"`       // charts
+	LeftOutBytes int64         `json:"leftOutBytes,omitempty"` // which other bundles store; several images may need the same
 }
 
 // runInspect takes one file or reference, or several places that have the volumes of one bundle.
@@ -148,18 +151,37 @@ func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files [
 	if err != nil {
 		return nil, err
 	}
-	facts.Created = contents.Header.Created
+	facts.Created, facts.seriesFacts, facts.StandsOn = contents.Header.Created, seriesOf(&contents.Header), contents.LeftOut()
 	images := func(yield func(imageFacts) bool) {
 		for i, root := range contents.Roots() {
 			if !yield(imageFacts{
 				Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: tree.Of(graph, i),
 				Platforms: root.Platforms, Original: root.Original, ReferrerPath: root.ReferrerPath, UsedBy: root.UsedBy,
+				LeftOutBytes: leftOutBytes(contents, graph, i),
 			}) {
 				return
 			}
 		}
 	}
 	return &inspection{Bundle: facts, images: images, Images: []imageFacts{}, Totals: contents.Header.Counts, Missing: contents.Missing}, nil
+}
+
+// leftOutBytes adds up what an image needs and another bundle stores.
+func leftOutBytes(c *bundle.Contents, g *bundle.Graph, root int) (total int64) {
+	if len(c.Header.Bases) == 0 {
+		return 0
+	}
+	seen := map[int32]bool{}
+	for _, m := range c.RootManifests(root) {
+		row, _ := c.Find(m.Digest)
+		for _, blob := range g.Node(row).Blobs {
+			if b := &c.Blobs[blob]; b.Stored == bundle.StoredBase && !seen[blob] {
+				seen[blob] = true
+				total += b.Size
+			}
+		}
+	}
+	return total
 }
 
 // openToShow reads the tables and manifests of a bundle, where keys are given only if one of them signed it.
@@ -246,6 +268,12 @@ func (i *inspection) show(a *app.App) {
 		} else {
 			a.Print("THE SIGNATURE WAS NOT CHECKED: give the public key with --key")
 		}
+		for _, line := range b.lines() {
+			a.Print("%s", line)
+		}
+		if len(b.StandsOn) > 0 {
+			a.Print("stands on %s, left out on purpose", leftTo(b.StandsOn))
+		}
 	}
 	for image := range i.images {
 		a.Print("")
@@ -274,6 +302,9 @@ func (f *imageFacts) heading() string {
 			heading += " of " + f.Original.String()
 		}
 		heading += ")"
+	}
+	if f.LeftOutBytes > 0 {
+		heading += ", " + terminal.Bytes(f.LeftOutBytes) + " left out"
 	}
 	if f.ReferrerPath != "" {
 		heading += ", referrers to " + f.ReferrerPath
