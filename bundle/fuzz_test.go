@@ -15,6 +15,7 @@ func FuzzHead(f *testing.F) {
 	good := newWorld().stream(f)
 	f.Add(good)
 	f.Add(newFeatureWorld().stream(f))
+	f.Add(newDeltaWorld().stream(f))
 	entries, end := bundletest.Entries(good)
 	for cut := 1; cut < len(entries); cut += 2 {
 		var b []byte
@@ -57,6 +58,9 @@ func FuzzTables(f *testing.F) {
 	f.Add(content(header), content(roots), content(manifests), content(blobs), []byte{})
 	entries, _ = bundletest.Entries(newFeatureWorld().stream(f))
 	f.Add(content(header), content(roots), content(manifests), content(blobs), content(blobs+1))
+	entries, _ = bundletest.Entries(newDeltaWorld().stream(f))
+	f.Add(content(header), content(roots), content(manifests), content(blobs), []byte{})
+	f.Add(supplementOf(baseText("dhi", 12, "c"))(content(header)), content(roots), content(manifests), content(blobs), []byte{})
 	f.Fuzz(func(t *testing.T, header, roots, manifests, blobs, missing []byte) {
 		c, err := bundle.ReadTables(header, roots, manifests, blobs, missing)
 		if err != nil {

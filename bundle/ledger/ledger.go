@@ -66,7 +66,7 @@ func (l Ledger) Entries(ctx context.Context, mirror string) ([]Entry, error) {
 	slices.SortFunc(entries, func(a, b Entry) int {
 		return cmp.Or(cmp.Compare(a.Mirror, b.Mirror), cmp.Compare(a.Sequence, b.Sequence))
 	})
-	return entries, nil
+	return slices.Compact(entries), nil // a layout may have a name twice
 }
 
 // maxReferrers bounds how many manifests that refer to a bundle are looked at.
