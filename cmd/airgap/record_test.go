@@ -145,10 +145,7 @@ func TestReceipt(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	stranger, err := signature.Generate(signature.ECDSAP256)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stranger := newKey(t)
 	atTargets(t, func(t *testing.T, r *recorded) {
 		r.bring(t, ledgertest.Key, "dhi", 1, "", tagged("1"))
 		r.bring(t, ledgertest.Key, "dhi", 2, "", tagged("1"), tagged("2"))
@@ -193,4 +190,62 @@ func TestPruneCommand(t *testing.T) {
 		r.expect(t, exitUsage, "--mirror is missing", "prune", r.to, "--key", r.public)
 		r.expect(t, exitUsage, "--keep", append(command, "--keep", "0")...)
 	})
+}
+
+func TestDiff(t *testing.T) {
+	atTargets(t, func(t *testing.T, r *recorded) {
+		r.bring(t, ledgertest.Key, "dhi", 1, "", tagged("1"), tagged("2"))
+		r.bring(t, ledgertest.Key, "dhi", 2, "", tagged("2"), tagged("3"))
+		dir := filepath.Join(r.home, "ledger")
+		l := ledger.Ledger{Repository: ledger.Directory(dir)}
+		first := ledgertest.Of(t, ledgertest.Key, bundle.PlanOptions{Mirror: "dhi", Sequence: 1}, tagged("1"), tagged("2"))
+		if err := l.Put(t.Context(), "dhi-000001", first); err != nil {
+			t.Fatal(err)
+		}
+		line := ledger.LineOf("dhi", 1, first.Index.Digest).String()
+		for _, sides := range [][2]string{{"dhi@1", r.to}, {line, r.to + "/airgap:dhi-000002"}, {r.to + "/airgap:dhi-000001", r.to}} {
+			out := r.expect(t, exitOK, "", "diff", sides[0], sides[1], "--ledger", dir, "--key", r.public)
+			for _, want := range []string{
+				"from dhi@1 of 2023-11-14", "to   dhi@2 of", "+ acme/app:3  " + tagged("3").Digest().String() + "  docker.io/acme/app:3", "- acme/app:1  ",
+				"1 image added, 0 moved, 1 gone, 0 with other referrers, 1 unchanged", "2 blobs new",
+			} {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q: %q is missing:\n%s", sides, want, out)
+				}
+			}
+		}
+		var shown comparison
+		if err := json.Unmarshal([]byte(r.expect(t, exitOK, "", "diff", r.to, "dhi@1", "--ledger", dir, "--key", r.public, "--json")), &shown); err != nil {
+			t.Fatal(err)
+		}
+		if shown.A.Sequence != 2 || shown.B.Sequence != 1 || len(shown.Added) != 1 || shown.Added[0].Destination != "acme/app:1" {
+			t.Errorf("%+v", shown)
+		}
+		r.expect(t, exitOK, "no signature was checked", "diff", "dhi@1", "dhi@1", "--ledger", dir)
+		r.expect(t, exitUsage, "--key is missing", "diff", "dhi@1", r.to, "--ledger", dir)
+		r.expect(t, exitUsage, "word", "diff", line+"x", r.to, "--ledger", dir, "--key", r.public)
+		r.expect(t, exitMissing, "dhi-000009", "diff", "dhi@9", r.to, "--ledger", dir, "--key", r.public)
+		r.expect(t, exitUsage, "no such file", "diff", "none.tar", r.to, "--key", r.public)
+		other := ledgertest.New(t, "dhi", 1, "another")
+		r.expect(t, exitFailure, "another bundle under that number", "diff", ledger.LineOf("dhi", 1, other.Index.Digest).String(), r.to, "--ledger", dir, "--key", r.public)
+		stranger := r.write(t, "stranger.pub", string(newKey(t).Public().MarshalPEM()))
+		r.expect(t, exitUntrusted, "", "diff", "dhi@1", "dhi@1", "--ledger", dir, "--key", stranger)
+	})
+}
+
+func newKey(t *testing.T) *signature.PrivateKey {
+	t.Helper()
+	k, err := signature.Generate(signature.ECDSAP256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestDiffOfFiles(t *testing.T) {
+	c := exportFixture(t)
+	c.expect(t, exitOK, "", "diff", c.file, c.file, "--key", c.public)
+	if out := c.out.String(); !strings.Contains(out, "0 images added, 0 moved, 0 gone, 0 with other referrers") || !strings.Contains(out, "0 blobs new, 0 B") {
+		t.Errorf("%s", out)
+	}
 }

@@ -67,7 +67,7 @@ internet.`,
 	addGroup(root, "carry", "Carrying images:",
 		newExport(a), newPlan(a), newConfig(a), newVerify(a), newImport(a), newRollback(a), newInspect(a), newSplit(a), newJoin(a), newRepair(a),
 		newDemo(a, run))
-	addGroup(root, "mirror", "Mirrors, week by week:", newStatus(a), newReceipt(a), newPrune(a))
+	addGroup(root, "mirror", "Mirrors, week by week:", newStatus(a), newReceipt(a), newDiff(a), newPrune(a))
 	addGroup(root, "access", "Keys and registries:", newKeygen(a), newLogin(a), newLogout(a))
 	root.AddCommand(newVersion(a), exitCodesTopic())
 	root.SetFlagErrorFunc(flagError)

@@ -30,12 +30,17 @@ type Ledger struct {
 
 // Add defines the flags.
 func (l *Ledger) Add(f *pflag.FlagSet) {
-	f.StringVar(&l.where, "ledger", "", "`DIR|REGISTRY/REPO` that remembers the bundles of mirrors (default: airgap/ledger in the user's state directory)")
+	l.AddPlace(f)
 	f.StringArrayVar(&l.keys, "ledger-key", nil, "`FILE` with a public key that bundles in the ledger may be signed by, besides --key")
 }
 
-// place returns the registry that the ledger is in, "" for a directory, and what opens it with a client for that.
-func (l *Ledger) place(a *app.App) (host string, open func(*registry.Client) ledger.Ledger, err error) {
+// AddPlace defines the flag for where they are alone.
+func (l *Ledger) AddPlace(f *pflag.FlagSet) {
+	f.StringVar(&l.where, "ledger", "", "`DIR|REGISTRY/REPO` that remembers the bundles of mirrors (default: airgap/ledger in the user's state directory)")
+}
+
+// Place returns the registry that the ledger is in, "" for a directory, and what opens it with a client for that.
+func (l *Ledger) Place(a *app.App) (host string, open func(*registry.Client) ledger.Ledger, err error) {
 	if IsDirectory(l.where) || !namesRegistry(l.where) {
 		dir := l.where
 		if dir == "" {

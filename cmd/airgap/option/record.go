@@ -52,30 +52,37 @@ func (r *OpenRecord) Resolver() target.Resolver {
 
 // Open opens the record of a mirror, or of all for "", of REGISTRY[/PREFIX].
 func (f *Record) Open(ctx context.Context, a *app.App, to, mirror string) (*OpenRecord, error) {
+	d, err := placing.ParseDestination(to)
+	if err != nil {
+		return nil, err
+	}
+	client, err := f.Target(ctx, a, d.Registry.RegistryStr(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return f.OpenAt(ctx, a, client, d, mirror)
+}
+
+// OpenAt is Open with a client for the destination.
+func (f *Record) OpenAt(ctx context.Context, a *app.App, client *registry.Client, d placing.Destination, mirror string) (*OpenRecord, error) {
 	policy, err := (&Source{Keys: f.Keys}).Policy(a)
 	if err != nil {
 		return nil, err
 	}
-	r := &OpenRecord{}
-	if r.Destination, err = placing.ParseDestination(to); err != nil {
-		return nil, err
-	}
-	place, err := record.Place(r.Destination, nil)
+	place, err := record.Place(d, nil)
 	if f.where != "" {
-		place, err = record.Named(r.Destination, f.where)
+		place, err = record.Named(d, f.where)
 	}
 	if err != nil {
-		return nil, app.Usagef("%w; without it, name the project or the prefix, as in %s/mirror", err, to)
+		return nil, app.Usagef("%w; without it, name the project or the prefix, as in %s/mirror", err, d)
 	}
-	if r.Client, err = f.Target(ctx, a, r.Destination.Registry.RegistryStr(), nil); err != nil {
-		return nil, err
-	}
+	r := &OpenRecord{Destination: d, Client: client}
 	err = a.WithProgress(func(o bundle.Observer) (err error) {
 		o.Phase("read the record", 0)
-		if r.Harbor, err = harbor.Find(ctx, r.Client, r.Destination.Registry); err != nil {
+		if r.Harbor, err = harbor.Find(ctx, client, d.Registry); err != nil {
 			return err
 		}
-		r.History, err = record.Open(ctx, repository.New(r.Client, place), policy, mirror)
+		r.History, err = record.Open(ctx, repository.New(client, place), policy, mirror)
 		return err
 	})
 	return r, err

@@ -226,7 +226,7 @@ func (s *Selection) parallel(files []*config.File) (jobs int, isGiven bool, err 
 func (s *Selection) connect(ctx context.Context, a *app.App, c *Asked) error {
 	inPlay, openLedger := c.Registries, func(*registry.Client) ledger.Ledger { return ledger.Ledger{} }
 	if c.Options.Mirror != nil {
-		host, open, err := s.place(a)
+		host, open, err := s.Place(a)
 		if err != nil {
 			return err
 		}
