@@ -43,11 +43,11 @@ func (r Requests) Fingerprint() string { return fmt.Sprintf("%+v", []Request(r))
 
 // fingerprint stands for everything that a bundle is a function of but what registries answer, so that an export that was
 // interrupted is continued by the same command only.
-func fingerprint(choice Choice, signer Signer, o Options) string {
+func fingerprint(chosen string, signer Signer, o Options) string {
 	h := sha256.New()
 	if o.Mirror != nil {
 		fmt.Fprintf(h, "%q %q ", o.Mirror.Name, o.Mirror.Ledger)
 	}
-	fmt.Fprintf(h, "%s %q %+v %t %t %d", signer.Key.Fingerprint(), choice.Fingerprint(), o.Walk.Attestations, o.Walk.AllowNoReferrers, o.KeepGoing, o.Created.Unix())
+	fmt.Fprintf(h, "%s %q %+v %t %t %d", signer.Key.Fingerprint(), chosen, o.Walk.Attestations, o.Walk.AllowNoReferrers, o.KeepGoing, o.Created.Unix())
 	return hex.EncodeToString(h.Sum(nil))
 }

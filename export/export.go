@@ -98,7 +98,7 @@ func SignedBy(key *signature.PrivateKey) Signer {
 // two: then the next run of the same command gives the file its name).
 func Run(ctx context.Context, source Source, choice Choice, signer Signer, output Output, o Options) (result *Result, err error) {
 	o = o.withDefaults()
-	r := run{Output: output, source: source, signer: signer, command: fingerprint(choice, signer, o), options: o}
+	r := run{Output: output, source: source, signer: signer, command: fingerprint(choice.Fingerprint(), signer, o), options: o}
 	if o.Mirror != nil {
 		unlock, lockErr := o.Mirror.Lock()
 		if lockErr != nil {

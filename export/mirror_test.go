@@ -397,7 +397,7 @@ func TestSince(t *testing.T) {
 		problem error
 		says    string
 	}{
-		"not in the ledger": {since(t, "dhi@9"), mirror.ErrBase, "does not have it"},
+		"not in the ledger": {since(t, "dhi@9"), mirror.ErrUnknown, "dhi@9"},
 		"another identity":  {since(t, ledger.LineOf("dhi", 1, second.ManifestIndex).String()), mirror.ErrBase, "not from this ledger"},
 	} {
 		m.wishes.Since = []mirror.Since{test.since}

@@ -70,7 +70,8 @@ var exitCodes = []struct {
 		signature.ErrWrongPredicate, signature.ErrWrongSubject, prune.ErrDoubtful)},
 	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(readback.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
-	{exitMissing, "something that was asked for is not there: an image, its referrers, or a record", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, platform.ErrPlatform, export.ErrNothing, errNothingRecorded, errNoEntry, prune.ErrNothingKnown)},
+	{exitMissing, "something that was asked for is not there: an image, its referrers, or a record", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, platform.ErrPlatform, export.ErrNothing, export.ErrGone,
+		errNothingRecorded, errNoEntry, prune.ErrNothingKnown)},
 	{exitConflict, "the target has something else under that name or does not take what is brought, or two images would get one name", anyOf(bundle.ErrCollision, placing.ErrCollision, target.ErrConflict, transfer.ErrSparse, transfer.ErrRefused)},
 	{exitDiffers, "what was read back from the target is not what was written, or a rollback or prune was not completed", anyOf(target.ErrDiffers, rollback.ErrNotRolledBack, prune.ErrNotPruned)},
 	{exitUnreachable, "a registry could not be reached, or kept failing", isNetwork},
@@ -95,7 +96,8 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, mirror.ErrBase, ledger.ErrReceipt, report.ErrReport, verify.ErrNoKey, verify.ErrBase, verify.ErrLacking)(err)
+	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey, verify.ErrBase,
+		verify.ErrLacking, mirror.ErrBase, mirror.ErrUnknown, ledger.ErrReceipt, ledger.ErrWant)(err)
 }
 
 // anyOf matches errors that wrap one of the sentinels.

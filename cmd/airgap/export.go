@@ -26,6 +26,7 @@ type exportFlags struct {
 
 	key    string
 	output string
+	want   string
 	dryRun bool
 	replan bool
 
@@ -66,6 +67,9 @@ somebody read aloud, or a receipt. What was lost in a row as --tolerate says doe
   # Every Monday, only what is new
   airgap export -c regsync.yaml --mirror dhi --key airgap.key -o monday.tar
 
+  # What the other side lacks of a bundle of the mirror, by the list that "airgap import --want" wrote there
+  airgap export --want want.json --key airgap.key -o supplement.tar
+
   # Through a data diode
   airgap export docker.io/acme/app:1 --key airgap.key -o - | send-through-diode`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runExport(cmd.Context(), a, &flags, args) },
@@ -73,6 +77,7 @@ somebody read aloud, or a receipt. What was lost in a row as --tolerate says doe
 	f := cmd.Flags()
 	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs (make one with \"airgap keygen\")")
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
+	f.StringVar(&flags.want, "want", "", "`FILE` that import --want wrote: make a supplement, with what it lists of a bundle of the ledger")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
 	flags.volumes.Add(f)
 	f.BoolVar(&flags.replan, "replan", false, "where an export was interrupted, find out again what there is, instead of finishing what was found then; blobs that are there already are used")
@@ -81,6 +86,9 @@ somebody read aloud, or a receipt. What was lost in a row as --tolerate says doe
 }
 
 func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []string) (err error) {
+	if flags.want != "" {
+		return runSupplement(ctx, a, flags, args)
+	}
 	if flags.dryRun {
 		return runPlan(ctx, a, &flags.Selection, flags.key, args)
 	}
@@ -119,6 +127,42 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 		return err
 	}
 	return missingImages(result)
+}
+
+// runSupplement answers a list of what a receiver lacks.
+func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []string) error {
+	if err := flags.check(a); err != nil {
+		return err
+	}
+	if err := flags.volumes.Parse(); err != nil {
+		return err
+	}
+	if flags.dryRun || !flags.ChoosesNothing(args) {
+		return app.Usagef("--want alone says what is exported: it cannot go with references, files that name some, flags about a mirror, or --dry-run")
+	}
+	key, err := option.LoadPrivateKey(ctx, a, flags.key)
+	if err != nil {
+		return err
+	}
+	asked, err := flags.ReadWant(ctx, a, flags.want, key.Public())
+	if err != nil {
+		return err
+	}
+	if flags.output == "-" {
+		asked.Options.Jobs = asked.InOrder
+	}
+	asked.Options.Replan = flags.replan
+	began := a.Now()
+	var result *export.Result
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
+		asked.Options.Observer = o
+		result, err = asked.Supplement.Run(ctx, asked.Client, export.SignedBy(key), flags.destination(a), asked.Options)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return showExport(a, flags, result, a.Now().Sub(began))
 }
 
 func (f *exportFlags) check(a *app.App) error {
@@ -163,6 +207,9 @@ func showExport(a *app.App, flags *exportFlags, r *export.Result, took time.Dura
 	name := flags.output
 	if name == "-" {
 		name = "standard output"
+	}
+	if r.Completes != nil {
+		a.Say("a supplement of %s: to be imported before or after it", r.Completes)
 	}
 	if r.Counts.Based > 0 {
 		a.Say("stands on %s: %s (%s) left out", standsOn(r.Bases), terminal.Count(r.Counts.Based, "blob"), terminal.Bytes(r.Counts.BasedBytes))

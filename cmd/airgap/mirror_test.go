@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -116,7 +118,7 @@ func TestWhatToBuildOn(t *testing.T) {
 	k.expect(t, exitOK, "stands on dhi@1: 13 blobs", "export", k.server.Host()+"/acme/app:1", "--mirror", "dhi", "--since", "dhi@1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file)
 	nothing := k.write(t, "nothing.json", strings.Replace(readFile(t, receipt), `"complete"`, `"completed"`, 1))
 	for since, says := range map[string]string{
-		"dhi@1 sha256:000000000000": "not from this ledger", "dhi@99": "does not have it", "nonsense": "no file of that name",
+		"dhi@1 sha256:000000000000": "not from this ledger", "dhi@99": "not in the ledger", "nonsense": "no file of that name",
 		strings.TrimSuffix(received.Line().String(), " ") + "x": "misheard", nothing: "not a receipt",
 	} {
 		k.expect(t, exitUsage, says, "export", k.server.Host()+"/acme/app:1", "--mirror", "dhi", "--since", since, "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file)
@@ -137,4 +139,38 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(content)
+}
+
+// A list of wanted blobs is answered with a supplement, of a bundle that the ledger has.
+func TestWantIsAnswered(t *testing.T) {
+	k := newKillable(t)
+	k.exported(t)
+	second := k.exported(t)
+	layer := bytes.Repeat(fmt.Appendf(nil, "%s layer %d\n", "first", 3), 4000)
+	var manifest struct {
+		Layers []bundle.Descriptor `json:"layers"`
+	}
+	image := k.server.StoredManifest("acme/app", "1")
+	if err := json.Unmarshal(image, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	want := ledger.Want{Completes: second.Bases[0], Blobs: []ledger.WantedBlob{{
+		Digest: bundle.DigestOf(layer), Size: int64(len(layer)), StoredBy: second.Bases[0], Manifests: []bundle.Digest{bundle.DigestOf(image)},
+	}}}
+	var text bytes.Buffer
+	if err := want.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	file, supplement := k.write(t, "want.json", text.String()), filepath.Join(k.home, "supplement.tar")
+	answer := []string{"export", "--want", file, "--key", filepath.Join(k.home, "airgap.key"), "-o", supplement}
+	k.expect(t, exitOK, "a supplement of dhi@1", answer...)
+	k.expect(t, exitOK, "", "verify", supplement, "--key", k.public)
+	k.expect(t, exitUsage, "--want alone", append(answer, k.server.Host()+"/acme/app:1")...)
+	k.expect(t, exitUsage, "--want alone", append(answer, "--mirror", "dhi")...)
+	k.expect(t, exitUsage, "not a list of wanted blobs", "export", "--want", k.public, "--key", filepath.Join(k.home, "airgap.key"), "-o", supplement)
+	k.expect(t, exitUsage, "not in the ledger", append(answer, "--ledger", filepath.Join(k.home, "another"))...)
+	k.expect(t, exitOK, "", "keygen", "--output-key-prefix", filepath.Join(k.home, "new"))
+	answer[4] = filepath.Join(k.home, "new.key")
+	k.expect(t, exitUntrusted, "not signed by a trusted key", answer...)
+	k.expect(t, exitOK, "a supplement of dhi@1", append(answer, "--ledger-key", k.public)...)
 }

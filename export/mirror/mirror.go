@@ -25,8 +25,13 @@ type Mirror struct {
 	Trusted []signature.PublicKey // whose signature is enough for a bundle to build on
 }
 
-// ErrBase: the next bundle cannot build on the one that was named.
-var ErrBase = errors.New("cannot build on this bundle")
+// What somebody names may be wrong.
+var (
+	// ErrBase: the next bundle cannot build on the one that was named.
+	ErrBase = errors.New("cannot build on this bundle")
+	// ErrUnknown: the ledger does not have the bundle that was named.
+	ErrUnknown = errors.New("not in the ledger: name the one that it is in with --ledger")
+)
 
 // Wishes say what the next bundle builds on. The zero value is the newest one in the ledger.
 type Wishes struct {
@@ -186,11 +191,30 @@ func (m *Mirror) given(ctx context.Context, since Since, next uint64) (*Known, e
 	return known, nil
 }
 
+// Find returns the bundle of the ledger that somebody names: ErrUnknown, and errors as those of Next.
+func (m *Mirror) Find(ctx context.Context, base bundle.Base) (*Known, error) {
+	head, err := m.Ledger.Head(ctx, base.ManifestIndex.String())
+	if errors.Is(err, bundle.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s, in %s", ErrUnknown, base, m.Ledger)
+	}
+	if err != nil {
+		return nil, err
+	}
+	known, err := m.check(ctx, head)
+	if err == nil && known.Base != base {
+		err = fmt.Errorf("%w: it is %s, and not %s", ErrBase, known.Base, base)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Ledger, err)
+	}
+	return known, nil
+}
+
 // named finds a bundle of the ledger.
 func (m *Mirror) named(ctx context.Context, line ledger.Line) (*Known, error) {
 	known, err := m.entry(ctx, ledger.Entry{Mirror: line.Mirror, Sequence: line.Sequence})
 	if errors.Is(err, bundle.ErrNotFound) {
-		return nil, fmt.Errorf("%w: the ledger does not have it: %w", ErrBase, err)
+		return nil, fmt.Errorf("%w: %s@%d, in %s", ErrUnknown, line.Mirror, line.Sequence, m.Ledger)
 	}
 	if err != nil {
 		return nil, err
