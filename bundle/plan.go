@@ -247,3 +247,22 @@ func (p *planner) leaveOut(storedBy func(Digest, int64) (Base, bool)) []Base {
 	}
 	return append([]Base{}, bases...)
 }
+
+// StoredBytesOver returns how many bytes of content a bundle would store that leaves out what storedBy gives, as
+// PlanOptions.StoredBy does; nil: nothing.
+func (c *Contents) StoredBytesOver(storedBy func(Digest, int64) (Base, bool)) int64 {
+	total := int64(0)
+	for i := range c.Blobs {
+		b := &c.Blobs[i]
+		if !b.IsNeeded() {
+			continue
+		}
+		if storedBy != nil && b.mayLean() && b.Digest != EmptyJSON {
+			if _, found := storedBy(b.Digest, b.Size); found {
+				continue
+			}
+		}
+		total += b.Size
+	}
+	return total
+}

@@ -270,6 +270,12 @@ func TestBundleWithNumberGetsItsName(t *testing.T) {
 	if err := os.RemoveAll(m.file("a.tar")); err != nil {
 		t.Fatal(err)
 	}
+	own := m.images
+	m.images = export.Requests{parse(t, m.Host()+"/acme/app:1=elsewhere")}
+	if _, err := m.run(t.Context(), "a.tar"); err == nil || !strings.Contains(err.Error(), "dhi@1, which is in the ledger") {
+		t.Errorf("another command writes over a bundle that has a number: %v", err)
+	}
+	m.images = own
 	a, stored := m.export(t, "a.tar")
 	if a.Sequence != 1 || stored != "base first" || !a.Continued || !slices.Equal(m.entries(t), []uint64{1, 2}) {
 		t.Errorf("the bundle is %d, with %s (continued: %t); the ledger has %v", a.Sequence, stored, a.Continued, m.entries(t))

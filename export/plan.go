@@ -84,6 +84,17 @@ func (p *Plan) Err() error {
 	return nil
 }
 
+// maxDeltas bounds how many bundles of a mirror are compared as bases. The heads of all are read.
+const maxDeltas = 20
+
+// Deltas says how large the bundle would be on each of the newest bundles of its mirror; see mirror.Mirror.Deltas.
+func (p *Plan) Deltas(ctx context.Context) ([]mirror.Delta, error) {
+	if p.Contents == nil || p.options.Mirror == nil {
+		return nil, nil
+	}
+	return p.options.Mirror.Deltas(ctx, p.Contents, maxDeltas)
+}
+
 // Registries returns the registries of the images that were chosen, as package name spells them.
 func (p *Plan) Registries() []string {
 	var all []string

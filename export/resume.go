@@ -44,7 +44,7 @@ func (r *run) note(result *Result) error {
 	return os.WriteFile(r.notePath(), content, 0o600)
 }
 
-func (o Output) readNote(command string) (*note, error) {
+func (o Output) readNote() (*note, error) {
 	f, err := os.Open(o.notePath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, bundle.ErrNoPartial
@@ -58,8 +58,8 @@ func (o Output) readNote(command string) (*note, error) {
 		return nil, err
 	}
 	var n note
-	if len(content) > maxNote || json.Unmarshal(content, &n) != nil || n.Result == nil || n.Command != command {
-		return nil, bundle.ErrNoPartial // of another command, or not whole
+	if len(content) > maxNote || json.Unmarshal(content, &n) != nil || n.Result == nil {
+		return nil, bundle.ErrNoPartial // it is not whole
 	}
 	return &n, nil
 }
@@ -70,13 +70,16 @@ func (r *run) resume(ctx context.Context) (*Result, error) {
 	if r.stream != nil {
 		return nil, bundle.ErrNoPartial
 	}
-	n, err := r.readNote(r.command)
+	n, err := r.readNote()
 	if err != nil {
 		return nil, err
 	}
 	hasNumber, err := r.hasNumber(ctx, n)
 	if err != nil {
 		return nil, err
+	}
+	if n.Command != r.command {
+		return nil, r.isOfAnother(n, hasNumber)
 	}
 	if !hasNumber && (r.options.Replan || n.Basis != r.basis()) {
 		r.options.Replan = true // what has been fetched is of use
@@ -111,10 +114,23 @@ func (r *run) basis() string {
 
 // hasNumber tells whether the ledger has the bundle of the earlier run already, so that only its name is to come.
 func (r *run) hasNumber(ctx context.Context, n *note) (bool, error) {
-	if r.next == nil {
+	if r.next == nil || n.Result.Sequence == 0 {
 		return false, nil
 	}
 	return r.options.Mirror.Has(ctx, n.Result.Sequence, n.Result.ManifestIndex)
+}
+
+// isOfAnother says what becomes of what another command has left: it is written over, unless its bundle has a number.
+func (r *run) isOfAnother(n *note, hasNumber bool) error {
+	if !hasNumber {
+		return bundle.ErrNoPartial
+	}
+	partial, err := r.reopen()
+	if err != nil {
+		return err
+	}
+	return errors.Join(fmt.Errorf("%s is %s@%d, which is in the ledger and lacks nothing but its name: run the command that began it once more, or write to another file",
+		r.path+bundle.PartialSuffix, n.Result.Mirror, n.Result.Sequence), partial.Close())
 }
 
 // isCompleted tells whether the bundle has its name, and the earlier run was killed a moment later.

@@ -174,3 +174,42 @@ func TestWantIsAnswered(t *testing.T) {
 	k.expect(t, exitUntrusted, "not signed by a trusted key", answer...)
 	k.expect(t, exitOK, "a supplement of dhi@1", append(answer, "--ledger-key", k.public)...)
 }
+
+// The plan of a mirror says what is left out, and which bundle would be better to build on.
+func TestPlanOfMirror(t *testing.T) {
+	k := newKillable(t)
+	plan := []string{"plan", k.server.Host() + "/acme/app:1", "--mirror", "dhi", "--ledger-key", k.public}
+	k.expect(t, exitOK, "", plan...)
+	if got := k.out.String(); !strings.Contains(got, "mirror: dhi@1 builds on no other: 0 B left out of") {
+		t.Errorf("the first plan:\n%s", got)
+	}
+	k.exported(t)
+	k.image(t, "1", "another")
+	k.exported(t)
+	k.image(t, "1", "first")
+	k.expect(t, exitOK, "", plan...)
+	if got := k.out.String(); !strings.Contains(got, "mirror: dhi@3 builds on no other") || !strings.Contains(got, "smallest on dhi@1, of the last 2 bundles") || !strings.Contains(got, "(--since dhi@1)") {
+		t.Errorf("the plan of the third:\n%s", got)
+	}
+	k.expect(t, exitOK, "", append(plan, "--since", "dhi@1")...)
+	if got := k.out.String(); !strings.Contains(got, "mirror: dhi@3 stands on dhi@1: ") || !strings.Contains(got, "on none of the last 2 bundles it would be smaller") || !strings.Contains(got, " left out\n") {
+		t.Errorf("the plan on the first:\n%s", got)
+	}
+	k.expect(t, exitOK, "", append(plan, "--json")...)
+	var report struct {
+		Counts    bundle.Counts `json:"counts"`
+		FullBytes int64         `json:"fullBytes"`
+		Deltas    []struct {
+			Sequence uint64 `json:"sequence"`
+			Bytes    int64  `json:"bytes"`
+		} `json:"deltas"`
+	}
+	if err := json.Unmarshal(k.out.Bytes(), &report); err != nil {
+		t.Fatal(err)
+	}
+	if d := report.Deltas; len(d) != 2 || d[0].Sequence != 2 || d[1].Sequence != 1 || d[0].Bytes != report.FullBytes || d[0].Bytes != report.Counts.StoredBytes || d[1].Bytes >= 5000 {
+		t.Errorf("%+v", report)
+	}
+	k.expect(t, exitUntrusted, "--ledger-key", plan[:4]...)
+	k.expect(t, exitOK, "", "export", plan[1], "--mirror", "dhi", "--dry-run", "--key", filepath.Join(k.home, "airgap.key"))
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/export"
+	"airgap/export/mirror"
 	"airgap/export/registry"
 )
 
@@ -33,9 +35,13 @@ left out and by which rule, what could not be had, and what it costs in pulls wh
 Manifests are kept in a small cache, so that the export, or tomorrow's plan, fetches only what has changed. The
 exit code is not 0 if anything that was asked for could not be had.
 
+Of a mirror it shows what is left out, and which of the last 20 bundles would make the next one smallest to build on.
+--ledger-key names the public key that these are signed with.
+
 ` + option.RegistryHelp,
 		Example: `  airgap plan -c regsync.yaml
   airgap plan docker.io/acme/dhi-python:3.13 --platform linux/amd64
+  airgap plan -c regsync.yaml --mirror dhi --ledger-key airgap.pub
   airgap plan -c regsync.yaml --json | jq '.images[] | {source, newBytes}'`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), a, &flags, "", args) },
 	}
@@ -47,7 +53,9 @@ exit code is not 0 if anything that was asked for could not be had.
 type planReport struct {
 	*export.Result
 
-	Pulls []pullCost `json:"pulls"`
+	Pulls     []pullCost     `json:"pulls"`
+	FullBytes int64          `json:"fullBytes,omitempty"` // of content, of a mirror, if nothing were left out
+	Deltas    []mirror.Delta `json:"deltas,omitempty"`    // how much it would be on each of the newest bundles alone, the newest first
 }
 
 // pullCost is what a plan cost at a registry, and what an export would, in fetched manifests: where registries limit
@@ -92,6 +100,12 @@ func runPlan(ctx context.Context, a *app.App, flags *option.Selection, key strin
 		return err
 	}
 	report := planReport{Result: result, Pulls: pulls(asked, plan)}
+	if report.Deltas, err = plan.Deltas(ctx); err != nil {
+		return err
+	}
+	if result.Sequence > 0 {
+		report.FullBytes = plan.Contents.StoredBytesOver(nil)
+	}
 	if flags.JSON {
 		if err := a.PrintJSON(report); err != nil {
 			return err
@@ -161,6 +175,28 @@ func showPlan(a *app.App, r *planReport) {
 	}
 	a.Print("total: %s, %s, %s to carry; sharing saves %s", terminal.Count(r.Counts.Roots, "image"), terminal.Count(r.Counts.Stored, "blob"),
 		terminal.Bytes(r.Counts.StoredBytes), terminal.Bytes(shared))
+	showDeltas(a, r)
+}
+
+// showDeltas prints what a bundle of a mirror leaves out, and on which other one it would be smaller.
+func showDeltas(a *app.App, r *planReport) {
+	if r.Sequence == 0 {
+		return
+	}
+	base := "builds on no other"
+	if len(r.Bases) > 0 {
+		base = "stands on " + standsOn(r.Bases)
+	}
+	a.Print("mirror: %s@%d %s: %s left out of %s", r.Mirror, r.Sequence, base, terminal.Bytes(r.Counts.BasedBytes), terminal.Bytes(r.FullBytes))
+	if len(r.Deltas) == 0 {
+		return
+	}
+	smallest := slices.MinFunc(r.Deltas, func(a, b mirror.Delta) int { return cmp.Compare(a.Bytes, b.Bytes) })
+	if smallest.Bytes < r.Counts.StoredBytes {
+		a.Print("mirror: smallest on %s, of the last %s: %s to carry (--since %s)", smallest.Name(), terminal.Count(len(r.Deltas), "bundle"), terminal.Bytes(smallest.Bytes), smallest.Name())
+		return
+	}
+	a.Print("mirror: on none of the last %s it would be smaller", terminal.Count(len(r.Deltas), "bundle"))
 }
 
 func showPlannedImage(a *app.App, image *export.ImageResult) {
@@ -176,7 +212,11 @@ func showPlannedImage(a *app.App, image *export.ImageResult) {
 	case image.Sparse:
 		a.Print("  the index also lists manifests that stay behind: only some targets take it")
 	}
-	a.Print("  %s, %s new, %s shared", terminal.Count(image.Manifests, "manifest"), terminal.Bytes(image.NewBytes), terminal.Bytes(image.SharedBytes))
+	based := ""
+	if image.BasedBytes > 0 {
+		based = fmt.Sprintf(", %s left out", terminal.Bytes(image.BasedBytes))
+	}
+	a.Print("  %s, %s new, %s shared%s", terminal.Count(image.Manifests, "manifest"), terminal.Bytes(image.NewBytes), terminal.Bytes(image.SharedBytes), based)
 	for _, kind := range slices.Sorted(maps.Keys(image.ByType)) {
 		label := kind
 		if label == "" {

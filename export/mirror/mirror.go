@@ -233,6 +233,9 @@ func (m *Mirror) entry(ctx context.Context, e ledger.Entry) (*Known, error) {
 	}
 	known, err := m.check(ctx, head)
 	if err != nil {
+		if errors.Is(err, signature.ErrUntrustedKey) {
+			err = fmt.Errorf("%w; or, if it is trusted, give it with --ledger-key", err)
+		}
 		return nil, fmt.Errorf("%s:%s: %w", m.Ledger, e.Tag(), err)
 	}
 	if known.Mirror != e.Mirror || known.Sequence != e.Sequence {
@@ -251,6 +254,34 @@ func (m *Mirror) check(ctx context.Context, head *bundle.Head) (*Known, error) {
 		return nil, err
 	}
 	return &Known{contents.Header.Base(head.ManifestIndex()), contents}, nil
+}
+
+// Delta is how large the next bundle would be if it built on one bundle alone.
+type Delta struct {
+	bundle.Base
+
+	Bytes int64 `json:"bytes"` // of content that it would store
+}
+
+// Deltas says of the newest bundles of the ledger, at most so many of them, how large a bundle with the given content would be on each,
+// the newest first. Those that no trusted key signed are passed over.
+func (m *Mirror) Deltas(ctx context.Context, c *bundle.Contents, most int) ([]Delta, error) {
+	entries, err := m.Ledger.Entries(ctx, m.Name)
+	if err != nil {
+		return nil, err
+	}
+	var deltas []Delta
+	for _, entry := range slices.Backward(entries[max(0, len(entries)-most):]) {
+		known, err := m.entry(ctx, entry)
+		if errors.Is(err, signature.ErrUntrustedKey) || errors.Is(err, signature.ErrMissing) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		deltas = append(deltas, Delta{known.Base, c.StoredBytesOver(known.StoredBy)})
+	}
+	return deltas, nil
 }
 
 // locker is a ledger that keeps the next number for who makes the next bundle. In one that does not, the number is looked at again
