@@ -153,6 +153,9 @@ func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, sta
 	if err := content.Sparse(ctx); err != nil {
 		return done, fmt.Errorf("nothing was pushed to %s but, perhaps, an index without a tag: %w", o.Destination, err)
 	}
+	if err := content.First(ctx, surveyed.First); err != nil {
+		return done, fmt.Errorf("no tag was moved, and nothing was pushed to %s but single blobs, which will be used when the command is run again: %w", o.Destination, err)
+	}
 	if o.Harbor == nil { // which takes all kinds (observed at 2.14.4)
 		if err := content.Samples(ctx); err != nil {
 			return done, fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", o.Destination, err)

@@ -112,8 +112,10 @@ func TestUploadsAreRetried(t *testing.T) {
 			counted, total := count.done["push"], count.total["push"]
 			if samples := count.done["push samples"]; samples == 0 || samples != count.total["push samples"] {
 				t.Errorf("%d of %d bytes of samples", samples, count.total["push samples"])
+			} else if first := count.done["push first blobs"]; first != count.total["push first blobs"] {
+				t.Errorf("%d of %d bytes of first blobs", first, count.total["push first blobs"])
 			} else if way == "file" { // from a pipe, they are read once more
-				counted, total = counted+samples, total+samples
+				counted, total = counted+samples+first, total+samples+first
 			}
 			if total != want || counted != want {
 				t.Errorf("%d of %d bytes, want %d", counted, total, want)

@@ -52,6 +52,9 @@ type Result struct {
 	API     target.ReferrersAPI
 	Unasked []bool             // by repository: it was not asked, or not any more, what is in it
 	Listed  target.Accessories // nothing where no listing was read
+	// First are blobs that have to be pushed before anything else into their repositories, in which less is asked for because
+	// neither they nor another sign was there: so that a later run sees that this one had begun.
+	First []inventory.Need
 }
 
 // Run asks what the target has, and marks it in inv; tags are looked at by mover. A registry takes a manifest only when it has
@@ -67,7 +70,7 @@ func Run(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mo
 		failed: slices.Clone(o.Unasked), unlisted: map[string]bool{}, listed: make(target.Accessories, len(inv.Repos)), empty: make([]bool, len(inv.Repos)),
 	}
 	err := s.all(ctx)
-	return Result{API: s.api, Unasked: s.failed, Listed: s.listed}, errors.Join(err, s.problems.Err())
+	return Result{API: s.api, Unasked: s.failed, Listed: s.listed, First: s.first}, errors.Join(err, s.problems.Err())
 }
 
 type survey struct {
@@ -86,7 +89,8 @@ type survey struct {
 	api      target.ReferrersAPI
 	unlisted map[string]bool // projects of Harbor that give no listings
 	listed   target.Accessories
-	empty    []bool // by repository: nothing that is brought seems to be in it
+	empty    []bool           // by repository: nothing that is brought seems to be in it
+	first    []inventory.Need // of those that are empty
 }
 
 // question is one thing to look for at the target.

@@ -40,9 +40,9 @@ func (s *survey) probe(ctx context.Context, t *inventory.Tag) error {
 // manifest is nor the first blob, nothing else is asked for but large blobs.
 func (s *survey) untagged() iter.Seq[question] {
 	return func(yield func(question) bool) {
-		first := make([]inventory.Need, len(s.inv.Repos)) // blobs; rows of blobs are never 0
+		first := make([]inventory.Need, len(s.inv.Repos)) // blobs that can be pushed first; rows of blobs are never 0
 		for n := range s.inv.BlobNeeds() {
-			if first[n.Repo].Row == 0 {
+			if first[n.Repo].Row == 0 && s.inv.Bundle.IsKept(int(n.Row)) && !inventory.IsLeftOut(s.inv, n.Row) {
 				first[n.Repo] = n
 			}
 		}
@@ -64,6 +64,11 @@ func (s *survey) look(ctx context.Context, manifest, blob inventory.Need) error 
 	if err := errors.Join(s.manifest(ctx, manifest), s.blob(ctx, blob)); err != nil {
 		return err
 	}
-	s.empty[manifest.Repo] = !s.inv.State(manifest).IsThere() && !s.inv.State(blob).IsThere()
+	if !s.inv.State(manifest).IsThere() && !s.inv.State(blob).IsThere() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.empty[manifest.Repo] = true
+		s.first = append(s.first, blob)
+	}
 	return nil
 }

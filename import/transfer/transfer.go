@@ -8,6 +8,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/errgroup"
@@ -79,6 +80,29 @@ func (t *Transfer) All(ctx context.Context) (err error) {
 		err = errors.Join(err, left.close())
 	}
 	return err
+}
+
+// First pushes blobs before any other, each as All would.
+func (t *Transfer) First(ctx context.Context, blobs []inventory.Need) error {
+	if len(blobs) == 0 {
+		return nil
+	}
+	byRow, size := map[int32][]inventory.Need{}, int64(0)
+	for _, need := range blobs {
+		if byRow[need.Row] = append(byRow[need.Row], need); len(byRow[need.Row]) == 1 {
+			size += t.inv.Size(need.Row)
+		}
+	}
+	t.uploader.countsBytes = true
+	t.options.Observer.Phase("push first blobs", size)
+	return parallel.Each(ctx, t.options.Limits.Jobs, maps.Values(byRow), func(ctx context.Context, alike []inventory.Need) error {
+		for _, need := range alike { // one after the other, so that it is uploaded once and mounted from then on
+			if err := t.uploader.deliver(ctx, t.inv.Blob(need.Row), need, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // fewBytes is how many bytes for each manifest are so few that it is not they that take the time.
