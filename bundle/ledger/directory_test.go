@@ -203,3 +203,41 @@ func TestMirrorsShareADirectory(t *testing.T) {
 		t.Error(entries, err)
 	}
 }
+
+// What a process leaves that is killed while it writes is in nobody's way, and is not read.
+func TestDirectoryAfterAKill(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "whole")
+	a := ledgertest.New(t, "dhi", 1, "x")
+	if err := (ledger.Ledger{Repository: ledger.Directory(whole)}).Put(t.Context(), "dhi-000001", a); err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range [][]string{{}, {".lock"}, {".lock", "dhi.lock"}, {".lock", ".partial"}, {".lock", ".partial", "oci-layout"}, {".lock", ".partial", "oci-layout", "blobs/sha256/" + a.Blobs[0].Digest.Hex()}} {
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range left {
+			content, err := os.ReadFile(filepath.Join(whole, name))
+			if err != nil {
+				content = []byte(`{"schemaVersion":2,"manif`)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l := ledger.Ledger{Repository: ledger.Directory(dir)}
+		if entries, err := l.Entries(t.Context(), ""); err != nil || len(entries) > 0 {
+			t.Errorf("%q: %v, %v", left, entries, err)
+		}
+		if err := l.Put(t.Context(), "dhi-000001", a); err != nil {
+			t.Errorf("%q: %v", left, err)
+		}
+		got, err := os.ReadFile(filepath.Join(dir, "index.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := os.ReadFile(filepath.Join(whole, "index.json")); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%q: index.json is %s", left, got)
+		}
+	}
+}

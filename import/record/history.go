@@ -8,7 +8,6 @@
 //	…                                                               // all blobs and manifests are at the target
 //	err = record.Keep(ctx, repo, b.Artifact(), header)              // before tags move: from now on older bundles are refused
 //	…                                                               // tags move, and are read back
-//	done, err := record.IsDone(ctx, repo, index, destination)       // nothing was changed, and that is known already?
 //	err = record.Done(ctx, repo, b.Artifact().Index.Descriptor, record.Import{…}, rows)
 //
 // What a record says of bundles is believed only where a trusted key signed it.
@@ -78,28 +77,43 @@ type Doubt struct {
 // maxDoubts bounds how many entries are looked at that nobody who is trusted has signed.
 const maxDoubts = 1000
 
-// entryTag is a tag under which a bundle is kept.
+// entryTag is a tag under which a bundle may be kept, and the number that it then has; of a supplement, that of what it completes.
 type entryTag struct {
 	tag, mirror string
 	sequence    uint64
 }
 
 var (
-	numberedTag = regexp.MustCompile(`^(.+)-([0-9]{6,20})(-[0-9a-f]{12})?$`)
+	numberedTag = regexp.MustCompile(`^(.+)-([0-9]{6,20})$`)
+	besideTag   = regexp.MustCompile(`^(.+)-([0-9]{6,20})-[0-9a-f]{12}$`)
 	unnamedTag  = regexp.MustCompile(`^bundle-[0-9a-f]{12}$`)
 )
 
-// parseTag reads a tag of FORMAT.md, "The ledger and the record".
-func parseTag(tag string) (entryTag, bool) {
+// parseTag reads a tag of FORMAT.md, "The ledger and the record". One that ends in a dozen digits can be read in two ways; the header
+// will tell.
+func parseTag(tag string) (ways []entryTag) {
 	if unnamedTag.MatchString(tag) {
-		return entryTag{tag: tag}, true
+		ways = append(ways, entryTag{tag: tag})
 	}
-	parts := numberedTag.FindStringSubmatch(tag)
-	if parts == nil || bundle.CheckMirror(parts[1]) != nil {
-		return entryTag{}, false
+	for _, pattern := range []*regexp.Regexp{numberedTag, besideTag} {
+		parts := pattern.FindStringSubmatch(tag)
+		if parts == nil || bundle.CheckMirror(parts[1]) != nil {
+			continue
+		}
+		if sequence, err := strconv.ParseUint(parts[2], 10, 64); err == nil {
+			ways = append(ways, entryTag{tag, parts[1], sequence})
+		}
 	}
-	sequence, err := strconv.ParseUint(parts[2], 10, 64)
-	return entryTag{tag, parts[1], sequence}, err == nil
+	return ways
+}
+
+// of tells whether a header has the number.
+func (t entryTag) of(header *bundle.Header) bool {
+	sequence := header.Sequence
+	if header.Completes != nil {
+		sequence = header.Completes.Sequence
+	}
+	return t.mirror == header.Mirror && t.sequence == sequence
 }
 
 // Open lists what a repository has of a mirror, or of all where mirror is "". A repository that is not there is empty.
@@ -110,8 +124,10 @@ func Open(ctx context.Context, repo ledger.Repository, policy verify.Policy, mir
 	}
 	h := &History{ledger: ledger.Ledger{Repository: repo}, policy: policy, read: map[string]*Entry{}}
 	for _, tag := range tags {
-		if t, ok := parseTag(tag); ok && (mirror == "" || t.mirror == mirror) {
-			h.tags = append(h.tags, t)
+		for _, t := range parseTag(tag) {
+			if mirror == "" || t.mirror == mirror {
+				h.tags = append(h.tags, t)
+			}
 		}
 	}
 	slices.SortFunc(h.tags, func(a, b entryTag) int {
@@ -164,23 +180,34 @@ func (h *History) Newest(ctx context.Context, mirror string) (newest []*Entry, e
 	return newest, nil
 }
 
-// entry reads what is under a tag; nil where it is not believed.
+// entry reads what is under a tag; nil where it is not believed, or the bundle has another number.
 func (h *History) entry(ctx context.Context, t entryTag) (*Entry, error) {
-	if e, ok := h.read[t.tag]; ok {
-		return e, nil
+	e, known := h.read[t.tag]
+	if !known {
+		var err error
+		if e, err = h.readEntry(ctx, t.tag); err != nil {
+			return nil, err
+		}
+		h.read[t.tag] = e
 	}
-	e, err := open(ctx, h.ledger, h.policy, t)
+	if e == nil || !t.of(e.Header) {
+		return nil, nil
+	}
+	return e, nil
+}
+
+func (h *History) readEntry(ctx context.Context, tag string) (*Entry, error) {
+	e, err := open(ctx, h.ledger, h.policy, tag)
 	if isDoubtful(err) {
-		h.doubts = append(h.doubts, Doubt{t.tag, err})
+		h.doubts = append(h.doubts, Doubt{tag, err})
 		if len(h.doubts) > maxDoubts {
 			return nil, fmt.Errorf("record %s: %w: more than %d entries that no trusted key signed", h, bundle.ErrLimit, maxDoubts)
 		}
-		err = nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	h.read[t.tag] = e
 	return e, nil
 }
 
@@ -192,8 +219,8 @@ func isDoubtful(err error) bool {
 	}, func(kind error) bool { return errors.Is(err, kind) })
 }
 
-func open(ctx context.Context, l ledger.Ledger, policy verify.Policy, t entryTag) (*Entry, error) {
-	read, err := l.Head(ctx, t.tag)
+func open(ctx context.Context, l ledger.Ledger, policy verify.Policy, tag string) (*Entry, error) {
+	read, err := l.Head(ctx, tag)
 	if err != nil {
 		return nil, err
 	}
@@ -205,9 +232,9 @@ func open(ctx context.Context, l ledger.Ledger, policy verify.Policy, t entryTag
 	if err != nil {
 		return nil, err
 	}
-	e := &Entry{Tag: t.tag, ManifestIndex: head.ManifestIndex(), Header: header, Key: head.Key(), head: head, ledger: l}
-	if t.tag != header.EntryTag(e.ManifestIndex) && t.tag != otherTag(header, e.ManifestIndex) {
-		return nil, fmt.Errorf("%w: %s:%s: the bundle says that it is %s", bundle.ErrFormat, l, t.tag, header.EntryTag(e.ManifestIndex))
+	e := &Entry{Tag: tag, ManifestIndex: head.ManifestIndex(), Header: header, Key: head.Key(), head: head, ledger: l}
+	if tag != header.EntryTag(e.ManifestIndex) && tag != otherTag(header, e.ManifestIndex) {
+		return nil, fmt.Errorf("%w: %s:%s: the bundle says that it is %s", bundle.ErrFormat, l, tag, header.EntryTag(e.ManifestIndex))
 	}
 	return e, nil
 }

@@ -127,9 +127,3 @@ func readRows(r io.Reader, contents *bundle.Contents, each func(Placed) error) e
 	}
 	return nil
 }
-
-// IsDone tells whether a repository tells already of an import that brought all of a bundle to a destination.
-func IsDone(ctx context.Context, repo ledger.Repository, index bundle.Digest, destination string) (bool, error) {
-	all, err := Imports(ctx, repo, index)
-	return slices.ContainsFunc(all, func(i *Imported) bool { return i.IsWhole() && i.Destination == destination }), err
-}

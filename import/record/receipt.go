@@ -97,10 +97,10 @@ func (i *Import) WentTo(r name.Registry) bool {
 	return host == r.Name()
 }
 
-// Mirrors are those that the record has something of, believed or not, sorted.
+// Mirrors are those of which the record has bundles with numbers of their own, believed or not, sorted.
 func (h *History) Mirrors() (mirrors []string) {
 	for _, t := range h.tags { // which are sorted
-		if t.mirror != "" && (len(mirrors) == 0 || mirrors[len(mirrors)-1] != t.mirror) {
+		if t.mirror != "" && !besideTag.MatchString(t.tag) && (len(mirrors) == 0 || mirrors[len(mirrors)-1] != t.mirror) {
 			mirrors = append(mirrors, t.mirror)
 		}
 	}

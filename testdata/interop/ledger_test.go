@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"airgap/bundle/ledger/ledgertest"
 	"airgap/export/registry"
 	"airgap/export/registry/repository"
+	"airgap/verify/signature"
 
 	reference "github.com/google/go-containerregistry/pkg/name"
 )
@@ -51,5 +53,47 @@ func TestRegctlReadsALedger(t *testing.T) {
 	}
 	if got := b.run(t, "regctl", "artifact", "list", head); !strings.Contains(got, a.Signature.Digest.String()) {
 		t.Error(got)
+	}
+}
+
+// A record is read with the means of any registry: regctl lists it, and cosign checks who signed it.
+func TestOthersReadARecord(t *testing.T) {
+	b := newBench(t)
+	stranger, err := signature.Generate(signature.ECDSAP256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func(k *signature.PrivateKey) string {
+		file := filepath.Join(t.TempDir(), "key.pub")
+		if err := os.WriteFile(file, k.Public().MarshalPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	for version, start := range map[string]func(testing.TB) string{"3": startDistribution, "2.8": startDistribution2} {
+		host := start(t)
+		repo, err := reference.NewRepository(host + "/mirror/airgap")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
+		a := ledgertest.New(t, "dhi", 12, "x")
+		if err := (ledger.Ledger{Repository: repository.New(c, repo)}).Put(t.Context(), "dhi-000012", a); err != nil {
+			t.Fatal(err)
+		}
+		b.plainHTTP(t, host)
+		if got := b.run(t, "regctl", "tag", "ls", repo.Name()); !strings.Contains(got, "dhi-000012") {
+			t.Error(version, got)
+		}
+		verify := func(key string) error {
+			_, err := b.try(t, "cosign", "verify", "--key", key, "--insecure-ignore-tlog=true", repo.Name()+":dhi-000012")
+			return err
+		}
+		if err := verify(key(ledgertest.Key)); err != nil {
+			t.Error(version, err)
+		}
+		if err := verify(key(stranger)); err == nil {
+			t.Error(version, "cosign takes any key")
+		}
 	}
 }
