@@ -294,6 +294,16 @@ type Object struct {
 	Write func(io.Writer) error
 }
 
+// Manifest returns the bytes of an object that is a manifest, and what they say.
+func (o Object) Manifest() ([]byte, *Manifest, error) {
+	var content bytes.Buffer
+	if err := o.Write(&content); err != nil {
+		return nil, nil, err
+	}
+	m, err := ParseManifest(o.MediaType, content.Bytes())
+	return content.Bytes(), m, err
+}
+
 // Artifact is the signed object of a bundle as a repository keeps it: two manifests, the second of which refers to the first, and
 // the blobs that they name, each once.
 type Artifact struct {

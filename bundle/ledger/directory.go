@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -170,11 +169,7 @@ func (d Directory) PutBlob(ctx context.Context, o bundle.Object) error {
 
 // PutManifest implements Repository.
 func (d Directory) PutManifest(ctx context.Context, o bundle.Object, tag string) error {
-	var content bytes.Buffer
-	if err := o.Write(&content); err != nil {
-		return err
-	}
-	m, err := bundle.ParseManifest(o.MediaType, content.Bytes())
+	_, m, err := o.Manifest()
 	if err != nil {
 		return err
 	}

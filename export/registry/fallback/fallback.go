@@ -11,6 +11,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/ociindex"
 	"airgap/export/registry"
+	"airgap/export/registry/retry"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
@@ -51,7 +52,7 @@ func Add(ctx context.Context, t Target, tag name.Tag, ours []bundle.Descriptor) 
 		if try == tries {
 			return try, fmt.Errorf("%w: %s, %d times; run the command again when they are done", ErrOverwritten, tag, try)
 		}
-		if err := wait(ctx, time.Duration(try)*pause); err != nil {
+		if err := retry.Sleep(ctx, time.Duration(try)*pause); err != nil {
 			return try, err
 		}
 		if err := write(ctx, t, tag, list); err != nil {
@@ -86,15 +87,4 @@ func write(ctx context.Context, t Target, tag name.Tag, list *ociindex.Index) er
 		return fmt.Errorf("list of referrers: %w", err)
 	}
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -2,7 +2,6 @@
 package repository
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -113,11 +112,7 @@ func contentOf(o bundle.Object) io.ReadCloser {
 
 // PutManifest implements ledger.Repository.
 func (r *Repository) PutManifest(ctx context.Context, o bundle.Object, tag string) error {
-	var content bytes.Buffer
-	if err := o.Write(&content); err != nil {
-		return err
-	}
-	m, err := bundle.ParseManifest(o.MediaType, content.Bytes())
+	content, m, err := o.Manifest()
 	if err != nil {
 		return err
 	}
@@ -125,7 +120,7 @@ func (r *Repository) PutManifest(ctx context.Context, o bundle.Object, tag strin
 	if tag != "" {
 		under = r.name.Tag(tag)
 	}
-	acknowledged, err := r.client.PushManifest(ctx, under, o.MediaType, content.Bytes())
+	acknowledged, err := r.client.PushManifest(ctx, under, o.MediaType, content)
 	if err != nil || m.Subject == nil || acknowledged {
 		return err
 	}
