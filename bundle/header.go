@@ -185,6 +185,8 @@ func (h *Header) checkBases() error {
 			return fmt.Errorf("the bases are out of order at %s", base)
 		case seen[base.ManifestIndex]:
 			return fmt.Errorf("the base %s is listed twice", base.ManifestIndex)
+		case h.Completes != nil && base.ManifestIndex == h.Completes.ManifestIndex:
+			return fmt.Errorf("a supplement cannot build on %s, which it completes", base.Name())
 		case h.Sequence > 0 && base.Mirror == h.Mirror && base.Sequence >= h.Sequence:
 			return fmt.Errorf("%s@%d cannot build on %s", h.Mirror, h.Sequence, base.Name())
 		}

@@ -79,6 +79,7 @@ func TestRefusedTables(t *testing.T) {
 		"a supplement of another mirror": {delta, headerAt, replace(`"sequence":12`, `"sequence":0`), "one without the other"},
 		"a supplement with a number":     {delta, headerAt, replace(`,"counts"`, `,"completes":`+baseText("dhi", 11, "c")+`,"counts"`), "no sequence"},
 		"a supplement that moves tags":   {delta, headerAt, supplementOf(baseText("dhi", 12, "c")), "moves no tags"},
+		"a supplement on its own bundle": {delta, headerAt, supplementOf(baseText("dhi", 11, "b")), "cannot build on dhi@11, which it completes"},
 		"a supplement of what it is not": {delta, headerAt, supplementOf(baseText("other", 12, "c")), "of that mirror"},
 		"a sequence below zero":          {plain, headerAt, replace(`"sequence":0`, `"sequence":-1`), "header"},
 		"made too late":                  {plain, headerAt, replace(`"2023-11-14T22:13:20Z"`, `"2242-03-16T12:56:32Z"`), "2242"},

@@ -148,6 +148,9 @@ func (s *Supplement) plan(ctx context.Context, source BlobSource, o Options) (p 
 	if err := found.blobs(ctx, o); err != nil {
 		return nil, err
 	}
+	if err := found.choose(); err != nil {
+		return nil, err
+	}
 	if o.Created.IsZero() {
 		o.Created = o.Now()
 	}
@@ -169,12 +172,11 @@ func (s *Supplement) plan(ctx context.Context, source BlobSource, o Options) (p 
 	return p, err
 }
 
-// storedBy leaves out what is not wanted.
+// storedBy leaves out what is not wanted, but for what the completed bundle stores itself: that cannot be imported before the
+// supplement, or else nothing would be wanted.
 func (s *Supplement) storedBy(d bundle.Digest, size int64) (bundle.Base, bool) {
-	if s.wanted[d] {
-		return bundle.Base{}, false
-	}
-	return s.completes.StoredBy(d, size)
+	base, found := s.completes.StoredBy(d, size)
+	return base, found && !s.wanted[d] && base != s.completes.Base
 }
 
 // supply finds what a supplement is made of.
@@ -271,6 +273,41 @@ func (s *supply) ask(ctx context.Context, b *ledger.WantedBlob) error {
 	defer s.mu.Unlock()
 	s.gone[b.Digest] = true
 	return nil
+}
+
+// choose keeps one manifest for each blob, that which needs the least besides: see storedBy.
+func (s *supply) choose() error {
+	chosen := map[bundle.Digest]bool{}
+	for _, b := range s.want.Blobs {
+		least := int64(-1)
+		var best bundle.Digest
+		for _, m := range b.Manifests {
+			more, err := s.more(m)
+			if err != nil {
+				return err
+			}
+			if least < 0 || more < least {
+				least, best = more, m
+			}
+		}
+		chosen[best] = true
+	}
+	maps.DeleteFunc(s.roots, func(root supplied, _ bundle.Root) bool { return !chosen[root.digest] })
+	return nil
+}
+
+// more returns how many bytes that nobody wants have to be carried for a manifest.
+func (s *supply) more(manifest bundle.Digest) (total int64, err error) {
+	m, err := s.walk.Manifest(manifest)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range m.Blobs() {
+		if base, found := s.completes.StoredBy(d.Digest, d.Size); found && base == s.completes.Base && !s.wanted[d.Digest] {
+			total += d.Size
+		}
+	}
+	return total, nil
 }
 
 // maxImagesNamed bounds how many images are named for each blob that is gone.

@@ -21,7 +21,8 @@ type wanting struct {
 	*mirrored
 	completes *mirror.Known
 	want      *ledger.Want
-	image     bundle.Digest
+	image     bundle.Digest // which has a layer that the second bundle stores
+	other     bundle.Digest
 }
 
 func newWanting(t *testing.T) *wanting {
@@ -39,15 +40,15 @@ func newWanting(t *testing.T) *wanting {
 	if w.completes, err = w.mirror.Find(t.Context(), bundle.Base{ManifestIndex: second.ManifestIndex, Mirror: "dhi", Sequence: 2, Created: second.Created}); err != nil {
 		t.Fatal(err)
 	}
-	w.image = second.Images[0].Digest
-	w.want = w.wants("base", w.image)
+	w.image, w.other = second.Images[0].Digest, second.Images[1].Digest
+	w.want = w.wants("base", w.image, w.other)
 	return w
 }
 
-func (w *wanting) wants(layer string, listing bundle.Digest) *ledger.Want {
+func (w *wanting) wants(layer string, listing ...bundle.Digest) *ledger.Want {
 	content := contentOf(layer)
 	return &ledger.Want{Completes: w.completes.Base, Blobs: []ledger.WantedBlob{
-		{Digest: bundle.DigestOf(content), Size: int64(len(content)), StoredBy: w.completes.Contents.Header.Bases[0], Manifests: []bundle.Digest{listing}},
+		{Digest: bundle.DigestOf(content), Size: int64(len(content)), StoredBy: w.completes.Contents.Header.Bases[0], Manifests: listing},
 	}}
 }
 
@@ -75,10 +76,10 @@ func TestSupplement(t *testing.T) {
 	if stored := w.stored(t, "supplement.tar"); stored != "base" || result.Counts.Stored != 2 || result.Counts.Manifests != 1 {
 		t.Errorf("it stores %q: %+v", stored, result.Counts)
 	}
-	if result.Sequence != 0 || result.Mirror != "dhi" || *result.Completes != w.completes.Base || basesOf(result) != "dhi@2" {
+	if result.Sequence != 0 || result.Mirror != "dhi" || *result.Completes != w.completes.Base || basesOf(result) != "dhi@1" {
 		t.Errorf("it is %s@%d of %v, and stands on %s", result.Mirror, result.Sequence, result.Completes, basesOf(result))
 	}
-	if image := result.Images[0]; len(result.Images) != 1 || image.Destination != "acme/app@"+w.image.String() || image.Digest != w.image {
+	if image := result.Images[0]; len(result.Images) != 1 || image.Destination != "mirror/other@"+w.other.String() || image.Digest != w.other {
 		t.Errorf("it brings %+v", result.Images)
 	}
 	if n := w.Count("GET", "/referrers/") + w.Count("GET", "/tags/"); n > 0 {
@@ -101,6 +102,20 @@ func TestSupplement(t *testing.T) {
 	w.wishes.Since = []mirror.Since{w.head(t, "supplement.tar")}
 	if _, err := w.run(t.Context(), "3.tar"); !errors.Is(err, mirror.ErrBase) || !strings.Contains(err.Error(), "supplement") {
 		t.Errorf("built on a supplement: %v", err)
+	}
+}
+
+// The completed bundle cannot be imported before its supplement. So this stands on nothing that only that one stores, even where it
+// has to carry it as well.
+func TestSupplementDoesNotStandOnWhatItCompletes(t *testing.T) {
+	w := newWanting(t)
+	w.want = w.wants("base", w.image)
+	result, err := w.supply(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stored := w.stored(t, "supplement.tar"); stored != "base second" || basesOf(result) != "" {
+		t.Errorf("it stores %q, and stands on %q", stored, basesOf(result))
 	}
 }
 
