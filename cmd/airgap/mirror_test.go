@@ -210,6 +210,9 @@ func TestPlanOfMirror(t *testing.T) {
 	if d := report.Deltas; len(d) != 2 || d[0].Sequence != 2 || d[1].Sequence != 1 || d[0].Bytes != report.FullBytes || d[0].Bytes != report.Counts.StoredBytes || d[1].Bytes >= 5000 {
 		t.Errorf("%+v", report)
 	}
-	k.expect(t, exitUntrusted, "--ledger-key", plan[:4]...)
+	k.expect(t, exitOK, "are not checked (--ledger-key checks them)", plan[:4]...)
+	other := filepath.Join(t.TempDir(), "other")
+	k.expect(t, exitOK, "", "keygen", "--output-key-prefix", other)
+	k.expect(t, exitUntrusted, "not signed by a trusted key", append(plan[:4:4], "--ledger-key", other+".pub")...)
 	k.expect(t, exitOK, "", "export", plan[1], "--mirror", "dhi", "--dry-run", "--key", filepath.Join(k.home, "airgap.key"))
 }

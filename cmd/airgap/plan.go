@@ -36,7 +36,7 @@ Manifests are kept in a small cache, so that the export, or tomorrow's plan, fet
 exit code is not 0 if anything that was asked for could not be had.
 
 Of a mirror it shows what is left out, and which of the last 20 bundles would make the next one smallest to build on.
---ledger-key names the public key that these are signed with.
+with --ledger-key, their signatures are checked.
 
 ` + option.RegistryHelp,
 		Example: `  airgap plan -c regsync.yaml
@@ -83,6 +83,10 @@ func runPlan(ctx context.Context, a *app.App, flags *option.Selection, key strin
 			return err
 		}
 		asked.Trust(signer.Public())
+	}
+	if m := asked.Options.Mirror; m != nil && len(m.Trusted) == 0 {
+		m.Unchecked = true
+		a.Say("the signatures in the ledger %s are not checked (--ledger-key checks them)", m.Ledger)
 	}
 	var plan *export.Plan
 	err = a.WithProgress(func(o bundle.Observer) (err error) {
