@@ -8,14 +8,17 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/ledger"
 	"airgap/bundle/platform"
 	"airgap/export"
 	"airgap/export/cache"
 	"airgap/export/catalogue"
 	"airgap/export/config"
+	"airgap/export/mirror"
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
 	"airgap/export/registry/repositories"
+	"airgap/verify/signature"
 )
 
 // The catalogue of the benchmark: every tag is an index of two platforms with a layer of its own and one that all share,
@@ -74,28 +77,43 @@ func (c *benchCatalogue) manifest(repo, tag string, m bundle.Manifest) bundle.De
 }
 
 // BenchmarkPlan plans 5,000 tags over 300 repositories against a registry in the same process, which takes its share of
-// the time: with an empty cache, and with the one that the first plan has left.
+// the time: with an empty cache, with the one that the first plan has left, and with that as the next bundle of a mirror, of which the
+// one before was the same.
 func BenchmarkPlan(b *testing.B) {
 	c := newBenchCatalogue(b)
 	file, err := config.Parse("regsync.yaml", fmt.Appendf(nil, "sync: [{source: '%s', target: harbor.example.com/all, type: registry}]", c.Host()), config.Environment{})
 	if err != nil {
 		b.Fatal(err)
 	}
+	key, err := signature.Generate(signature.ECDSAP256)
+	if err != nil {
+		b.Fatal(err)
+	}
 	dir := ""
-	for _, name := range []string{"cold", "warm"} {
+	series := &mirror.Mirror{Name: "bench", Ledger: ledger.Ledger{Repository: ledger.Directory(b.TempDir())}, Trusted: []signature.PublicKey{key.Public()}}
+	for _, name := range []string{"cold", "warm", "delta"} {
 		outer := b // whose directories outlive the plan that fills them
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if name == "cold" {
+				switch name {
+				case "cold":
 					dir = outer.TempDir()
+					c.plan(b, file, dir, nil, nil)
+				case "warm":
+					c.plan(b, file, dir, nil, nil)
+				default:
+					c.plan(b, file, dir, series, nil)
 				}
-				c.plan(b, file, dir)
 			}
 		})
+		if name == "warm" {
+			c.plan(b, file, dir, series, key)
+		}
 	}
 }
 
-func (c *benchCatalogue) plan(b *testing.B, file *config.File, dir string) {
+// plan plans everything, of a mirror as well, whose ledger gets the head if there is a key to sign it.
+func (c *benchCatalogue) plan(b *testing.B, file *config.File, dir string, series *mirror.Mirror, key *signature.PrivateKey) {
 	client := registry.New(registry.Config{Host: func(string) registry.HostConfig { return registry.HostConfig{PlainHTTP: true} }})
 	defer client.CloseIdleConnections()
 	source, err := cache.New(client, dir, nowFunc)
@@ -104,7 +122,7 @@ func (c *benchCatalogue) plan(b *testing.B, file *config.File, dir string) {
 	}
 	before := heap()
 	choice := &catalogue.Choice{Wanted: catalogue.Wanted{Files: []*config.File{file}}, Lister: repositories.Lister{Client: client}, Source: source.WithBlobs(), Now: nowFunc}
-	plan, err := export.MakePlan(b.Context(), source, choice, export.Options{Created: now})
+	plan, err := export.MakePlan(b.Context(), source, choice, export.Options{Created: now, Mirror: series})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -123,6 +141,16 @@ func (c *benchCatalogue) plan(b *testing.B, file *config.File, dir string) {
 		b.Fatalf("%d images, %d missing", len(result.Images), len(result.Missing))
 	}
 	b.ReportMetric(float64(result.Counts.Blobs), "blobs")
+	b.ReportMetric(float64(result.Counts.StoredBytes), "bytes-stored")
+	if key != nil {
+		layout, err := bundle.NewLayout(plan.Contents, export.SignedBy(key).Sign)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := series.Put(b.Context(), layout); err != nil {
+			b.Fatal(err)
+		}
+	}
 	if err := plan.Close(); err != nil {
 		b.Fatal(err)
 	}
