@@ -33,6 +33,8 @@ type mirrored struct {
 	wishes mirror.Wishes
 	dir    string
 	images export.Requests
+
+	volumes int64 // the size of each; 0: one file
 }
 
 func newMirrored(t *testing.T, options ...Option) *mirrored {
@@ -70,7 +72,7 @@ func (m *mirrored) options() export.Options {
 }
 
 func (m *mirrored) run(ctx context.Context, name string) (*export.Result, error) {
-	return export.Run(ctx, patient(), m.images, export.SignedBy(m.key), export.ToFile(m.file(name)), m.options())
+	return export.Run(ctx, patient(), m.images, export.SignedBy(m.key), export.ToFile(m.file(name)).InVolumes(m.volumes, nil), m.options())
 }
 
 // export makes the next bundle, and says which layers it stores.
@@ -285,6 +287,29 @@ func TestBundleWithNumberGetsItsName(t *testing.T) {
 	}
 	if next, _ := m.export(t, "a.tar"); next.Sequence != 3 {
 		t.Errorf("the next bundle is %d", next.Sequence)
+	}
+}
+
+// A bundle in volumes gets its name as one in a file does, and its volumes can be built on.
+func TestVolumesWithNumberGetTheirNames(t *testing.T) {
+	m := newMirrored(t)
+	directory := m.mirror.Ledger.Repository.(ledger.Directory)
+	m.volumes = 1 << 16
+	ctx, cancel := context.WithCancel(t.Context())
+	m.mirror.Ledger.Repository = &failingPut{Directory: directory, after: cancel}
+	if _, err := m.run(ctx, "a.tar"); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(m.file("a.tar.0001")); err == nil || !slices.Equal(m.entries(t), []uint64{1}) {
+		t.Fatalf("it was not cancelled when the ledger had the bundle: %v", m.entries(t))
+	}
+	m.mirror.Ledger.Repository = directory
+	a, err := m.run(t.Context(), "a.tar")
+	if err != nil || a.Sequence != 1 || !a.Continued || !slices.Equal(m.entries(t), []uint64{1}) {
+		t.Fatalf("%+v, %v; the ledger has %v", a, err, m.entries(t))
+	}
+	if next, err := m.run(t.Context(), "b.tar"); err != nil || next.Sequence != 2 || basesOf(next) != "dhi@1" {
+		t.Errorf("%+v, %v", next, err)
 	}
 }
 

@@ -43,6 +43,7 @@ reported with line and column, all together; keys that nobody knows are warned o
 
 // configSummary is the output of config check --json.
 type configSummary struct {
+	Mirror  string        `json:"mirror,omitempty"`
 	Entries []configEntry `json:"entries"`
 	Notes   []configNote  `json:"notes"`
 }
@@ -80,10 +81,14 @@ func checkConfig(a *app.App, file string, strict, asJSON bool) error {
 	for i := range parsed.Charts {
 		s.Entries = append(s.Entries, configEntry{parsed.Charts[i].Position.String(), parsed.Charts[i].Describe()})
 	}
+	s.Mirror = parsed.Mirror
 	if asJSON {
 		return a.PrintJSON(s)
 	}
 	option.ShowNotes(a, parsed)
+	if s.Mirror != "" {
+		a.Print("mirror: %s", s.Mirror)
+	}
 	for _, e := range s.Entries {
 		a.Print("%s: %s", e.Position, e.Understood[0])
 		for _, line := range e.Understood[1:] {

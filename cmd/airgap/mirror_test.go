@@ -216,3 +216,24 @@ func TestPlanOfMirror(t *testing.T) {
 	k.expect(t, exitUntrusted, "not signed by a trusted key", append(plan[:4:4], "--ledger-key", other+".pub")...)
 	k.expect(t, exitOK, "", "export", plan[1], "--mirror", "dhi", "--dry-run", "--key", filepath.Join(k.home, "airgap.key"))
 }
+
+// The configuration file may name the mirror; two that name two leave it to the command line.
+func TestMirrorOfConfiguration(t *testing.T) {
+	k := newKillable(t)
+	entry := "\nsync: [{type: image, source: " + k.server.Host() + "/acme/app:1, target: harbor.example.com/app:1}]\n"
+	dhi, other := k.write(t, "dhi.yaml", "mirror: dhi"+entry), k.write(t, "other.yaml", "mirror: other"+entry)
+	k.expect(t, exitOK, "is fine", "config", "check", dhi)
+	if got := k.out.String(); !strings.Contains(got, "mirror: dhi\n") {
+		t.Errorf("config check says\n%s", got)
+	}
+	export := func(more ...string) []string {
+		return append([]string{"export", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file, "--json"}, more...)
+	}
+	for i, args := range [][]string{{"-c", dhi}, {"-c", dhi, "-c", dhi}, {"-c", other, "--mirror", "dhi"}} {
+		k.expect(t, exitOK, "", export(args...)...)
+		if got := k.out.String(); !strings.Contains(got, `"mirror": "dhi"`) || !strings.Contains(got, fmt.Sprintf(`"sequence": %d`, i+1)) {
+			t.Errorf("export %v says\n%s", args, got)
+		}
+	}
+	k.expect(t, exitUsage, "say with --mirror", export("-c", dhi, "-c", other)...)
+}

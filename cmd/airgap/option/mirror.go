@@ -115,8 +115,8 @@ func (m *Mirror) mirrorOf(files []*config.File) (string, error) {
 		}
 	}
 	if of == "" {
-		if m.full || m.tolerate != 0 || len(m.since) > 0 || m.where != "" {
-			return "", app.Usagef("--since, --full, --tolerate and --ledger are for bundles of a mirror: name it with --mirror, or with mirror: in the configuration file")
+		if m.full || m.tolerate != 0 || len(m.since)+len(m.keys) > 0 || m.where != "" {
+			return "", app.Usagef("--since, --full, --tolerate, --ledger and --ledger-key are for bundles of a mirror: name it with --mirror, or with mirror: in the configuration file")
 		}
 		return "", nil
 	}
