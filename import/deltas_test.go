@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"airgap/bundle"
 	"airgap/bundle/ledger"
@@ -277,5 +278,56 @@ func TestDeltasInHarbor(t *testing.T) {
 	}
 	if s.Tags("mirror/moved/app")["1"] != w.Built[1].Digest || s.Blob("mirror/moved/app", w.Base.Digest) == nil {
 		t.Errorf("%v", s.Tags("mirror/moved/app"))
+	}
+}
+
+// TestLostDuringImport: what is left out and gets lost while the import is under way is named, and no tag moves.
+func TestLostDuringImport(t *testing.T) {
+	w := importtest.NewWeekly(t, 2)
+	s := registrytest.New(t, targets["acknowledges"]...)
+	brings(t, s, w.Files[0], nil)
+	built := "/manifests/" + w.Built[1].Digest.String()
+	isLost := func() bool { return s.Count(http.MethodPut, built) > 0 }
+	s.Inject(
+		registrytest.On(http.MethodPut, built, registrytest.Code(http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry")),
+		reads("/blobs/"+w.Base.Digest.String(), func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
+			return isLost() && registrytest.NotFoundText()(rw, r, next)
+		}),
+	)
+	_, err := importer.Run(t.Context(), importtest.Open(t, w.Files[1]), importtest.Client(), options(t, s))
+	if !errors.Is(err, target.ErrDiffers) || !strings.Contains(err.Error(), w.Base.Digest.String()) || !strings.Contains(err.Error(), "leaves it out") {
+		t.Error(err)
+	}
+	importtest.ExpectManifest(t, s, "mirror/acme/app", "1", w.Blobs[w.Built[0].Digest])
+}
+
+// TestCollectedInHarbor: what was deleted and collected since the last bundle is found before anything is written, and what stores
+// it can be imported once more.
+func TestCollectedInHarbor(t *testing.T) {
+	w := importtest.NewWeekly(t, 2)
+	s := acmeHarbor(t)
+	c := importtest.HarborClient(t, harbortest.Admin)
+	run := func(path string) error {
+		t.Helper()
+		_, err := importer.Run(t.Context(), importtest.Open(t, path), c, intoHarbor(t, s, c))
+		return err
+	}
+	if err := run(w.Files[0]); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, s, "acme", "app", "")
+	s.Advance(3 * time.Hour)
+	s.CollectGarbage(true)
+	s.Forget()
+	if err := run(w.Files[1]); !errors.Is(err, stranded.ErrStranded) || len(s.Writes()) > 0 {
+		t.Errorf("%v, %q", err, s.Writes())
+	}
+	for _, path := range w.Files {
+		if err := run(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Tags("acme/app")["1"] != w.Built[1].Digest {
+		t.Errorf("%v", s.Tags("acme/app"))
 	}
 }

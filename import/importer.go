@@ -74,6 +74,8 @@ type Options struct {
 	SpoolBytes int64
 	TempDir    string // "": the system's
 
+	Recording Recording
+
 	Observer bundle.Observer  // nil: silence
 	Now      func() time.Time // the clock of the report; nil: time.Now
 }
@@ -112,6 +114,7 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Re
 	if err != nil {
 		return nil, err
 	}
+	record, noPlace := o.Recording.place(&b.Contents().Header, o.Destination, placed)
 	inv, err := inventory.New(b, placed)
 	if err != nil {
 		return nil, err
@@ -119,59 +122,67 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Re
 	if o.Pace != nil {
 		t = paced{t, o.Pace}
 	}
-	done, err := run(ctx, inv, pastPolicies{Target: t, resolver: target.PastPolicies{Registry: t, Harbor: o.Harbor}}, o, started)
+	done := outcome{memory: newMemory(inv, t, record, noPlace, o, started)}
+	err = run(ctx, inv, pastPolicies{Target: t, resolver: target.PastPolicies{Registry: t, Harbor: o.Harbor}}, o, started, &done)
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	r := done.report(inv, o)
 	r.Complete = err == nil && !o.DryRun
+	if isWritten := r.Complete || errors.Is(err, readback.ErrUnchecked); isWritten {
+		err = errors.Join(err, done.memory.tell(ctx, r.Changed, r.Complete))
+		r.Complete, r.Changed = err == nil, r.Changed || done.memory.changed
+	}
 	r.Started, r.Seconds = started, o.Now().Sub(started).Seconds()
 	return r, err
 }
 
 // run goes through the stages. Each says in its error what it was about; here is said what that means for the target.
-func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, started time.Time) (done outcome, err error) {
+func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, started time.Time, done *outcome) error {
 	limits := limitsOf(inv, t, o)
 	mover := tags.New(inv, t, tags.Options{Limits: limits, NoOverwrite: o.NoOverwrite, OverwriteCosign: o.OverwriteCosignTags, Observer: o.Observer})
 	content := transfer.New(inv, t, transfer.Options{Limits: limits, SpoolBytes: o.SpoolBytes, TempDir: o.TempDir, Observer: o.Observer})
 
 	o.Observer.Count("check target", "answer", 0)
-	surveyed, err := check(ctx, inv, t, mover, o, started, &done)
+	surveyed, err := check(ctx, inv, t, mover, o, started, done)
 	if err != nil {
-		return done, fmt.Errorf("nothing was written to %s: %w", o.Destination, err)
+		return fmt.Errorf("nothing was written to %s: %w", o.Destination, err)
 	}
 	if o.DryRun {
 		content.WarnOfSparse()
-		return done, nil
+		return nil
 	}
 	if inv.IsComplete() && !inv.Bundle.Sequential() { // or else it is read to its end, whatever of it is needed
-		return done, compareAccessories(ctx, inv, t, surveyed.Listed, o, &done) // the survey has just seen all that would be read back
+		return compareAccessories(ctx, inv, t, surveyed.Listed, o, done) // the survey has just seen all that would be read back
 	}
-	if err := createProjects(ctx, o, &done); err != nil {
-		return done, fmt.Errorf("%s: %w", o.Destination, err)
+	if err := createProjects(ctx, o, done); err != nil {
+		return fmt.Errorf("%s: %w", o.Destination, err)
 	}
 	if err := content.Sparse(ctx); err != nil {
-		return done, fmt.Errorf("nothing was pushed to %s but, perhaps, an index without a tag: %w", o.Destination, err)
+		return fmt.Errorf("nothing was pushed to %s but, perhaps, an index without a tag: %w", o.Destination, err)
 	}
 	if err := content.First(ctx, surveyed.First); err != nil {
-		return done, fmt.Errorf("no tag was moved, and nothing was pushed to %s but single blobs, which will be used when the command is run again: %w", o.Destination, err)
+		return fmt.Errorf("no tag was moved, and nothing was pushed to %s but single blobs, which will be used when the command is run again: %w", o.Destination, err)
 	}
 	if o.Harbor == nil { // which takes all kinds (observed at 2.14.4)
 		if err := content.Samples(ctx); err != nil {
-			return done, fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", o.Destination, err)
+			return fmt.Errorf("no tag was moved, and nothing was pushed to %s but, at most, small samples, which will be used when the command is run again: %w", o.Destination, err)
 		}
 	}
 	done.lists = referrers.New(inv, t, limits, surveyed.API, o.Observer)
 	complete, err := push(ctx, inv, t, content, mover, done.lists, limits, o.Observer)
 	if err != nil {
-		return done, fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", o.Destination, err)
+		return fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", o.Destination, err)
+	}
+	if err := done.memory.keep(ctx); err != nil {
+		return fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again (--no-record keeps no record): %w", o.Destination, err)
 	}
 	o.Observer.Count("tag", "tag", int64(len(complete.Tags())))
 	if err := mover.Move(ctx, complete); err != nil {
-		return done, err
+		return err
 	}
 	o.Observer.Count("read back", "answer", int64(len(inv.Tags)+len(inv.Lists)))
-	return done, compare(ctx, inv, t, o, &done)
+	return compare(ctx, inv, t, o, done)
 }
 
 // check finds out what would make the import fail, and what the target has. Of what blocks, and of what the survey runs into,
@@ -179,6 +190,7 @@ func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, sta
 func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.Mover, o Options, started time.Time, done *outcome) (surveyed survey.Result, err error) {
 	ground := preflight.New(inv, t, preflight.Options{
 		Registry: o.Destination.Registry, Harbor: o.Harbor, NoOverwrite: o.NoOverwrite, OverwriteCosign: o.OverwriteCosignTags, Jobs: o.Jobs, Now: started,
+		Record:   done.memory.at,
 		Projects: projects.Options{Create: o.CreateProjects, Public: o.ProjectPublic, Quota: o.ProjectQuota, AllowPublic: o.AllowPublic, Jobs: o.Jobs},
 	})
 	done.findings = ground.Findings()
@@ -188,9 +200,16 @@ func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.
 		return surveyed, err
 	}
 	if goOn {
-		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{Jobs: o.Jobs, Observer: o.Observer, Unasked: ground.Unasked(), Harbor: o.Harbor, Thorough: o.Thorough})
+		if err := done.memory.admit(ctx, ground.Unasked(), done.findings); err != nil {
+			found := done.findings.All()
+			warn(o.Observer, found)
+			return surveyed, errors.Join(err, finding.Blocking(found))
+		}
+		surveyed, err = survey.Run(ctx, inv, t, mover, survey.Options{
+			Jobs: o.Jobs, Observer: o.Observer, Unasked: ground.Unasked(), Harbor: o.Harbor, Thorough: o.Thorough, Earlier: done.memory.earlier,
+		})
 		if !target.IsFinal(ctx, err) {
-			err = errors.Join(err, ground.Weigh(ctx, surveyed))
+			err = errors.Join(err, ground.Weigh(ctx, surveyed), done.memory.weigh(ctx, done.findings))
 		}
 		done.planned = report.Planned(inv)
 	}
@@ -277,6 +296,7 @@ type outcome struct {
 	unchecked []string
 	notes     []string
 	want      *ledger.Want // nil: nothing
+	memory    *memory
 }
 
 // report says how far the import has got.
@@ -287,6 +307,9 @@ func (done outcome) report(inv *inventory.Inventory, o Options) *report.Report {
 	r.Planned, r.Unchecked, r.Notes, r.Want = done.planned, done.unchecked, done.notes, done.want
 	if done.projects != nil {
 		r.Projects = done.projects.Rows()
+	}
+	if done.memory.repo != nil {
+		r.Record, r.AllowedOlder = done.memory.repo.Name().Name(), done.memory.overruled
 	}
 	if done.lists != nil {
 		r.Done.FallbackTags = done.lists.Written()

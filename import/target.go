@@ -10,6 +10,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/registry"
 	"airgap/export/registry/concurrency"
+	"airgap/export/registry/repository"
 	"airgap/import/confirm"
 	"airgap/import/parallel"
 	"airgap/import/preflight"
@@ -31,6 +32,7 @@ type Target interface {
 	confirm.Target
 	tags.Target
 	readback.Target
+	repository.Client
 }
 
 var _ Target = (*registry.Client)(nil)

@@ -24,6 +24,7 @@ import (
 	"airgap/import/placing"
 	"airgap/import/prune"
 	"airgap/import/readback"
+	"airgap/import/record"
 	"airgap/import/report"
 	"airgap/import/rollback"
 	"airgap/import/stranded"
@@ -48,6 +49,7 @@ const (
 	exitIncomplete   = 10
 	exitPreflight    = 11
 	exitUnchecked    = 12
+	exitReplay       = 13
 	exitStranded     = 14
 	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
 )
@@ -63,6 +65,7 @@ var exitCodes = []struct {
 	{exitFailure, "a failure that has no code of its own, such as a full disk", nil},
 	{exitUsage, "the command line, or a file that it names, is wrong or not there; nothing was done", isUsage},
 	{exitIncomplete, "the bundle was written without images that could not be had (--keep-going)", anyOf(errMissing)},
+	{exitReplay, "an older bundle than was imported before, another one under its number, too old, or of another mirror", anyOf(record.ErrOlder, record.ErrOther, record.ErrTooOld, record.ErrMirror)},
 	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(finding.ErrBlocked)},
 	{exitStranded, "the target lacks what the bundle stands on (see --want); nothing was written", anyOf(stranded.ErrStranded)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},

@@ -35,6 +35,7 @@ type importFlags struct {
 	option.Registry
 	option.Source
 	projectFlags
+	recordingFlags
 
 	mappings      []string
 	only          []string
@@ -73,6 +74,15 @@ no two paths become the same and each can be read back.
 
 With --report, what the import did to tags can be undone with "airgap rollback".
 
+Of bundles of mirrors, the target keeps a record: in the repository airgap below PREFIX, or with no prefix in the one
+project that all images go to; elsewhere with --record. A bundle that is older than the newest one that the record
+has, or another one under its number, is refused before anything is written, and so is one that lay longer than
+--max-age or is not of --mirror (exit code 13). Records count as far as they are signed by a trusted key.
+
+What a bundle leaves out, since an earlier one stores it, is looked for at the target before anything is written: in
+the repositories that need it, and in those to which earlier bundles went. What is nowhere is named by the bundle
+that stores it (exit code 14), and --want writes a list for "airgap export --want".
+
 ` + option.VolumesHelp + `
 
 ` + option.RegistryHelp,
@@ -92,6 +102,9 @@ With --report, what the import did to tags can be undone with "airgap rollback".
   airgap import /media/disk1 /media/disk2 harbor.example.com/mirror --key airgap.pub
   airgap import /media/dvd harbor.example.com/mirror --key airgap.pub --one-at-a-time
 
+  # Every Monday: only of this mirror, not older than a month, and without what it no longer lists
+  airgap import dhi.tar harbor.example.com/mirror --key airgap.pub --mirror dhi --max-age 30d --prune
+
   # From a data diode, in one pass
   receive-from-diode | airgap import - harbor.example.com/mirror --key airgap.pub --report report.json`,
 		Args: app.AtLeast("FILE", "REGISTRY[/PREFIX]"),
@@ -110,6 +123,7 @@ With --report, what the import did to tags can be undone with "airgap rollback".
 	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
 	f.BoolVar(&flags.flatten, "flatten", false, "make one path element of each path below PREFIX: acme/app becomes acme--app")
 	flags.projectFlags.add(f)
+	flags.recordingFlags.add(f)
 	f.BoolVar(&flags.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
 	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
 	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
@@ -135,6 +149,9 @@ func (f *importFlags) options(destination string) (importer.Options, error) {
 	}
 	if o.Destination, err = placing.ParseDestination(destination); err != nil {
 		return o, app.Usagef("%w", err)
+	}
+	if err := f.recordingFlags.apply(&o); err != nil {
+		return o, err
 	}
 	for _, text := range f.mappings {
 		mapping, err := placing.ParseMapping(text)
@@ -165,11 +182,18 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 	if err != nil {
 		return err
 	}
+	if options.Recording.Policy, err = flags.Policy(a); err != nil {
+		return err
+	}
 	from, err := flags.Open(ctx, a, files)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
+	if err := flags.recordingFlags.check(&from.Checked.Contents().Header); err != nil {
+		return err
+	}
+	options.Recording.Account = account(ctx, client, options)
 	a.Say("signed by %s", from.Checked.Key().Fingerprint())
 	if options.Harbor, err = findHarbor(ctx, client, options); err != nil {
 		return err
@@ -186,7 +210,10 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 		// The report is most wanted when something went wrong.
 		err = errors.Join(err, flags.showImport(a, done, err))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return flags.follow(ctx, a, client, options, options.Recording.Policy, done, flags.json)
 }
 
 // noFile finds imports without a destination, where the last of the volumes stands in its place.
@@ -202,15 +229,15 @@ func noFile(destination string) error {
 // checkOutputs checks the files that are written beside the import, before the work. A list that an earlier run has left is removed,
 // so that none is taken for this run's.
 func (f *importFlags) checkOutputs(reads []string) error {
-	for name, file := range map[string]string{"--report": f.report, "--want": f.want} {
-		if file == "" {
+	for _, out := range []struct{ flag, file string }{{"--report", f.report}, {"--want", f.want}, {"--receipt", f.receipt}} {
+		if out.file == "" {
 			continue
 		}
-		if err := notRead(name, file, reads); err != nil {
+		if err := notRead(out.flag, out.file, reads); err != nil {
 			return err
 		}
-		if err := checkWritable(file); err != nil {
-			return app.Absent(fmt.Errorf("%s: %w", name, err))
+		if err := checkWritable(out.file); err != nil {
+			return app.Absent(fmt.Errorf("%s: %w", out.flag, err))
 		}
 	}
 	return removeWant(f.want)
@@ -354,8 +381,26 @@ func showCharts(a *app.App, r *report.Report) {
 	}
 }
 
+// bundleText says which bundle it is, and where it is recorded.
+func bundleText(r *report.Report) string {
+	text := fmt.Sprintf("bundle %s@%d, %s", r.Mirror, r.Sequence, r.Identity)
+	if r.Sequence == 0 {
+		text = fmt.Sprintf("supplement of %s, %s", r.Mirror, r.Identity)
+	}
+	switch {
+	case r.Record == "":
+		text += ", not recorded"
+	case !r.DryRun:
+		text += ", recorded in " + r.Record
+	}
+	return text
+}
+
 func showWork(a *app.App, r *report.Report) {
 	work, verb, pushed, mounted, moved := r.Done, "imported", "pushed", "mounted", "moved"
+	if r.Mirror != "" {
+		a.Say("%s", bundleText(r))
+	}
 	if r.DryRun {
 		work, verb, pushed, mounted, moved = r.Planned, "would import", "to push", "to mount", "to move"
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"airgap/bundle/bundletest"
 	"airgap/bundle/ledger"
+	"airgap/export/registry/registrytest"
 	"airgap/import/importtest"
 )
 
@@ -40,4 +42,24 @@ func TestWant(t *testing.T) {
 	if content, err := os.ReadFile(list); string(content) != "somebody's notes" {
 		t.Errorf("%q, %v", content, err)
 	}
+}
+
+// TestDeltaOneVolumeAtATime: what is left out is looked for before any disk is asked for, and mounted.
+func TestDeltaOneVolumeAtATime(t *testing.T) {
+	w := newWorld(t)
+	mirror := importtest.NewWeekly(t, 2)
+	public := w.write(t, "airgap.pub", string(mirror.Key.Public().MarshalPEM()))
+	target := registrytest.New(t, registrytest.Wrap(func(next http.Handler) http.Handler {
+		return registrytest.Then(registrytest.BlobsPerRepository(), registrytest.Then(registrytest.Mounts(), next))
+	})).Host()
+	media := filepath.Join(w.home, "media")
+	if err := os.Mkdir(media, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(t, exitOK, "", "split", mirror.Files[1], "--volume-size", "64KiB", "-o", filepath.Join(media, "delta.tar"))
+	delta := []string{"import", media, target + "/mirror", "--key", public, "--one-at-a-time", "--only", "*/acme/app:1", "--map", "*/acme/app=mirror/moved/app"}
+	w.expect(t, exitStranded, "acme@1 of 2023-11-14", delta...)
+	w.expect(t, exitOK, "", "import", mirror.Files[0], target+"/mirror", "--key", public)
+	w.expect(t, exitOK, "2 mounted", delta...)
+	w.expect(t, exitOK, "", "inspect", target+"/mirror/moved/app:1", "--digest")
 }

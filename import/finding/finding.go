@@ -55,11 +55,12 @@ const (
 	CheckOverwrite  Check = "overwrite"       // a tag that would move, where none may
 	CheckGC         Check = "garbage-collect" // what may be deleted during the import
 	CheckReferrers  Check = "referrers"       // how the target lists them
+	CheckRecord     Check = "record"          // of what was imported before
 )
 
 var checks = []Check{
 	CheckTarget, CheckLogin, CheckReadOnly, CheckClock, CheckVersion, CheckRepository, CheckProject, CheckSettings, CheckPush,
-	CheckProxyCache, CheckVisibility, CheckPullPolicy, CheckQuota, CheckManifest, CheckImmutable, CheckOverwrite, CheckGC, CheckReferrers,
+	CheckProxyCache, CheckVisibility, CheckPullPolicy, CheckQuota, CheckManifest, CheckImmutable, CheckOverwrite, CheckGC, CheckReferrers, CheckRecord,
 }
 
 // Finding is something that the preflight found out about the target.

@@ -205,6 +205,12 @@ func (w *World) File() string {
 // Open checks a bundle in a file.
 func Open(t testing.TB, path string) *verify.Bundle {
 	t.Helper()
+	return OpenSignedBy(t, path, key)
+}
+
+// OpenSignedBy is Open of a bundle of another key.
+func OpenSignedBy(t testing.TB, path string, by *signature.PrivateKey) *verify.Bundle {
+	t.Helper()
 	medium, err := bundle.OpenFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +220,7 @@ func Open(t testing.TB, path string) *verify.Bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sealed.Close() })
-	return check(t, sealed)
+	return check(t, sealed, verify.Policy{Keys: []signature.PublicKey{by.Public()}})
 }
 
 // OpenPipe checks a bundle that comes through a pipe.
@@ -230,12 +236,15 @@ func OpenPipe(t testing.TB, path string) *verify.Bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sealed.Close() })
-	return check(t, sealed)
+	return check(t, sealed, Policy())
 }
 
-func check(t testing.TB, sealed *bundle.Sealed) *verify.Bundle {
+// Policy believes the key of all tests.
+func Policy() verify.Policy { return verify.Policy{Keys: []signature.PublicKey{key.Public()}} }
+
+func check(t testing.TB, sealed *bundle.Sealed, policy verify.Policy) *verify.Bundle {
 	t.Helper()
-	b, err := verify.Open(t.Context(), sealed, verify.Policy{Keys: []signature.PublicKey{key.Public()}})
+	b, err := verify.Open(t.Context(), sealed, policy)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"iter"
+	"slices"
 
 	"airgap/bundle"
 )
@@ -40,6 +41,15 @@ func (t *Tag) IsInDoubt() bool { return t.inDoubt }
 
 // Moves tells whether the tag exists and is to point elsewhere.
 func (t *Tag) Moves() bool { return !t.old.IsZero() && !t.right }
+
+// FindTag returns the tag of that name in a repository; nil where none goes there.
+func FindTag(inv *Inventory, repo int32, name string) *Tag {
+	at, found := slices.BinarySearchFunc(inv.Tags, Tag{Repo: repo, Name: name}, compareTags)
+	if !found {
+		return nil
+	}
+	return &inv.Tags[at]
+}
 
 // CosignTags returns how many of the tags are such that cosign looks for, and no person.
 func (inv *Inventory) CosignTags() (n int) {

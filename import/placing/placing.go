@@ -175,6 +175,25 @@ func (p *placer) checkTags(roots Roots) {
 	}
 }
 
+// Add takes a repository, to which no image need go, among the others, and returns its place.
+func (p *Placements) Add(repo name.Repository) int32 {
+	byPath := func(a, b name.Repository) int { return strings.Compare(a.RepositoryStr(), b.RepositoryStr()) }
+	found, isThere := slices.BinarySearchFunc(p.Repos, repo, byPath)
+	at := int32(found)
+	if isThere {
+		return at
+	}
+	p.Repos = slices.Insert(p.Repos, found, repo)
+	for i := range p.Images {
+		for _, place := range []*int32{&p.Images[i].Repo, &p.Images[i].ReferrerRepo} {
+			if *place >= at {
+				*place++
+			}
+		}
+	}
+	return at
+}
+
 func (p *placer) numberRepositories() {
 	var paths []string
 	for _, image := range p.Images {

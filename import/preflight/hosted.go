@@ -78,7 +78,6 @@ func (p *Preflight) checkHosted(ctx context.Context) error {
 
 func (p *Preflight) checkHostedRepository(ctx context.Context, service *hosted, host []string, at int) error {
 	repo := p.inv.Repos[at]
-	manifests := p.inv.ManifestsIn(int32(at))
 	path := p.target.Path(repo)
 	if strings.Count(path, "/")+1 < service.elements {
 		p.unasked[at] = true
@@ -86,11 +85,17 @@ func (p *Preflight) checkHostedRepository(ctx context.Context, service *hosted, 
 			"give more of it with PREFIX or --map")
 		return nil
 	}
-	if service.unknown == nil || len(manifests) == 0 {
+	probe := p.inv.Bundle.ManifestIndex() // for which the record is asked
+	if manifests := p.inv.ManifestsIn(int32(at)); len(manifests) > 0 {
+		probe = p.inv.Digest(manifests[0])
+	} else if at != int(p.options.Record) {
+		return nil
+	}
+	if service.unknown == nil {
 		return nil
 	}
 	// GET, as the answer to HEAD has no code that would tell a repository from a manifest.
-	_, _, err := p.target.Manifest(ctx, repo.Digest(p.inv.Digest(manifests[0]).String()))
+	_, _, err := p.target.Manifest(ctx, repo.Digest(probe.String()))
 	if err != nil && service.unknown(err) {
 		p.unasked[at] = true
 		p.findings.Block(finding.CheckRepository, repo.Name(), "there is no such repository, and a push does not make one", "create it first: "+service.create(host, path))

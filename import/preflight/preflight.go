@@ -39,8 +39,9 @@ type Options struct {
 	Registry        name.Registry
 	Harbor          *harbor.Client // nil: another registry
 	Projects        projects.Options
-	NoOverwrite     bool // tags that exist with other content must not move
-	OverwriteCosign bool // such tags of cosign are no conflicts by themselves
+	NoOverwrite     bool  // tags that exist with other content must not move
+	OverwriteCosign bool  // such tags of cosign are no conflicts by themselves
+	Record          int32 // place of the record in the inventory's repositories; -1: none is kept
 	Jobs            int
 	Now             time.Time // on this side
 }
@@ -110,7 +111,8 @@ func (p *Preflight) host() string { return p.options.Registry.Name() }
 func (p *Preflight) checkRights(ctx context.Context, unasked []bool) error {
 	writes := p.inv.Writes()
 	return parallel.EachIndex(ctx, p.options.Jobs, len(writes), func(ctx context.Context, at int) error {
-		if !writes[at] || unasked[at] {
+		isWritten := writes[at] || at == int(p.options.Record) && slices.Contains(writes, true)
+		if !isWritten || unasked[at] {
 			return nil
 		}
 		repo := p.inv.Repos[at]

@@ -20,11 +20,14 @@ type Report struct {
 	Sequence uint64        `json:"sequence,omitempty"` // of the mirror's bundles; 0: a supplement
 	Identity bundle.Digest `json:"identity,omitzero"`  // by which the bundle is known among those of its mirror and sequence
 	Target   string        `json:"target"`             // REGISTRY[/PREFIX]
-	Started  time.Time     `json:"started"`
-	Seconds  float64       `json:"seconds"`
-	DryRun   bool          `json:"dryRun"`
-	Complete bool          `json:"complete"` // everything is at the target, and was read back
-	Changed  bool          `json:"changed"`  // something was written
+	// Record is the repository in which the import is recorded; "" for none.
+	Record       string    `json:"record,omitempty"`
+	AllowedOlder bool      `json:"allowedOlder,omitempty"` // the record spoke against the bundle
+	Started      time.Time `json:"started"`
+	Seconds      float64   `json:"seconds"`
+	DryRun       bool      `json:"dryRun"`
+	Complete     bool      `json:"complete"` // everything is at the target, and was read back
+	Changed      bool      `json:"changed"`  // something was written
 
 	Images    []ImageRow    `json:"images"`
 	Referrers []ReferrerRow `json:"referrers"`

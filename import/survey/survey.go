@@ -41,8 +41,9 @@ type Options struct {
 	Observer bundle.Observer // counts answers
 	Unasked  []bool          // by repository: nothing in it is asked for
 	Harbor   *harbor.Client  // the target's own API, for its listings; nil: the target is no Harbor
-	// Earlier are repositories to which earlier bundles went, where blobs that the bundle leaves out may be.
-	Earlier []name.Repository
+	// Earlier returns repositories to which earlier bundles went, where blobs that the bundle leaves out may be. It is called when
+	// some are lacking.
+	Earlier func(context.Context) ([]name.Repository, error)
 	// Thorough asks for every manifest and blob, also for those that are implied by what is there.
 	Thorough bool
 }
@@ -80,7 +81,7 @@ type survey struct {
 	harbor   *harbor.Client
 	jobs     int
 	thorough bool
-	earlier  []name.Repository
+	earlier  func(context.Context) ([]name.Repository, error)
 	observer bundle.Observer
 
 	mu       sync.Mutex
@@ -214,7 +215,10 @@ func (s *survey) lookElsewhere(ctx context.Context) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	repos := slices.Clone(s.earlier)
+	repos, err := s.earlier(ctx)
+	if err != nil {
+		return err
+	}
 	for i, repo := range s.inv.Repos {
 		if !s.failed[i] && !slices.Contains(repos, repo) {
 			repos = append(repos, repo)
