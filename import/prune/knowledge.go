@@ -39,6 +39,7 @@ type knowledge struct {
 
 	listed  map[key]bool                      // names that bundles that keep their images have
 	needed  map[string]map[bundle.Digest]bool // by repository; "" for anywhere
+	bare    map[thing]bool                    // of these, what has no tag to hold it: Harbor removes it along with what it hangs from
 	nowhere map[string]bool                   // PATH:TAG or PATH@DIGEST of what such bundles list, of which it is not known where it is
 	missing []bundle.Missing                  // what they could not have
 }
@@ -64,7 +65,7 @@ func read(ctx context.Context, h *record.History, o Options) (*knowledge, error)
 		}
 		all = append(all, entry{e, imports})
 	}
-	k := &knowledge{listed: map[key]bool{}, needed: map[string]map[bundle.Digest]bool{"": {}}, nowhere: map[string]bool{}}
+	k := &knowledge{listed: map[key]bool{}, needed: map[string]map[bundle.Digest]bool{"": {}}, bare: map[thing]bool{}, nowhere: map[string]bool{}}
 	kept, old := divide(all, o.Keep)
 	isOurs := func(e entry) bool { return e.Header.Mirror == o.Mirror && e.Header.Sequence > 0 }
 	if !slices.ContainsFunc(all, isOurs) {
@@ -145,6 +146,8 @@ func (k *knowledge) keep(ctx context.Context, e entry) error {
 			placed[p.Root] = true
 			if p.Tag != "" {
 				k.listed[key{p.Repository, p.Tag}] = true
+			} else {
+				k.bare[thing{p.Repository, p.Digest}] = true
 			}
 			k.need(p.Repository, contents, p.Root)
 			return nil
@@ -156,6 +159,7 @@ func (k *knowledge) keep(ctx context.Context, e entry) error {
 	for row, root := range contents.Roots() {
 		if !placed[row] {
 			k.nowhere[root.Destination()] = true
+			k.bare[thing{"", root.Digest}] = root.Tag == ""
 			k.need("", contents, row)
 		}
 	}
@@ -245,6 +249,9 @@ func (f *finder) addPlaced(e entry, contents *bundle.Contents, p record.Placed) 
 		f.tags[c.key] = c.after(f.tags[c.key], p)
 	}
 	at := thing{p.Repository, p.Digest}
+	c.wanted = c.wanted || slices.ContainsFunc(contents.RootManifests(p.Root), func(m bundle.ManifestRow) bool {
+		return f.bare[thing{p.Repository, m.Digest}] || f.bare[thing{"", m.Digest}]
+	})
 	f.all[at] = c.after(f.all[at], p)
 }
 

@@ -132,8 +132,11 @@ func (w *world) bring(c carried) {
 }
 
 func (w *world) put(path, tag string, image image) {
+	for _, child := range image.Children {
+		w.put(path, "", child)
+	}
 	w.server.AddBlob(path, "application/vnd.oci.image.config.v1+json", image.Config())
-	w.server.AddManifest(path, tag, bundle.MediaTypeOCIManifest, image.Manifest())
+	w.server.AddManifest(path, tag, image.MediaType(), image.Manifest())
 }
 
 func (w *world) run(o prune.Options) (*prune.Report, error) {
@@ -297,6 +300,19 @@ func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 		w.bring(carried{mirror: "dhi", sequence: 2, images: []image{same}})
 		w.expect(prune.Options{Delete: true, Keep: 1}, "one theirs", map[string]prune.Status{"1": prune.Removed})
 		w.expectArtifacts(same)
+	})
+}
+
+// Harbor removes the children of an index with it, unless something holds them: a bundle that lists one by its digest alone does not.
+func TestPruneKeepsWhatHasNoTag(t *testing.T) {
+	at(t, func(t *testing.T, w *world) {
+		child := image{Path: "acme/app", Text: "child"}
+		index := named("1", "index")
+		index.Children = []image{child}
+		w.bring(carried{mirror: "dhi", sequence: 1, images: []image{index, app("2")}})
+		w.bring(carried{mirror: "dhi", sequence: 2, images: []image{child}})
+		w.expect(prune.Options{Delete: true, Keep: 1}, "", map[string]prune.Status{"1": prune.Removed, "2": prune.Removed})
+		w.expectArtifacts(child, index)
 	})
 }
 

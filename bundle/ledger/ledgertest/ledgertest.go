@@ -38,16 +38,26 @@ func New(t testing.TB, mirror string, sequence uint64, text string) bundle.Artif
 // Sign returns the head of a bundle of one image, which is called text, signed by a key. Created is added to the options.
 func Sign(t testing.TB, key *signature.PrivateKey, o bundle.PlanOptions, text string) bundle.Artifact {
 	t.Helper()
-	return Of(t, key, o, Image{"acme/app", "1", text})
+	return Of(t, key, o, Image{Path: "acme/app", Tag: "1", Text: text})
 }
 
-// Image is an image without layers.
-type Image struct{ Path, Tag, Text string }
+// Image is an image without layers or, with children, an index.
+type Image struct {
+	Path, Tag, Text string
+	Children        []Image
+}
 
 // Config returns the config of the image.
 func (i Image) Config() []byte { return []byte(`{"name":"` + i.Text + `"}`) }
 
 func (i Image) manifest() *bundle.Manifest {
+	if len(i.Children) > 0 {
+		m := &bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex, Annotations: map[string]string{"name": i.Text}}
+		for _, child := range i.Children {
+			m.Manifests = append(m.Manifests, bundle.Descriptor{MediaType: child.MediaType(), Digest: child.Digest(), Size: int64(len(child.Manifest()))})
+		}
+		return m
+	}
 	config := i.Config()
 	return &bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &bundle.Descriptor{
 		MediaType: "application/vnd.oci.image.config.v1+json", Digest: bundle.DigestOf(config), Size: int64(len(config)),
@@ -63,6 +73,9 @@ func (i Image) Manifest() []byte {
 	return content
 }
 
+// MediaType returns that of the manifest.
+func (i Image) MediaType() string { return i.manifest().MediaType }
+
 // Digest returns that of the manifest.
 func (i Image) Digest() bundle.Digest { return bundle.DigestOf(i.Manifest()) }
 
@@ -77,7 +90,7 @@ func (i Image) Objects() []bundle.Object {
 			},
 		}
 	}
-	return []bundle.Object{object(i.manifest().Config.MediaType, i.Config()), object(bundle.MediaTypeOCIManifest, i.Manifest())}
+	return []bundle.Object{object("application/vnd.oci.image.config.v1+json", i.Config()), object(i.MediaType(), i.Manifest())}
 }
 
 func (i Image) root() bundle.Image {
@@ -85,10 +98,16 @@ func (i Image) root() bundle.Image {
 	if i.Tag == "" {
 		source = "docker.io/" + i.Path + "@" + i.Digest().String()
 	}
-	root := bundle.Root{Source: source, Path: i.Path, Tag: i.Tag, MediaType: bundle.MediaTypeOCIManifest, Digest: i.Digest(), Size: int64(len(i.Manifest()))}
-	return bundle.Image{Root: root, Manifests: []bundle.ManifestRow{
-		{Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Via: bundle.ViaRoot, From: "docker.io/" + i.Path},
-	}}
+	root := bundle.Root{Source: source, Path: i.Path, Tag: i.Tag, MediaType: i.MediaType(), Digest: i.Digest(), Size: int64(len(i.Manifest()))}
+	planned := bundle.Image{Root: root, Manifests: []bundle.ManifestRow{i.row(bundle.ViaRoot)}}
+	for _, child := range i.Children {
+		planned.Manifests = append(planned.Manifests, child.row(bundle.ViaChild))
+	}
+	return planned
+}
+
+func (i Image) row(via bundle.Via) bundle.ManifestRow {
+	return bundle.ManifestRow{Digest: i.Digest(), MediaType: i.MediaType(), Size: int64(len(i.Manifest())), Via: via, From: "docker.io/" + i.Path}
 }
 
 // Of returns the head of a bundle of images, signed by a key. Created is added to the options.
@@ -99,6 +118,9 @@ func Of(t testing.TB, key *signature.PrivateKey, o bundle.PlanOptions, images ..
 	manifests := map[bundle.Digest]*bundle.Manifest{}
 	for _, i := range images {
 		planned, manifests[i.Digest()] = append(planned, i.root()), i.manifest()
+		for _, child := range i.Children {
+			manifests[child.Digest()] = child.manifest()
+		}
 	}
 	contents, err := bundle.Plan(planned, func(d bundle.Digest) (*bundle.Manifest, error) { return manifests[d], nil }, o)
 	if err != nil {

@@ -78,7 +78,7 @@ func (f *Record) OpenAt(ctx context.Context, a *app.App, client *registry.Client
 	}
 	r := &OpenRecord{Destination: d, Client: client}
 	err = a.WithProgress(func(o bundle.Observer) (err error) {
-		o.Phase("read the record", 0)
+		o.Phase("look for the record", 0)
 		if r.Harbor, err = harbor.Find(ctx, client, d.Registry); err != nil {
 			return err
 		}
