@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"airgap/bundle/ledger/ledgertest"
 	"airgap/export/registry"
 	"airgap/export/registry/harbor/harbortest"
+	"airgap/export/registry/registrytest"
 	"airgap/export/registry/repository"
 	"airgap/import/placing"
 	"airgap/import/record"
@@ -247,5 +249,42 @@ func TestDiffOfFiles(t *testing.T) {
 	c.expect(t, exitOK, "", "diff", c.file, c.file, "--key", c.public)
 	if out := c.out.String(); !strings.Contains(out, "0 images added, 0 moved, 0 gone, 0 with other referrers") || !strings.Contains(out, "0 blobs new, 0 B") {
 		t.Errorf("%s", out)
+	}
+}
+
+// A prune that is killed at any request that changes something is run again, and comes to the same end.
+func TestKilledPrune(t *testing.T) {
+	for name, target := range map[string]struct {
+		start func(*killer) (host string)
+		login []string
+	}{
+		"registry": {func(k *killer) string { return registrytest.New(t, registrytest.Faults(k.fault)).Host() }, nil},
+		"Harbor": {func(k *killer) string {
+			s := harbortest.New(t, harbortest.Faults(k.fault))
+			s.AddProject(harbortest.Project{Name: "lab"})
+			return s.Host()
+		}, []string{"--username", harbortest.Admin.Name, "--password-stdin"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, when := range []moment{beforeIt, afterIt} {
+				for n, killed := 0, true; killed; n++ {
+					k := &killer{committed: map[string]int{}, method: http.MethodDelete}
+					r := newRecorded(t, target.start(k), harbortest.Admin.Keychain(), target.login)
+					r.bring(t, ledgertest.Key, "dhi", 1, "", tagged("1"), tagged("2"), tagged("3"))
+					r.bring(t, ledgertest.Key, "dhi", 2, "", tagged("3"))
+					prune := []string{"prune", r.to, "--mirror", "dhi", "--key", r.public, "--keep", "1", "--delete"}
+					killed = k.run(t, n, when, append(prune, r.login...))
+					k.disarm()
+					r.expect(t, exitOK, "0 failed", prune...)
+					if out := r.expect(t, exitOK, "", append(prune, "--json")...); !strings.Contains(out, `"changed": false`) {
+						t.Errorf("killed %s deletion %d: it is not done: %s", when, n, out)
+					}
+					for _, tag := range []string{"1", "2"} {
+						r.expect(t, exitMissing, "", "inspect", r.to+"/acme/app:"+tag, "--digest")
+					}
+					r.expect(t, exitOK, "", "inspect", r.to+"/acme/app:3", "--digest")
+				}
+			}
+		})
 	}
 }

@@ -386,11 +386,17 @@ func (k *killableImport) lookAtHarbor(s *harbortest.Server) map[string]string {
 // never (-1). It returns whether it was killed.
 func (k *killableTarget) start(t *testing.T, after int, when moment, source []string) (killed bool) {
 	t.Helper()
+	return k.run(t, after, when, slices.Concat([]string{"import"}, source, []string{k.host + "/mirror", "--key", k.corpus.public}))
+}
+
+// run runs a command in a process of its own, as start does an import.
+func (k *killer) run(t *testing.T, after int, when moment, args []string) (killed bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	args := slices.Concat([]string{"import"}, source, []string{k.host + "/mirror", "--key", k.corpus.public})
 	command := exec.CommandContext(ctx, os.Args[0], args...)
 	command.Env = append(os.Environ(), asAirgap+"=1")
+	command.Stdin = strings.NewReader(harbortest.Admin.Secret)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	k.mu.Lock()
@@ -405,9 +411,16 @@ func (k *killableTarget) start(t *testing.T, after int, when moment, source []st
 	k.busy.Wait()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != -1) {
-		t.Fatalf("the import failed: %v\n%s", err, stderr.String())
+		t.Fatalf("%s failed: %v\n%s", args[0], err, stderr.String())
 	}
 	return err != nil
+}
+
+// disarm lets whatever follows pass.
+func (k *killer) disarm() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.armed, k.dead = false, false
 }
 
 // expectUnmoved checks that a tag that a person uses is what it was, or that everything is there.
