@@ -86,10 +86,14 @@ func (s *Supplement) addRoot(row bundle.ManifestRow) error {
 	for _, path := range s.paths(&of, &row) {
 		key := supplied{path, row.Digest}
 		if _, known := s.roots[key]; !known {
-			s.roots[key] = bundle.Root{
+			root := bundle.Root{
 				Source: row.From + "@" + row.Digest.String(), Path: path, Private: of.Private,
 				Digest: row.Digest, MediaType: row.MediaType, Size: row.Size, ArtifactType: row.ArtifactType,
 			}
+			if of.IsSparse() && row.Via == bundle.ViaRoot {
+				root.Platforms = of.Platforms
+			}
+			s.roots[key] = root
 		}
 	}
 	return nil
@@ -219,7 +223,7 @@ func (s *supply) blobs(ctx context.Context, o Options) error {
 	return s.errGone()
 }
 
-// fetch fetches a manifest and, of an index, what it lists.
+// fetch fetches a manifest and, of an index, what it lists and the completed bundle carries.
 func (s *supply) fetch(ctx context.Context, from name.Repository, digest bundle.Digest) error {
 	desc, content, err := s.source.Manifest(ctx, from.Digest(digest.String()))
 	if isGone(err) {
@@ -238,12 +242,22 @@ func (s *supply) fetch(ctx context.Context, from name.Repository, digest bundle.
 	if err := s.walk.store.put(digest, desc.MediaType, content, m); err != nil {
 		return err
 	}
-	for _, child := range m.Children() {
-		if err := s.fetch(ctx, from, child.Digest); err != nil {
+	for _, child := range s.carried(m) {
+		if err := s.fetch(ctx, from, child); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// carried returns what an index lists, but for what the completed bundle does not carry either.
+func (s *Supplement) carried(index *bundle.Manifest) (children []bundle.Digest) {
+	for _, child := range index.Children() {
+		if _, found := s.completes.Contents.Find(child.Digest); found {
+			children = append(children, child.Digest)
+		}
+	}
+	return children
 }
 
 func isGone(err error) bool {
@@ -368,11 +382,7 @@ func (s *supply) image(root bundle.Root, from name.Repository) (bundle.Image, er
 				image.IncludeNondistributable = true
 			}
 		}
-		var below []bundle.Digest
-		for _, child := range m.Children() {
-			below = append(below, child.Digest)
-		}
-		return below, nil
+		return s.carried(m), nil
 	})
 	return image, err
 }

@@ -2,6 +2,7 @@ package export_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/ledger"
+	"airgap/bundle/platform"
 	"airgap/export"
 	"airgap/export/mirror"
 	. "airgap/export/registry/registrytest"
@@ -168,5 +170,48 @@ func TestWhatCannotBeSupplied(t *testing.T) {
 				t.Error("there is a bundle")
 			}
 		})
+	}
+}
+
+// What an index lists itself comes with those of its manifests that the completed bundle carries, and no others.
+func TestSupplementOfSparseIndex(t *testing.T) {
+	w := &wanting{mirrored: newMirrored(t)}
+	blob := w.AddBlob("acme/app", "application/vnd.acme.text", contentOf("base"))
+	index := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIIndex}
+	for _, arch := range []string{"amd64", "arm64"} {
+		w.mirrored.image(t, arch, "of "+arch)
+		content := w.StoredManifest("acme/app", arch)
+		index.Manifests = append(index.Manifests, bundle.Descriptor{
+			MediaType: bundle.MediaTypeOCIManifest, Digest: bundle.DigestOf(content), Size: int64(len(content)), Platform: &platform.Platform{OS: "linux", Architecture: arch},
+		})
+	}
+	index.Manifests = append(index.Manifests, blob)
+	content, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listing := w.AddManifest("acme/app", "index", index.MediaType, content)
+	request := parse(t, w.Host()+"/acme/app:index")
+	amd64, err := platform.Parse("linux/amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Settings = export.Settings{Platforms: []platform.Matcher{amd64}, Mode: export.PlatformsSparse}
+	w.images = export.Requests{request}
+	w.export(t, "1.tar")
+	second, stored := w.export(t, "2.tar")
+	if stored != "" {
+		t.Fatalf("the second bundle stores %s", stored)
+	}
+	if w.completes, err = w.mirror.Find(t.Context(), bundle.Base{ManifestIndex: second.ManifestIndex, Mirror: "dhi", Sequence: 2, Created: second.Created}); err != nil {
+		t.Fatal(err)
+	}
+	w.want = w.wants("base", listing.Digest)
+	result, err := w.supply(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stored := w.stored(t, "supplement.tar"); stored != "base" || result.Counts.Manifests != 2 || result.Counts.Stored != 3 {
+		t.Errorf("it stores %q: %+v", stored, result.Counts)
 	}
 }
