@@ -88,7 +88,37 @@ func (h *harborSuite) run(t *testing.T) {
 			h.compare(t, root)
 		}
 		h.compareTags(t)
+		h.chain(t)
 	})
+}
+
+// chain imports three bundles of a mirror, each of which brings what is new, and none of them again.
+func (h *harborSuite) chain(t *testing.T) {
+	t.Helper()
+	c := newChain(t, 3)
+	f := &far{
+		Target: bundletest.Target{URL: h.scheme + "://" + h.host, Prefix: h.project, User: h.user, Password: h.password, Client: h.client},
+		host:   h.host, flags: h.flags(), writes: func() int { return 0 },
+	}
+	for n, w := range c.weeks {
+		c.imports(t, f, exitOK, "", w.file)
+		c.imports(t, f, exitOK, "", w.file)
+		c.weeks[n].Compare(t, &f.Target)
+	}
+	c.imports(t, f, exitReplay, "weekly@3", c.weeks[0].file)
+	c.weeks[2].Compare(t, &f.Target)
+}
+
+// flags are those with which an import reaches this Harbor.
+func (h *harborSuite) flags() []string {
+	flags := []string{"--username", h.user, "--password-stdin"}
+	if h.scheme == "http" {
+		flags = append(flags, "--plain-http")
+	}
+	if h.ca != "" {
+		flags = append(flags, "--ca-file", h.ca)
+	}
+	return flags
 }
 
 func (h *harborSuite) tls(t *testing.T) *tls.Config {
@@ -158,13 +188,7 @@ func escapeTwice(name string) string { return url.PathEscape(url.PathEscape(name
 // airgap imports the fixture.
 func (h *harborSuite) airgap(t *testing.T, message string, more ...string) {
 	t.Helper()
-	args := []string{"import", h.carried.file, h.host + "/" + h.project, "--key", h.carried.public, "--username", h.user, "--password-stdin"}
-	if h.scheme == "http" {
-		args = append(args, "--plain-http")
-	}
-	if h.ca != "" {
-		args = append(args, "--ca-file", h.ca)
-	}
+	args := append([]string{"import", h.carried.file, h.host + "/" + h.project, "--key", h.carried.public}, h.flags()...)
 	h.carried.Stdin = strings.NewReader(h.password)
 	h.carried.expect(t, exitOK, message, append(args, more...)...)
 }
