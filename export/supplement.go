@@ -199,10 +199,7 @@ func (s *supply) manifests(ctx context.Context, o Options) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(o.Lookups)
 	for digest, repository := range s.from {
-		group.Go(func() error {
-			o.Observer.Count("find", "manifest", 1)
-			return s.fetch(groupCtx, repository, digest)
-		})
+		group.Go(func() error { return s.fetch(groupCtx, repository, digest, o.Observer) })
 	}
 	if err := group.Wait(); err != nil {
 		return errors.Join(ctx.Err(), err)
@@ -224,7 +221,7 @@ func (s *supply) blobs(ctx context.Context, o Options) error {
 }
 
 // fetch fetches a manifest and, of an index, what it lists and the completed bundle carries.
-func (s *supply) fetch(ctx context.Context, from name.Repository, digest bundle.Digest) error {
+func (s *supply) fetch(ctx context.Context, from name.Repository, digest bundle.Digest, observer bundle.Observer) error {
 	desc, content, err := s.source.Manifest(ctx, from.Digest(digest.String()))
 	if isGone(err) {
 		s.mu.Lock()
@@ -242,8 +239,9 @@ func (s *supply) fetch(ctx context.Context, from name.Repository, digest bundle.
 	if err := s.walk.store.put(digest, desc.MediaType, content, m); err != nil {
 		return err
 	}
+	observer.Add(1)
 	for _, child := range s.carried(m) {
-		if err := s.fetch(ctx, from, child); err != nil {
+		if err := s.fetch(ctx, from, child, observer); err != nil {
 			return err
 		}
 	}

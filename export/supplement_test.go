@@ -24,6 +24,7 @@ type wanting struct {
 	completes *mirror.Known
 	want      *ledger.Want
 	image     bundle.Digest // which has a layer that the second bundle stores
+	found     *counts       // what the observer was told
 	other     bundle.Digest
 }
 
@@ -63,7 +64,8 @@ func (w *wanting) supply(t *testing.T) (*export.Result, error) {
 	if got := s.Registries(); !slices.Equal(got, []string{w.Host()}) {
 		t.Errorf("the registries are %q", got)
 	}
-	return s.Run(t.Context(), patient(), export.SignedBy(w.key), export.ToFile(w.file("supplement.tar")), export.Options{Created: time.Unix(1_700_000_001, 0)})
+	w.found = &counts{done: map[string]int64{}}
+	return s.Run(t.Context(), patient(), export.SignedBy(w.key), export.ToFile(w.file("supplement.tar")), export.Options{Created: time.Unix(1_700_000_001, 0), Observer: w.found})
 }
 
 // A supplement has what is wanted and, but for manifests, nothing else; it says which bundle it completes, has no number and no tags,
@@ -80,6 +82,9 @@ func TestSupplement(t *testing.T) {
 	}
 	if result.Sequence != 0 || result.Mirror != "dhi" || *result.Completes != w.completes.Base || basesOf(result) != "dhi@1" {
 		t.Errorf("it is %s@%d of %v, and stands on %s", result.Mirror, result.Sequence, result.Completes, basesOf(result))
+	}
+	if n := w.found.done["find manifest"]; n != 2 { // both that list it
+		t.Errorf("%d manifests were counted", n)
 	}
 	if image := result.Images[0]; len(result.Images) != 1 || image.Destination != "mirror/other@"+w.other.String() || image.Digest != w.other {
 		t.Errorf("it brings %+v", result.Images)
