@@ -2,10 +2,11 @@
 // internet.
 //
 // Start with [Run], which goes through stages, each a package: names become places at the target (placing), from which follows
-// what has to be there (inventory). The target is asked what it is and lets the account do (preflight, projects) and what it has
-// (survey). Then everything is pushed (transfer), is made findable (tags of cosign, referrers) and is looked for once more
-// (confirm), which alone gives the permission to move the tags that people use (tags). At the end what the target shows is
-// compared with what was sent (readback), and all of it is told (report).
+// what has to be there (inventory). The target is asked what it is and lets the account do (preflight, projects), what was imported
+// before (record), and what it has (survey, elsewhere); what can be had nowhere ends the import there (stranded). Then everything is
+// pushed (transfer), is made findable (tags of cosign, referrers) and is looked for once more (confirm), which alone gives the
+// permission to move the tags that people use (tags). At the end what the target shows is compared with what was sent (readback),
+// and all of it is told (report), to the target as well (record).
 //
 // Nothing is written before all mappings, conflicts and findings are known, and no tag that a person uses moves before
 // everything is there. Package rollback undoes what an import did to tags, by its report.
@@ -130,7 +131,9 @@ func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Re
 	r := done.report(inv, o)
 	r.Complete = err == nil && !o.DryRun
 	if isWritten := r.Complete || errors.Is(err, readback.ErrUnchecked); isWritten {
-		err = errors.Join(err, done.memory.tell(ctx, r.Changed, r.Complete))
+		if notTold := done.memory.tell(ctx, r.Changed, r.Complete); notTold != nil {
+			err = errors.Join(err, fmt.Errorf("everything was written to %s but the record of it, which running the command again makes good: %w", o.Destination, notTold))
+		}
 		r.Complete, r.Changed = err == nil, r.Changed || done.memory.changed
 	}
 	r.Started, r.Seconds = started, o.Now().Sub(started).Seconds()
@@ -209,7 +212,7 @@ func check(ctx context.Context, inv *inventory.Inventory, t Target, mover *tags.
 			Jobs: o.Jobs, Observer: o.Observer, Unasked: ground.Unasked(), Harbor: o.Harbor, Thorough: o.Thorough, Earlier: done.memory.earlier,
 		})
 		if !target.IsFinal(ctx, err) {
-			err = errors.Join(err, ground.Weigh(ctx, surveyed), done.memory.weigh(ctx, done.findings))
+			err = errors.Join(err, ground.Weigh(ctx, surveyed, done.memory.bytes()), done.memory.weigh(ctx, done.findings))
 		}
 		done.planned = report.Planned(inv)
 	}

@@ -107,6 +107,19 @@ func (m *memory) unreadable(err error) error {
 	return fmt.Errorf("%w: without the record it is not known whether the bundle takes the target back: mend that, name another repository with --record, or do without (--no-record)", err)
 }
 
+// bytes returns about how many bytes the record grows by; 0 where nothing has to be done but, perhaps, to tell of this import.
+func (m *memory) bytes() (total int64) {
+	if m.repo == nil || m.inv.IsComplete() {
+		return 0
+	}
+	artifact := m.inv.Bundle.Artifact()
+	for _, o := range slices.Concat(artifact.Blobs, []bundle.Object{artifact.Index, artifact.Signature}) {
+		total += o.Size
+	}
+	const told, toldOfRoot = 4 << 10, 256 // more than most take
+	return total + told + toldOfRoot*int64(m.header().Counts.Roots)
+}
+
 // weigh says what the record, and what is lacking in it, means for what the survey has found.
 func (m *memory) weigh(ctx context.Context, found *finding.List) error {
 	if m.history == nil || m.header().Sequence == 0 {

@@ -383,3 +383,27 @@ func TestRecordInHarbor(t *testing.T) {
 		t.Errorf("%v, %q", err, s.Writes())
 	}
 }
+
+// TestRecordCountsForTheQuota: what goes to the record does not fail for want of room when all else is there.
+func TestRecordCountsForTheQuota(t *testing.T) {
+	w := importtest.NewWeekly(t, 1)
+	s := acmeHarbor(t)
+	c := importtest.HarborClient(t, harbortest.Admin)
+	into := func(project string, none bool) (*report.Report, error) {
+		t.Helper()
+		o := intoHarbor(t, s, c)
+		o.Destination.Prefix, o.Recording.None = project, none
+		return importer.Run(t.Context(), importtest.Open(t, w.Files[0]), c, o)
+	}
+	if done, err := into("acme", true); err != nil {
+		t.Fatalf("%v, %+v", err, done)
+	}
+	s.AddProject(harbortest.Project{Name: "full", Quota: s.Used("acme")})
+	s.Forget()
+	if _, err := into("full", false); !errors.Is(err, finding.ErrBlocked) || !strings.Contains(err.Error(), "quota") || len(s.Writes()) > 0 {
+		t.Errorf("%v, %q", err, s.Writes())
+	}
+	if done, err := into("full", true); err != nil || !done.Complete {
+		t.Error(err)
+	}
+}

@@ -810,6 +810,10 @@ func (e elsewhere) HasBlob(ctx context.Context, r name.Repository, d bundle.Dige
 	return e.Target.HasBlob(ctx, e.repo(r), d)
 }
 
+func (e elsewhere) Tags(ctx context.Context, r name.Repository) ([]string, error) {
+	return e.Target.Tags(ctx, e.repo(r))
+}
+
 // TestHostedRegistries: repositories that must be there first, by the documentation of who runs the registry.
 func TestHostedRegistries(t *testing.T) {
 	ecr := "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -821,6 +825,7 @@ func TestHostedRegistries(t *testing.T) {
 		"ECR": {ecr + "/mirror", "NAME_UNKNOWN", "The repository with name 'mirror/acme/app' does not exist in the registry with id '123456789012'", []string{
 			"aws ecr create-repository --repository-name mirror/acme/app --region eu-west-1",
 			"aws ecr create-repository --repository-name mirror/other/app --region eu-west-1",
+			"aws ecr create-repository --repository-name mirror/airgap --region eu-west-1", // for the record
 		}},
 		"ECR, repository is there": {ecr + "/mirror", "MANIFEST_UNKNOWN", "Requested image not found", nil},
 		"Artifact Registry": {"europe-docker.pkg.dev/proj/repo", "NAME_UNKNOWN", `Repository "repo" not found`, []string{
@@ -833,6 +838,9 @@ func TestHostedRegistries(t *testing.T) {
 	} {
 		t.Run(label, func(t *testing.T) {
 			a := importtest.NewAcme(t)
+			if strings.HasPrefix(label, "ECR") {
+				a.Number("acme", 1)
+			}
 			s := registrytest.New(t)
 			s.Inject(registrytest.On("", "/v2/", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 				if r.URL.Path == "/v2/" {

@@ -3,7 +3,6 @@
 package elsewhere
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -57,8 +56,12 @@ func (s *Search) Look(ctx context.Context, rows []int32, repos []name.Repository
 			byLacker[lacker] = append(byLacker[lacker], row)
 		}
 	}
+	places := newPlaces(repos)
 	for _, lacker := range lackers {
-		near := nearestFirst(s.inv.Repos[lacker], repos)
+		if s.isOver() {
+			return nil
+		}
+		near := places.nearestFirst(s.inv.Repos[lacker])
 		err := parallel.Each(ctx, s.jobs, slices.Values(byLacker[lacker]), func(ctx context.Context, row int32) error { return s.look(ctx, row, near) })
 		if err != nil {
 			return err
@@ -66,6 +69,9 @@ func (s *Search) Look(ctx context.Context, rows []int32, repos []name.Repository
 	}
 	return nil
 }
+
+// isOver tells whether too many questions were in vain.
+func (s *Search) isOver() bool { return s.inVain.Load() >= maxInVain }
 
 func (s *Search) look(ctx context.Context, row int32, repos []name.Repository) error {
 	blob := s.inv.Blob(row)
@@ -79,7 +85,7 @@ func (s *Search) look(ctx context.Context, row int32, repos []name.Repository) e
 		}
 	}
 	for i := range repos {
-		if s.inVain.Load() >= maxInVain {
+		if s.isOver() {
 			return nil
 		}
 		if last != nil && repos[i] == *last {
@@ -114,18 +120,36 @@ func (s *Search) ask(ctx context.Context, blob inventory.Blob, repo name.Reposit
 	return true, nil
 }
 
-// nearestFirst orders repositories by how many elements their paths have in common with that of repo, from the end.
-func nearestFirst(repo name.Repository, repos []name.Repository) []name.Repository {
+// places are repositories, with the elements of their paths from the end.
+type places []struct {
+	repo name.Repository
+	path []string
+}
+
+func newPlaces(repos []name.Repository) places {
+	p := make(places, len(repos))
+	for i, repo := range repos {
+		p[i].repo, p[i].path = repo, fromEnd(repo)
+	}
+	return p
+}
+
+func fromEnd(repo name.Repository) []string {
 	path := strings.Split(repo.RepositoryStr(), "/")
 	slices.Reverse(path)
-	common := func(other name.Repository) (n int) {
-		elements := strings.Split(other.RepositoryStr(), "/")
-		for n < len(path) && n < len(elements) && path[n] == elements[len(elements)-1-n] {
+	return path
+}
+
+// nearestFirst returns the repositories by how many elements their paths have in common with that of repo, from the end.
+func (p places) nearestFirst(repo name.Repository) []name.Repository {
+	path := fromEnd(repo)
+	byCommon := make([][]name.Repository, len(path)+1)
+	for _, place := range p {
+		n := 0
+		for n < len(path) && n < len(place.path) && path[n] == place.path[n] {
 			n++
 		}
-		return n
+		byCommon[len(path)-n] = append(byCommon[len(path)-n], place.repo)
 	}
-	near := slices.Clone(repos)
-	slices.SortStableFunc(near, func(a, b name.Repository) int { return cmp.Compare(common(b), common(a)) })
-	return near
+	return slices.Concat(byCommon...)
 }

@@ -88,12 +88,12 @@ func (p *Preflight) Look(ctx context.Context) (goOn bool, err error) {
 	return true, p.checkHosted(ctx)
 }
 
-// Weigh is about what would be added to what the target has.
-func (p *Preflight) Weigh(ctx context.Context, surveyed survey.Result) error {
+// Weigh is about what would be added to what the target has; recordBytes go to the record.
+func (p *Preflight) Weigh(ctx context.Context, surveyed survey.Result, recordBytes int64) error {
 	p.checkOverwrites()
 	if p.options.Harbor != nil {
 		p.checkManifests()
-		if err := p.projects.Weigh(ctx, surveyed.Unasked, &p.findings); err != nil || p.saysReferrers() {
+		if err := p.projects.Weigh(ctx, surveyed.Unasked, p.options.Record, recordBytes, &p.findings); err != nil || p.saysReferrers() {
 			return err
 		}
 	} else if err := p.checkRights(ctx, surveyed.Unasked); err != nil {

@@ -138,8 +138,13 @@ func (p *Projects) Look(ctx context.Context, account harbor.Account, findings *f
 
 // Weigh compares what would be added to the projects, and moved in them, with what they let happen. Then it looks for what can
 // be mounted from their other repositories, but in repositories that are unasked.
-func (p *Projects) Weigh(ctx context.Context, unasked []bool, findings *finding.List) error {
+//
+// To the place record in the inventory's repositories, recordBytes are added as well; -1: there is no such place.
+func (p *Projects) Weigh(ctx context.Context, unasked []bool, record int32, recordBytes int64, findings *finding.List) error {
 	needs := p.needs()
+	if record >= 0 && p.of[record] >= 0 {
+		needs[p.of[record]] += recordBytes
+	}
 	for i, one := range p.list {
 		if err := p.weighQuota(ctx, one, needs[i], findings); err != nil {
 			return err
