@@ -77,6 +77,13 @@ func TestVerifyWithBases(t *testing.T) {
 	c.expect(t, exitOK, "", "split", c.second, "--volume-size", "128KiB", "-o", filepath.Join(media, "second.tar"))
 	c.pipe(t, c.third)
 	c.expect(t, exitOK, "checked as well: with them the bundle is whole", "verify", "-", "--key", c.public, "--base", media, "--base", c.first, "--deep")
+	drive := filepath.Join(c.home, "drive")
+	if err := os.Mkdir(drive, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(t, exitOK, "", "split", c.third, "--volume-size", "128KiB", "-o", filepath.Join(drive, "third.tar"))
+	c.Stdin = strings.NewReader(strings.Repeat("\n", 100))
+	c.expect(t, exitOK, "with them the bundle is whole", "verify", drive, "--one-at-a-time", "--key", c.public, "--base", media, "--base", c.first, "--deep")
 	c.expect(t, exitOK, "", "verify", c.third, "--key", c.public, "--base", media, "--json")
 	var result verifyResult
 	if err := json.Unmarshal(c.out.Bytes(), &result); err != nil {

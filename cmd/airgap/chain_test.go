@@ -174,6 +174,7 @@ func (c *chain) arrives(t *testing.T, f *far, n int, isStranded bool) {
 		want, supplement := c.path("want.json"), filepath.Join(t.TempDir(), "supplement.tar")
 		c.imports(t, f, exitStranded, "weekly@", c.weeks[n-1].file, "--want", want)
 		c.expect(t, exitOK, "", "export", "--want", want, "--ledger", c.ledger, "--key", c.key, "-o", supplement)
+		c.expect(t, exitOK, "a supplement, with what was missing for weekly@"+strconv.Itoa(n)+" of ", "verify", supplement, "--key", c.public)
 		c.imports(t, f, exitOK, "", supplement)
 	}
 	c.imports(t, f, exitOK, "", c.weeks[n-1].file)
