@@ -36,7 +36,7 @@ Manifests are kept in a small cache, so that the export, or tomorrow's plan, fet
 exit code is not 0 if anything that was asked for could not be had.
 
 Of a mirror it shows what is left out, and which of the last 20 bundles would make the next one smallest to build on.
-with --ledger-key, their signatures are checked.
+With --ledger-key, their signatures are checked.
 
 ` + option.RegistryHelp,
 		Example: `  airgap plan -c regsync.yaml
