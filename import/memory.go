@@ -177,8 +177,12 @@ func (m *memory) returns(ctx context.Context, newest []*record.Entry, found *fin
 	return nil
 }
 
-// maxEarlier is how many bundles of the record are asked where they went.
-const maxEarlier = 20
+// Bounds on what is asked of a record about where bundles went: so many bundles, and so many repositories, each of which costs
+// questions.
+const (
+	maxEarlier      = 20
+	maxEarlierRepos = 4000
+)
 
 // earlier returns the repositories to which earlier bundles went, first those on which this one stands. Nobody signs where they went:
 // it is good for questions only.
@@ -200,7 +204,7 @@ func (m *memory) earlier(ctx context.Context) (repos []name.Repository, err erro
 	seen := map[string]bool{}
 	for _, e := range entries[:min(len(entries), maxEarlier)] {
 		err := m.placesOf(ctx, e, func(path string) {
-			if !seen[path] {
+			if !seen[path] && len(repos) < maxEarlierRepos {
 				seen[path] = true
 				repos = append(repos, m.repo.Name().Registry.Repo(path))
 			}

@@ -22,7 +22,7 @@ func TestWant(t *testing.T) {
 	delta := []string{"import", mirror.Files[1], target, "--key", public, "--want", list}
 
 	w.expect(t, exitStranded, list+" lists", append(delta, "--dry-run")...)
-	w.expect(t, exitStranded, "acme@1 of 2023-11-14", delta...)
+	w.expect(t, exitStranded, "\n  acme@1 of 2023-11-14", delta...) // on a line of its own
 	f, err := os.Open(list)
 	if err != nil {
 		t.Fatal(err)

@@ -83,5 +83,5 @@ func Err(want *ledger.Want) error {
 	for _, base := range slices.SortedFunc(maps.Keys(totals), bundle.CompareBases) {
 		problems.Add(fmt.Errorf("%s stores %d blobs of it (%d bytes), which were found nowhere", base, totals[base].blobs, totals[base].bytes))
 	}
-	return fmt.Errorf("%w: import what stores it first, or a supplement, for which --want FILE writes a list that airgap export --want FILE answers:\n%w", ErrStranded, problems.Err())
+	return errors.Join(fmt.Errorf("%w: import what stores it first, or a supplement, for which --want FILE writes a list that airgap export --want FILE answers", ErrStranded), problems.Err())
 }
