@@ -102,16 +102,17 @@ func (r *race) run(b *testing.B, contenders []contender) {
 
 // contender is a way to carry the corpus. Each step is given a place of its own.
 type contender struct {
-	name    string
-	isFloor bool
-	plan    func(m *measured)                     // find out what there is at the source; nil for none
-	export  func(m *measured, dir string)         // from the source into dir
-	verify  func(m *measured, dir string)         // of what is in dir; nil for none
-	pack    func(m *measured, dir string)         // counted with export: to one file; nil for none
-	unpack  func(m *measured, dir string)         // counted with import; nil for none
-	load    func(m *measured, dir, target string) // from dir into a registry
-	again   bool                                  // load once more, which changes nothing
-	lossy   bool                                  // do not look for what is lost: it has no names to look for
+	name      string
+	isFloor   bool
+	plan      func(m *measured)                     // find out what there is at the source; nil for none
+	planAgain func(m *measured)                     // once more, with whatever was kept
+	export    func(m *measured, dir string)         // from the source into dir
+	verify    func(m *measured, dir string)         // of what is in dir; nil for none
+	pack      func(m *measured, dir string)         // counted with export: to one file; nil for none
+	unpack    func(m *measured, dir string)         // counted with import; nil for none
+	load      func(m *measured, dir, target string) // from dir into a registry
+	again     bool                                  // load, and plan, once more, which changes nothing
+	lossy     bool                                  // do not look for what is lost: it has no names to look for
 }
 
 func (r *race) round(b *testing.B, c contender, round int) {
@@ -123,6 +124,9 @@ func (r *race) round(b *testing.B, c contender, round int) {
 	defer os.RemoveAll(dir)
 	if c.plan != nil {
 		r.measure(b, "plan", c, dir, r.source, c.plan)
+		if c.again || c.isFloor {
+			r.measure(b, "plan again", c, dir, r.source, c.planAgain)
+		}
 	}
 	if c.export != nil {
 		m := &measured{TB: b, race: r}
@@ -415,7 +419,7 @@ func pushBlobs(m *measured, dir, target string, blobs map[string]corpusBlob) {
 func (r *race) table(corpus string, total int64) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "\n%s; %d processors; best of %d\n", corpus, runtime.NumCPU(), r.rounds)
-	for _, discipline := range []string{"plan", "export", "verify", "import", "import again"} {
+	for _, discipline := range []string{"plan", "plan again", "export", "verify", "import", "import again"} {
 		results := slices.DeleteFunc(slices.Clone(r.results), func(k result) bool { return k.discipline != discipline })
 		if len(results) == 0 {
 			continue
