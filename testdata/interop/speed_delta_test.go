@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"airgap/bundle"
 )
 
 // BenchmarkSecondBundle is the third part of "make bench": the bundles of a mirror after the first. It carries the corpus of
@@ -34,11 +32,11 @@ func BenchmarkSecondBundle(b *testing.B) {
 		r.configure(b, fmt.Sprintf("- {type: registry, source: %s, target: mirror.example.com}\n", r.source.host))
 		var sizes []string
 		for round := range r.rounds {
-			r.measure(b, "export", contender{name: "curl --parallel --head", isFloor: true}, r.dir, r.source, func(m *measured) { r.headSmall(m, corpus) })
+			r.measure(b, "export", contender{name: "curl --parallel --head", isFloor: true}, r.dir, r.source, func(m *measured) { r.curlSmall(m, corpus, "head") })
 			sizes = r.weeks(b, round, false)
 		}
 		b.ReportMetric(0, "ns/op")
-		fmt.Print(r.table(fmt.Sprintf("The second bundle, %d small images; %s", len(corpus), strings.Join(sizes, ", ")), 1))
+		fmt.Print(r.table(fmt.Sprintf("The second bundle, %d small images; %s", len(corpus), strings.Join(sizes, ", ")), smallBytes(corpus)))
 	})
 }
 
@@ -97,18 +95,4 @@ func (r *race) weeks(b *testing.B, round int, changes bool) (sizes []string) {
 	}
 	carry("nothing new")
 	return sizes
-}
-
-// headSmall asks for every tag, and for nothing else.
-func (r *race) headSmall(m *measured, corpus []smallImage) {
-	var config strings.Builder
-	fmt.Fprintf(&config, "head\nheader = \"Accept: %s\"\n", bundle.MediaTypeOCIManifest)
-	for i := range corpus {
-		fmt.Fprintf(&config, "url = \"http://%s/v2/%s/manifests/%s\"\noutput = \"/dev/null\"\n", r.source.host, corpus[i].repository, corpus[i].tag)
-	}
-	file := filepath.Join(r.dir, "curl.txt")
-	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
-		m.Fatal(err)
-	}
-	m.run("curl", "--parallel", "--fail", "--silent", "--show-error", "--config", file)
 }

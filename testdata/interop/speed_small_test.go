@@ -39,13 +39,9 @@ func BenchmarkManySmallImages(b *testing.B) {
 	if err := pushSmall(r.source.host, corpus); err != nil {
 		b.Fatal(err)
 	}
-	total := int64(0)
-	for _, image := range corpus {
-		total += int64(len(image.config) + len(image.manifest))
-	}
 	r.lost = func(target string) string { return lostSmall(b, target, corpus) }
 	r.run(b, r.smallContenders(b, corpus))
-	fmt.Print(r.table(fmt.Sprintf("%d repositories, %d tags", smallRepositories, smallTags), total))
+	fmt.Print(r.table(fmt.Sprintf("%d repositories, %d tags", smallRepositories, smallTags), smallBytes(corpus)))
 }
 
 func makeSmallCorpus(b *testing.B) (corpus []smallImage) {
@@ -59,6 +55,14 @@ func makeSmallCorpus(b *testing.B) (corpus []smallImage) {
 		corpus = append(corpus, smallImage{repository, fmt.Sprintf("v%d", i/smallRepositories), config, content})
 	}
 	return corpus
+}
+
+// smallBytes is how many bytes the images have, without their layers.
+func smallBytes(corpus []smallImage) (total int64) {
+	for _, image := range corpus {
+		total += int64(len(image.config) + len(image.manifest))
+	}
+	return total
 }
 
 func smallLayer(repository string) []byte { return []byte(strings.Repeat(repository, 50)) }
@@ -118,7 +122,7 @@ func (r *race) smallContenders(b *testing.B, corpus []smallImage) []contender {
 	return []contender{
 		{
 			name: "curl --parallel, and a bare push with two PUTs", isFloor: true,
-			plan: func(m *measured) { r.curlSmall(m, corpus) }, planAgain: func(m *measured) { r.curlSmall(m, corpus) },
+			plan: func(m *measured) { r.curlSmall(m, corpus, "") }, planAgain: func(m *measured) { r.curlSmall(m, corpus, "") },
 			load: func(m *measured, _, target string) {
 				if err := pushSmall(target, corpus); err != nil {
 					m.Fatal(err)
@@ -148,9 +152,10 @@ func (r *race) smallContenders(b *testing.B, corpus []smallImage) []contender {
 	}
 }
 
-// curlSmall fetches every manifest by its tag, and checks nothing.
-func (r *race) curlSmall(m *measured, corpus []smallImage) {
+// curlSmall fetches every manifest by its tag, or, with the option head, asks for it, and checks nothing.
+func (r *race) curlSmall(m *measured, corpus []smallImage, option string) {
 	var config strings.Builder
+	fmt.Fprintln(&config, option)
 	fmt.Fprintf(&config, "header = \"Accept: %s\"\n", bundle.MediaTypeOCIManifest)
 	for i := range corpus {
 		fmt.Fprintf(&config, "url = \"http://%s/v2/%s/manifests/%s\"\noutput = \"/dev/null\"\n", r.source.host, corpus[i].repository, corpus[i].tag)
