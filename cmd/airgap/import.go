@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"airgap/bundle"
 	"airgap/bundle/ledger"
@@ -114,25 +115,29 @@ that stores it (exit code 14), and --want writes a list for "airgap export --wan
 			return runImport(cmd.Context(), a, &flags, args[:last], args[last])
 		},
 	}
-	f := cmd.Flags()
-	flags.AddKey(f)
-	f.BoolVar(&flags.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
-	f.StringVar(&flags.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
-	f.StringVar(&flags.want, "want", "", "`FILE` for a list of what the bundle leaves out and the target lacks, which \"airgap export --want\" answers")
-	f.StringArrayVar(&flags.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
-	f.StringArrayVar(&flags.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
-	f.BoolVar(&flags.flatten, "flatten", false, "make one path element of each path below PREFIX: acme/app becomes acme--app")
-	flags.projectFlags.add(f)
-	flags.recordingFlags.add(f)
-	f.BoolVar(&flags.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
-	f.BoolVar(&flags.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
-	f.BoolVar(&flags.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
-	f.BoolVar(&flags.thorough, "thorough", false, "ask the target for every manifest and blob, also for what it must have by what else it has")
-	flags.AddVolumes(f)
-	f.IntVarP(&flags.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once (by default, outside of Harbor, as many as the registry turns out to take); into one project of Harbor, no more than "+strconv.Itoa(parallel.DefaultJobs)+" that write")
-	f.BoolVar(&flags.json, "json", false, "print the report as JSON on standard output")
-	flags.Registry.Add(f)
+	flags.add(cmd.Flags())
 	return cmd
+}
+
+// add defines the flags.
+func (f *importFlags) add(set *pflag.FlagSet) {
+	f.AddKey(set)
+	set.BoolVar(&f.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
+	set.StringVar(&f.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
+	set.StringVar(&f.want, "want", "", "`FILE` for a list of what the bundle leaves out and the target lacks, which \"airgap export --want\" answers")
+	set.StringArrayVar(&f.mappings, "map", nil, "`PATTERN=PATH[:TAG]`: other destinations for images whose source matches; * stands for anything")
+	set.StringArrayVar(&f.only, "only", nil, "`PATTERN`: take only images whose source or destination matches")
+	set.BoolVar(&f.flatten, "flatten", false, "make one path element of each path below PREFIX: acme/app becomes acme--app")
+	f.projectFlags.add(set)
+	f.recordingFlags.add(set)
+	set.BoolVar(&f.allowPublic, "allow-public", false, "bring images that are private where they come from into public projects, too")
+	set.BoolVar(&f.noOverwrite, "no-overwrite", false, "refuse to move tags that exist with other content")
+	set.BoolVar(&f.overwriteTags, "overwrite-cosign-tags", false, "replace .sig, .att and .sbom tags that exist with other content")
+	set.BoolVar(&f.thorough, "thorough", false, "ask the target for every manifest and blob, also for what it must have by what else it has")
+	f.AddVolumes(set)
+	set.IntVarP(&f.jobs, "jobs", "j", parallel.DefaultJobs, "`N` requests under way at once (by default, outside of Harbor, as many as the registry turns out to take); into one project of Harbor, no more than "+strconv.Itoa(parallel.DefaultJobs)+" that write")
+	set.BoolVar(&f.json, "json", false, "print the report as JSON on standard output")
+	f.Registry.Add(set)
 }
 
 func (f *importFlags) options(destination string) (importer.Options, error) {

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -75,7 +73,6 @@ func runPlan(ctx context.Context, a *app.App, flags *option.Selection, key strin
 	if err != nil {
 		return err
 	}
-	defer useHalf()()
 	defer func() { err = errors.Join(err, asked.Close()) }()
 	if asked.Options.Mirror != nil && key != "" {
 		signer, err := option.LoadPrivateKey(ctx, a, key)
@@ -121,16 +118,6 @@ func runPlan(ctx context.Context, a *app.App, flags *option.Selection, key strin
 		return err
 	}
 	return missingImages(result)
-}
-
-// useHalf keeps Go to half of the processors until restore is called. A plan waits for registries: with more processors than it
-// has work for, a quarter of what it uses goes into waking them. GOMAXPROCS in the environment wins.
-func useHalf() (restore func()) {
-	if _, isSet := os.LookupEnv("GOMAXPROCS"); isSet {
-		return func() {}
-	}
-	before := runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
-	return func() { runtime.GOMAXPROCS(before) }
 }
 
 // pulls returns what the plan cost.

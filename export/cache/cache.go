@@ -2,8 +2,8 @@
 // it has found out about registries (facts.go).
 //
 // Manifests are kept by digest, and a digest is checked whenever one is read: whatever happens to the files, the worst
-// is that something is fetched again. Facts have nothing to be checked by, and are believed for a day. Tags are asked for each time: with HEAD, which registries do not count as a pull, unless
-// what they lead to is likely to be new.
+// is that something is fetched again. Facts have nothing to be checked by, and are believed for a day. Tags are asked for each
+// time: with HEAD, which registries do not count as a pull, unless what they lead to is likely to be new.
 // What refers to an image is never kept, as it can change at any time. For choosing images, configs are kept as well,
 // which say when an image was made. The directory is safe to delete.
 package cache
