@@ -187,7 +187,7 @@ func leftOutBytes(c *bundle.Contents, g *bundle.Graph, root int) (total int64) {
 // openToShow reads the tables and manifests of a bundle, where keys are given only if one of them signed it.
 func openToShow(ctx context.Context, a *app.App, sealed *bundle.Sealed, keys []string, facts *bundleFacts) (*bundle.Contents, *bundle.Graph, error) {
 	if len(keys) > 0 {
-		trusted, err := option.LoadPublicKeys(a, keys)
+		trusted, err := option.LoadPublicKeys(a, "--key", keys)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -92,7 +92,7 @@ func joinBases(ctx context.Context, a *app.App, flags *joinFlags, paths []string
 	if err != nil {
 		return nil, err
 	}
-	trusted, err := option.LoadPublicKeys(a, flags.trust)
+	trusted, err := option.LoadPublicKeys(a, "--trust", flags.trust)
 	if err != nil {
 		return nil, err
 	}

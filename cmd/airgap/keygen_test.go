@@ -38,7 +38,7 @@ func TestKeygen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			public, err := option.LoadPublicKeys(w.App, []string{publicPath, publicPath})
+			public, err := option.LoadPublicKeys(w.App, "--key", []string{publicPath, publicPath})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +147,7 @@ func TestLoadKeyErrors(t *testing.T) {
 		return err
 	}
 	loadPublic := func(path string) error {
-		_, err := option.LoadPublicKeys(w.App, []string{path})
+		_, err := option.LoadPublicKeys(w.App, "--key", []string{path})
 		return err
 	}
 	for _, test := range []struct {

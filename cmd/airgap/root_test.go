@@ -50,6 +50,7 @@ func TestFilesThatAreNotThere(t *testing.T) {
 		args    string
 		message string
 	}{
+		{"join x.tar --base y.tar --key " + private + " --trust nope.pub -o z.tar", "--trust: open nope.pub: no such file"},
 		{"verify x.tar --key nope.pub", `--key: open nope.pub: no such file or directory; it is the .pub file that "airgap keygen" wrote`},
 		{"inspect nope.tar", "nope.tar: no such file"},
 		{"verify nope.tar --key " + public, "nope.tar: no such file"},

@@ -56,13 +56,13 @@ func LoadPrivateKey(ctx context.Context, a *app.App, path string) (*signature.Pr
 	return key, nil
 }
 
-// LoadPublicKeys reads the files of public keys, of which any may have signed.
-func LoadPublicKeys(a *app.App, paths []string) ([]signature.PublicKey, error) {
+// LoadPublicKeys reads the files of public keys, of which any may have signed, and which were given with a flag.
+func LoadPublicKeys(a *app.App, flag string, paths []string) ([]signature.PublicKey, error) {
 	var keys []signature.PublicKey
 	for _, path := range paths {
 		content, err := readKeyFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, app.Usagef("--key: %w; it is the .pub file that \"airgap keygen\" wrote where the bundles are made", err)
+			return nil, app.Usagef("%s: %w; it is the .pub file that \"airgap keygen\" wrote where the bundles are made", flag, err)
 		}
 		if err != nil {
 			return nil, err

@@ -132,7 +132,7 @@ func (m *Mirror) read(a *app.App, files []*config.File) (*mirror.Mirror, error) 
 	if err != nil || of == "" {
 		return nil, err
 	}
-	trusted, err := LoadPublicKeys(a, m.keys)
+	trusted, err := LoadPublicKeys(a, "--ledger-key", m.keys)
 	return &mirror.Mirror{Name: of, Trusted: trusted}, err
 }
 

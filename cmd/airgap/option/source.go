@@ -100,7 +100,7 @@ func (f *Source) Policy(a *app.App) (verify.Policy, error) {
 	if len(f.Keys) == 0 {
 		return verify.Policy{}, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
 	}
-	trusted, err := LoadPublicKeys(a, f.Keys)
+	trusted, err := LoadPublicKeys(a, "--key", f.Keys)
 	return verify.Policy{Keys: trusted}, err
 }
 

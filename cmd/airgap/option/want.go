@@ -70,7 +70,7 @@ func (s *Selection) supplementOptions(a *app.App) (export.Options, error) {
 
 // find finds the bundle that lacks what is wanted in the ledger.
 func (s *Selection) find(ctx context.Context, a *app.App, want *ledger.Want, key signature.PublicKey) (*mirror.Known, error) {
-	trusted, err := LoadPublicKeys(a, s.keys)
+	trusted, err := LoadPublicKeys(a, "--ledger-key", s.keys)
 	if err != nil {
 		return nil, err
 	}
