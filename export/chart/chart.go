@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"airgap/bundle/strictjson"
-	"airgap/export/yaml"
+	"airgap/bundle/yaml"
 )
 
 // Media types of a chart in a registry. https://helm.sh/docs/topics/registries/#helm-chart-manifest

@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"airgap/export/yaml"
+	"airgap/bundle/yaml"
 )
 
 // ErrManifests: there is too much of them, or they cannot be read at all.

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"airgap/bundle"
-	"airgap/export/yaml"
+	"airgap/bundle/yaml"
 )
 
 // Chart is an entry of charts: a Helm chart in a registry, and perhaps the images that it uses.

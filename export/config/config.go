@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"airgap/bundle/yaml"
 	"airgap/export"
-	"airgap/export/yaml"
 )
 
 // ErrConfig: something in the file is wrong. The error says what, with file, line and column.

@@ -7,7 +7,7 @@ import (
 
 	"airgap/export/registry"
 
-	"airgap/export/yaml"
+	"airgap/bundle/yaml"
 )
 
 // TLSMode says how a registry is reached.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"airgap/bundle"
-	"airgap/export/yaml"
+	"airgap/bundle/yaml"
 )
 
 // decoder turns the values of a document into a File.

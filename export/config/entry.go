@@ -12,9 +12,9 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/platform"
+	"airgap/bundle/yaml"
 	"airgap/export"
 	"airgap/export/registry"
-	"airgap/export/yaml"
 )
 
 // common are the keys that defaults and the entries of sync share, as written.

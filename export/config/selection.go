@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
-	"airgap/export/yaml"
+	"airgap/bundle/yaml"
 )
 
 // rules are allow and deny expressions for names of repositories.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"airgap/export/yaml"
+	"airgap/bundle/yaml"
 )
 
 // The bound on values is on what aliases stand for, and that on depth on what is open at once.
