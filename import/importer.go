@@ -177,7 +177,7 @@ func run(ctx context.Context, inv *inventory.Inventory, t Target, o Options, sta
 	if err != nil {
 		return fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again: %w", o.Destination, err)
 	}
-	if err := done.memory.keep(ctx); err != nil {
+	if err := done.memory.plan(ctx); err != nil {
 		return fmt.Errorf("no tag was moved; what has arrived at %s will be used when the command is run again (--no-record keeps no record): %w", o.Destination, err)
 	}
 	o.Observer.Count("tag", "tag", int64(len(complete.Tags())))

@@ -59,6 +59,7 @@ type memory struct {
 	history   *record.History // nil where the record cannot be there yet
 	overruled bool            // it spoke against the bundle
 	kept      bool            // the bundle is in it
+	planned   bundle.Digest   // what it was told of this import before tags moved; zero: nothing
 	changed   bool            // something was written
 }
 
@@ -237,7 +238,7 @@ func (m *memory) placesOf(ctx context.Context, e *record.Entry, add func(path st
 	return err
 }
 
-// keep puts the bundle into the record: from now on older ones are refused.
+// keep puts the bundle into the record, once: from now on older ones are refused.
 func (m *memory) keep(ctx context.Context) error {
 	if m.repo == nil || m.kept {
 		return nil
@@ -248,14 +249,43 @@ func (m *memory) keep(ctx context.Context) error {
 	return err
 }
 
+// plan tells the record, before tags move, what this import is about to change: what it has moved would else look, if it is killed and
+// run again, as if it had been there before.
+func (m *memory) plan(ctx context.Context) error {
+	if m.repo == nil {
+		return nil
+	}
+	if err := m.keep(ctx); err != nil {
+		return err
+	}
+	for p := range m.rows() {
+		if p.Outcome == record.New || p.Outcome == record.Moved {
+			var err error
+			m.planned, err = record.Plan(ctx, m.repo, m.inv.Bundle.Artifact().Index.Descriptor, m.told(), m.rows())
+			return err
+		}
+	}
+	return nil
+}
+
+// told is what the record is told of this import.
+func (m *memory) told() record.Import {
+	header := m.header()
+	return record.Import{
+		Bundle: m.inv.Bundle.Artifact().Index.Digest, Mirror: header.Mirror, Sequence: header.Sequence, Destination: m.options.Destination.String(),
+		Started: m.started, Finished: m.options.Now(), Account: m.options.Recording.Account, Version: m.options.Recording.Version,
+		Partial: len(m.inv.Excluded) > 0, AllowedOlder: m.overruled, Plan: m.planned,
+	}
+}
+
 // tell adds this import to the record, unless nothing was changed and that is told already. isComplete: everything was read back.
 func (m *memory) tell(ctx context.Context, changed, isComplete bool) error {
 	if m.repo == nil {
 		return nil
 	}
-	artifact := m.inv.Bundle.Artifact()
+	index := m.inv.Bundle.Artifact().Index.Descriptor
 	if !changed && isComplete {
-		if known, err := m.isTold(ctx, artifact.Index.Digest); err != nil || known {
+		if known, err := m.isTold(ctx, index.Digest); err != nil || known {
 			return err
 		}
 	}
@@ -263,12 +293,9 @@ func (m *memory) tell(ctx context.Context, changed, isComplete bool) error {
 		return err
 	}
 	m.changed = true
-	header := m.header()
-	return record.Done(ctx, m.repo, artifact.Index.Descriptor, record.Import{
-		Bundle: artifact.Index.Digest, Mirror: header.Mirror, Sequence: header.Sequence, Destination: m.options.Destination.String(),
-		Started: m.started, Finished: m.options.Now(), Account: m.options.Recording.Account, Version: m.options.Recording.Version,
-		Complete: isComplete, Partial: len(m.inv.Excluded) > 0, AllowedOlder: m.overruled,
-	}, m.rows())
+	told := m.told()
+	told.Complete = isComplete
+	return record.Done(ctx, m.repo, index, told, m.rows())
 }
 
 // isTold tells whether the record has an import that brought as much of the bundle to the same destination.

@@ -19,6 +19,7 @@ import (
 	"airgap/import/finding"
 	"airgap/import/importtest"
 	"airgap/import/placing"
+	"airgap/import/prune"
 	"airgap/import/record"
 	"airgap/import/report"
 	"airgap/verify/signature"
@@ -204,7 +205,7 @@ func TestPartOfABundle(t *testing.T) {
 	if len(all) != 1 || !all[0].Partial || all[0].IsWhole() || all[0].Counts != (record.Counts{New: 1, LeftOut: 2}) {
 		t.Errorf("%+v", all)
 	}
-	records(t, s, w.Files[0], nil)
+	records(t, s, w.Files[0], func(o *importer.Options) { o.Now = func() time.Time { return time.Unix(1_800_000_000, 0) } })
 	if all := importsOf(t, repo, index); len(all) != 2 || !all[1].IsWhole() {
 		t.Errorf("%+v", all)
 	}
@@ -345,13 +346,58 @@ func TestKilledAnywhere(t *testing.T) {
 				records(t, s, w.Files[1], nil)
 				expectWeek(t, w, s, 2, "mirror/acme/app")
 				repo := recordAt(s, "mirror/airgap")
-				if all := importsOf(t, repo, index); len(all) != 1 && (len(all) != 2 || !afterwards) || !all[0].IsWhole() {
-					t.Errorf("%d imports are told", len(all))
+				whole, last := 0, false
+				for _, i := range importsOf(t, repo, index) {
+					if last = i.IsWhole(); last {
+						whole++
+					}
+				}
+				if whole != 1 && (whole != 2 || !afterwards) || !last {
+					t.Errorf("%d whole imports are told", whole)
 				}
 				if _, err := recording(t, s, w.Files[0], nil); !errors.Is(err, record.ErrOlder) {
 					t.Error(err)
 				}
 			})
+		}
+	}
+}
+
+// TestKilledImportIsPruned: an import that ended at any writing request, and is repeated, brought what one brings that did not: prune
+// knows it.
+func TestKilledImportIsPruned(t *testing.T) {
+	w := importtest.NewWeekly(t, 1)
+	index := importtest.BaseOf(t, w.Files[0]).ManifestIndex
+	w.Images = w.Images[:1]
+	w.Number("acme", 2)
+	next := w.File()
+	for _, afterwards := range []bool{false, true} {
+		for n, more := 1, true; more; n++ {
+			s := registrytest.New(t, targets["acknowledges"]...)
+			ctx, stop := context.WithCancel(t.Context())
+			left := n
+			s.Inject(failAt(&left, afterwards, stop))
+			o := options(t, s)
+			o.Jobs = 1
+			_, err := importer.Run(ctx, importtest.Open(t, w.Files[0]), importtest.Client(), o)
+			if more = left <= 0; !more && err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			records(t, s, w.Files[0], nil)
+			all := importsOf(t, recordAt(s, "mirror/airgap"), index)
+			if !all[len(all)-1].IsWhole() || slices.ContainsFunc(all[:len(all)-1], func(i *record.Imported) bool { return i.IsWhole() && !afterwards }) {
+				t.Errorf("killed at %d: %d imports are told", n, len(all))
+			}
+			records(t, s, next, func(o *importer.Options) { o.Now = func() time.Time { return time.Unix(1_800_000_000, 0) } })
+			history, err := record.Open(t.Context(), recordAt(s, "mirror/airgap"), importtest.Policy(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			pruned, err := prune.Run(t.Context(), history, importtest.Client(), prune.Options{Mirror: "acme", Destination: o.Destination, Keep: 1})
+			if err != nil || len(pruned.Rows) != 2 || pruned.Rows[0].Name() != s.Host()+"/mirror/acme/app:first" || pruned.Rows[1].Name() != s.Host()+"/mirror/acme/tool:1" {
+				t.Errorf("killed at %d, %v: %v, %+v", n, afterwards, err, pruned)
+			}
 		}
 	}
 }

@@ -56,8 +56,19 @@ func newRecorded(t *testing.T, host string, keychain authn.Keychain, login []str
 	return &recorded{w, host + "/lab", login, c, w.write(t, "trusted.pub", string(ledgertest.Key.Public().MarshalPEM()))}
 }
 
+// begins is an import that is killed when it has moved all tags.
+func (r *recorded) begins(t *testing.T, mirror string, sequence uint64, images ...ledgertest.Image) {
+	t.Helper()
+	r.imports(t, ledgertest.Key, mirror, sequence, "", true, images)
+}
+
 // bring imports a bundle; images that are to be lost are recorded and not there.
 func (r *recorded) bring(t *testing.T, key *signature.PrivateKey, mirror string, sequence uint64, lost string, images ...ledgertest.Image) {
+	t.Helper()
+	r.imports(t, key, mirror, sequence, lost, false, images)
+}
+
+func (r *recorded) imports(t *testing.T, key *signature.PrivateKey, mirror string, sequence uint64, lost string, killed bool, images []ledgertest.Image) {
 	t.Helper()
 	d, err := placing.ParseDestination(r.to)
 	if err != nil {
@@ -81,7 +92,12 @@ func (r *recorded) bring(t *testing.T, key *signature.PrivateKey, mirror string,
 	}
 	at := time.Unix(1_700_000_000+int64(sequence), 0)
 	i := record.Import{Bundle: a.Index.Digest, Mirror: mirror, Sequence: sequence, Destination: r.to, Started: at, Finished: at, Account: "robot$lab\x1b", Complete: true}
-	if err := record.Done(t.Context(), repo, a.Index.Descriptor, i, slices.Values(rows)); err != nil {
+	if killed {
+		_, err = record.Plan(t.Context(), repo, a.Index.Descriptor, i, slices.Values(rows))
+	} else {
+		err = record.Done(t.Context(), repo, a.Index.Descriptor, i, slices.Values(rows))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -114,10 +130,11 @@ func TestReceipt(t *testing.T) {
 		r.bring(t, ledgertest.Key, "dhi", 11, "", tagged("1"))
 		r.bring(t, ledgertest.Key, "dhi", 12, "", tagged("1"), tagged("2"))
 		r.bring(t, ledgertest.Key, "dhi", 13, "3", tagged("2"), tagged("3"), tagged("4"))
+		r.begins(t, "dhi", 14, tagged("2"))
 		file := filepath.Join(r.home, "receipt.json")
 		out := r.expect(t, exitOK, "", "receipt", r.to, "--key", r.public, "-o", file)
 		lines := strings.Split(strings.TrimSpace(out), "\n")
-		if !strings.Contains(out, "dhi@13 of 2023-11-14: 2 of 3 images") || !strings.Contains(out, "dhi@12 of 2023-11-14: everything, 2 images") || len(lines) != 4 {
+		if !strings.Contains(out, "dhi@13 of 2023-11-14: 2 of 3 images") || !strings.Contains(out, "dhi@12 of 2023-11-14: everything, 2 images") || !strings.Contains(out, "dhi@14 of 2023-11-14: 0 of 1 image") || len(lines) != 5 {
 			t.Errorf("%s", out)
 		}
 		line, err := ledger.ParseLine(lines[len(lines)-1])
@@ -130,7 +147,7 @@ func TestReceipt(t *testing.T) {
 		}
 		defer f.Close()
 		receipt, err := ledger.ReadReceipt(f)
-		if err != nil || receipt.Target != r.to || receipt.Complete == nil || receipt.Complete.Sequence != 12 || len(receipt.Others) != 1 || receipt.Others[0].There != 2 {
+		if err != nil || receipt.Target != r.to || receipt.Complete == nil || receipt.Complete.Sequence != 12 || len(receipt.Others) != 2 || receipt.Others[1].There != 2 {
 			t.Errorf("%+v, %v", receipt, err)
 		}
 		var shown ledger.Receipt
@@ -153,10 +170,11 @@ func TestStatus(t *testing.T) {
 		r.bring(t, ledgertest.Key, "dhi", 2, "", tagged("1"), tagged("2"))
 		r.bring(t, ledgertest.Key, "dhi", 5, "", tagged("2"))
 		r.bring(t, stranger, "dhi", 6, "", tagged("2"))
+		r.begins(t, "dhi", 7, tagged("2"))
 		out := r.expect(t, exitOK, "", "status", r.to, "--key", r.public)
 		for _, want := range []string{
 			"dhi@2  made 2023-11-14  2 images", "signed by " + ledgertest.Key.Public().Fingerprint(), "imported 2023-11-14T22:13:22Z into " + r.to + ` by robot$lab\x1b: complete, 2 new`,
-			"dhi@3 to dhi@4  never imported", "dhi-000006  not believed: ",
+			"dhi@3 to dhi@4  never imported", "dhi-000006  not believed: ", "begun 2023-11-14T22:13:27Z into " + r.to + ` by robot$lab\x1b: it did not come to an end, 1 new`,
 		} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%q is missing:\n%s", want, out)
@@ -166,7 +184,7 @@ func TestStatus(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.expect(t, exitOK, "", "status", r.to, "--key", r.public, "--json")), &s); err != nil {
 			t.Fatal(err)
 		}
-		if len(s.Bundles) != 3 || s.Bundles[2].Sequence != 5 || fmt.Sprint(s.Gaps) != "[dhi@3 to dhi@4  never imported]" || len(s.Doubts) != 1 || len(s.Bundles[0].Imports) != 1 {
+		if len(s.Bundles) != 4 || s.Bundles[2].Sequence != 5 || fmt.Sprint(s.Gaps) != "[dhi@3 to dhi@4  never imported dhi@6  never imported]" || len(s.Doubts) != 1 || len(s.Bundles[0].Imports) != 1 {
 			t.Errorf("%+v", s)
 		}
 		r.expect(t, exitMissing, "charts", "status", r.to, "--key", r.public, "--mirror", "charts")

@@ -185,10 +185,15 @@ func (g gap) String() string {
 
 func describeImport(i record.Import) string {
 	text := fmt.Sprintf("imported %s into %s", i.Finished.UTC().Format(time.RFC3339), i.Destination)
+	if i.IsPlan() {
+		text = fmt.Sprintf("begun %s into %s", i.Started.UTC().Format(time.RFC3339), i.Destination)
+	}
 	if i.Account != "" {
 		text += " by " + i.Account
 	}
 	switch {
+	case i.IsPlan():
+		text += ": it did not come to an end"
 	case i.Partial:
 		text += ": a part of it"
 	case !i.Complete:

@@ -7,6 +7,7 @@
 //	older, err := history.Admit(ctx, header, index, record.Rules{…}) // before the first write; history may be nil: no record is kept
 //	…                                                               // all blobs and manifests are at the target
 //	err = record.Keep(ctx, repo, b.Artifact(), header)              // before tags move: from now on older bundles are refused
+//	plan, err := record.Plan(ctx, repo, b.Artifact().Index.Descriptor, record.Import{…}, rows) // unless nothing changes
 //	…                                                               // tags move, and are read back
 //	err = record.Done(ctx, repo, b.Artifact().Index.Descriptor, record.Import{…}, rows)
 //

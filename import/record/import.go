@@ -20,6 +20,7 @@ import (
 // Media types of import records (FORMAT.md, "Import records").
 const (
 	artifactType    = "application/vnd.airgap.import.v1"
+	planType        = "application/vnd.airgap.import-plan.v1"
 	mediaTypeImport = "application/vnd.airgap.import.v1+json"
 	mediaTypePlaced = "application/vnd.airgap.placed.v1+jsonl"
 	importFormat    = "airgap-import/1"
@@ -28,24 +29,36 @@ const (
 // Bounds on what is read.
 const (
 	maxImportSize = 64 << 10 // bytes of the config
-	maxImports    = 1000     // of one bundle
+	maxImports    = 2000     // of one bundle, with their plans
 )
 
-// Import is what an import did.
+// Import is what an import did, or is about to do.
 type Import struct {
-	Format       string        `json:"format"` // Done sets it
+	Format       string        `json:"format"` // Plan and Done set it
 	Bundle       bundle.Digest `json:"bundle"` // the manifest index
 	Mirror       string        `json:"mirror"`
 	Sequence     uint64        `json:"sequence"`
 	Destination  string        `json:"destination"` // REGISTRY[/PREFIX]
 	Started      time.Time     `json:"started"`
-	Finished     time.Time     `json:"finished"`
-	Account      string        `json:"account"`      // "" where none is known
-	Version      string        `json:"version"`      // of airgap
-	Complete     bool          `json:"complete"`     // all that was to be brought is there, and was read back
-	Partial      bool          `json:"partial"`      // that was a part of the bundle only
-	AllowedOlder bool          `json:"allowedOlder"` // see Rules
-	Counts       Counts        `json:"counts"`       // Done counts
+	Finished     time.Time     `json:"finished,omitzero"` // zero: a plan
+	Account      string        `json:"account"`           // "" where none is known
+	Version      string        `json:"version"`           // of airgap
+	Complete     bool          `json:"complete"`          // all that was to be brought is there, and was read back
+	Partial      bool          `json:"partial"`           // that was a part of the bundle only
+	AllowedOlder bool          `json:"allowedOlder"`      // see Rules
+	Counts       Counts        `json:"counts"`            // Plan and Done count
+	Plan         bundle.Digest `json:"plan,omitzero"`     // that it followed; zero for none
+}
+
+// IsPlan tells whether it is what an import was about to do that never told its end: any of that may have been done.
+func (i *Import) IsPlan() bool { return i.Finished.IsZero() }
+
+// told is when the record got it.
+func (i *Import) told() time.Time {
+	if i.IsPlan() {
+		return i.Started
+	}
+	return i.Finished
 }
 
 // IsWhole tells whether everything in the bundle is there.
@@ -118,21 +131,32 @@ func (p *Placed) check(row int) error {
 	return bundle.CheckTag(p.Tag)
 }
 
+// Plan adds to a record what an import is about to do, before it moves tags: if it never comes to Done, this is what it may have
+// brought. Its digest is for Import.Plan. The rest is as with Done.
+func Plan(ctx context.Context, repo ledger.Repository, bundleIndex bundle.Descriptor, i Import, rows iter.Seq[Placed]) (bundle.Digest, error) {
+	i.Finished, i.Complete = time.Time{}, false
+	plan, err := put(ctx, repo, bundleIndex, i, rows)
+	if err != nil {
+		return plan, fmt.Errorf("record %s: %w", repo, err)
+	}
+	return plan, nil
+}
+
 // Done adds what an import did to a record. bundleIndex describes the manifest index, which Keep has put there. rows are those of all
 // roots in order; they are gone through twice.
 func Done(ctx context.Context, repo ledger.Repository, bundleIndex bundle.Descriptor, i Import, rows iter.Seq[Placed]) error {
-	if err := put(ctx, repo, bundleIndex, i, rows); err != nil {
+	if _, err := put(ctx, repo, bundleIndex, i, rows); err != nil {
 		return fmt.Errorf("record %s: %w", repo, err)
 	}
 	return nil
 }
 
-func put(ctx context.Context, repo ledger.Repository, bundleIndex bundle.Descriptor, i Import, rows iter.Seq[Placed]) error {
+func put(ctx context.Context, repo ledger.Repository, bundleIndex bundle.Descriptor, i Import, rows iter.Seq[Placed]) (d bundle.Digest, err error) {
 	i.Format, i.Counts = importFormat, Counts{}
 	i.Started, i.Finished = i.Started.UTC().Truncate(time.Second), i.Finished.UTC().Truncate(time.Second)
 	h, size := sha256.New(), counter(0)
 	if err := writeRows(io.MultiWriter(h, &size), rows, &i.Counts); err != nil {
-		return err
+		return d, err
 	}
 	placed := bundle.Object{
 		Descriptor: bundle.Descriptor{
@@ -143,23 +167,30 @@ func put(ctx context.Context, repo ledger.Repository, bundleIndex bundle.Descrip
 	}
 	config, err := object(mediaTypeImport, i)
 	if err != nil {
-		return err
+		return d, err
 	}
 	manifest, err := object(bundle.MediaTypeOCIManifest, bundle.Manifest{
-		SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, ArtifactType: artifactType,
+		SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, ArtifactType: i.artifactType(),
 		Config: &config.Descriptor, Layers: []bundle.Descriptor{placed.Descriptor},
 		Subject:     &bundle.Descriptor{MediaType: bundleIndex.MediaType, Digest: bundleIndex.Digest, Size: bundleIndex.Size},
-		Annotations: map[string]string{"org.opencontainers.image.created": i.Finished.Format(time.RFC3339)},
+		Annotations: map[string]string{"org.opencontainers.image.created": i.told().Format(time.RFC3339)},
 	})
 	if err != nil {
-		return err
+		return d, err
 	}
 	for _, blob := range []bundle.Object{config, placed} {
 		if err := repo.PutBlob(ctx, blob); err != nil {
-			return err
+			return d, err
 		}
 	}
-	return repo.PutManifest(ctx, manifest, "")
+	return manifest.Digest, repo.PutManifest(ctx, manifest, "")
+}
+
+func (i *Import) artifactType() string {
+	if i.IsPlan() {
+		return planType
+	}
+	return artifactType
 }
 
 type counter int64
@@ -219,6 +250,9 @@ func parseImport(content []byte) (*Import, error) {
 	if i.Format != importFormat {
 		return nil, fmt.Errorf("%w: an import record of the format %.60q", bundle.ErrUnsupported, i.Format)
 	}
+	if i.IsPlan() && (i.Complete || !i.Plan.IsZero()) {
+		return nil, fmt.Errorf("%w: import record: a plan that says what became of it", bundle.ErrFormat)
+	}
 	return &i, nil
 }
 
@@ -230,7 +264,8 @@ type Imported struct {
 	placed bundle.Descriptor
 }
 
-// Imports returns what imports of a bundle a repository tells of, the oldest first. What is broken is passed over.
+// Imports returns what imports of a bundle a repository tells of, the oldest first: of each its end or, if it never told that, its
+// plan. What is broken is passed over.
 func Imports(ctx context.Context, repo ledger.Repository, index bundle.Digest) ([]*Imported, error) {
 	all, err := imports(ctx, repo, index)
 	if err != nil {

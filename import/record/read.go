@@ -15,62 +15,110 @@ import (
 )
 
 func imports(ctx context.Context, repo ledger.Repository, index bundle.Digest) (all []*Imported, err error) {
+	manifests, err := importManifests(ctx, repo, index)
+	if err != nil {
+		return nil, err
+	}
+	followed := map[bundle.Digest]bool{} // plans
+	for _, m := range manifests {
+		if followed[m.digest] {
+			continue
+		}
+		i, err := m.read(ctx, repo, index)
+		switch {
+		case isDoubtful(err):
+		case err != nil:
+			return nil, err
+		default:
+			all = append(all, i)
+			followed[i.Plan] = true
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Imported) int { return a.told().Compare(b.told()) })
+	return all, nil
+}
+
+// importManifest is what matters of the manifest of an import record.
+type importManifest struct {
+	digest         bundle.Digest
+	artifactType   string // "": it has not been read
+	config, placed bundle.Descriptor
+}
+
+// importManifests returns what may be import records of a bundle, plans last.
+func importManifests(ctx context.Context, repo ledger.Repository, index bundle.Digest) (ended []importManifest, err error) {
 	referrers, err := repo.Referrers(ctx, index)
 	if err != nil {
 		return nil, err
 	}
+	var plans []importManifest
 	for _, r := range referrers {
 		if r.ArtifactType == bundle.MediaTypeSigstore {
 			continue
 		}
-		i, err := readImport(ctx, repo, r.Digest, index)
+		if len(ended)+len(plans) == maxImports {
+			return nil, fmt.Errorf("%w: more than %d imports of %s", bundle.ErrLimit, maxImports, index)
+		}
+		if r.ArtifactType == planType { // most were followed, and need not be read
+			plans = append(plans, importManifest{digest: r.Digest})
+			continue
+		}
+		m, err := readImportManifest(ctx, repo, r.Digest, index)
 		switch {
 		case isDoubtful(err): // deleted, broken, or of a later version
 		case err != nil:
 			return nil, err
-		case i != nil:
-			all = append(all, i)
-		}
-		if len(all) > maxImports {
-			return nil, fmt.Errorf("%w: more than %d imports of %s", bundle.ErrLimit, maxImports, index)
+		case m.artifactType == planType:
+			plans = append(plans, m)
+		default:
+			ended = append(ended, m)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *Imported) int { return a.Finished.Compare(b.Finished) })
-	return all, nil
+	return append(ended, plans...), nil
 }
 
-// readImport reads what may be an import record of a bundle; nil where it is something else.
-func readImport(ctx context.Context, repo ledger.Repository, d, index bundle.Digest) (*Imported, error) {
+// readImportManifest reads a manifest.
+func readImportManifest(ctx context.Context, repo ledger.Repository, d, index bundle.Digest) (importManifest, error) {
 	desc, content, err := repo.Manifest(ctx, d.String())
 	if err != nil {
-		return nil, err
+		return importManifest{}, err
 	}
 	m, err := bundle.ParseManifest(desc.MediaType, content)
-	if err != nil || m.ArtifactType != artifactType {
-		return nil, err
+	if err != nil {
+		return importManifest{}, err
 	}
-	if m.Subject == nil || m.Subject.Digest != index || m.Config.Size > maxImportSize || len(m.Layers) != 1 || m.Layers[0].MediaType != mediaTypePlaced {
-		return nil, fmt.Errorf("%w: import record %s", bundle.ErrFormat, d)
+	if m.ArtifactType != artifactType && m.ArtifactType != planType || m.Subject == nil || m.Subject.Digest != index || m.Config.Size > maxImportSize || len(m.Layers) != 1 || m.Layers[0].MediaType != mediaTypePlaced {
+		return importManifest{}, fmt.Errorf("%w: %s is no import record of %s", bundle.ErrFormat, d, index)
 	}
-	body, err := repo.Blob(ctx, *m.Config)
+	return importManifest{d, m.ArtifactType, *m.Config, m.Layers[0]}, nil
+}
+
+// read reads an import record of a bundle.
+func (m importManifest) read(ctx context.Context, repo ledger.Repository, index bundle.Digest) (i *Imported, err error) {
+	if m.artifactType == "" {
+		if m, err = readImportManifest(ctx, repo, m.digest, index); err != nil {
+			return nil, err
+		}
+	}
+	body, err := repo.Blob(ctx, m.config)
 	if err != nil {
 		return nil, err
 	}
-	config, err := io.ReadAll(io.LimitReader(body, m.Config.Size))
+	config, err := io.ReadAll(io.LimitReader(body, m.config.Size))
 	if err = errors.Join(err, body.Close()); err != nil {
 		return nil, err
 	}
-	if bundle.DigestOf(config) != m.Config.Digest {
-		return nil, fmt.Errorf("%w: %s", bundle.ErrDigest, m.Config.Digest)
+	if bundle.DigestOf(config) != m.config.Digest {
+		return nil, fmt.Errorf("%w: %s", bundle.ErrDigest, m.config.Digest)
 	}
-	i, err := parseImport(config)
-	if err == nil && i.Bundle != index {
-		err = fmt.Errorf("%w: import record %s is of another bundle", bundle.ErrFormat, d)
+	told, err := parseImport(config)
+	if err == nil && (told.Bundle != index || told.artifactType() != m.artifactType) {
+		err = fmt.Errorf("%w: import record %s is of another bundle, or another artifact type", bundle.ErrFormat, m.digest)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Imported{*i, repo, m.Layers[0]}, nil
+	return &Imported{*told, repo, m.placed}, nil
 }
 
 // Placed reads where the roots of the bundle went, and holds that against its tables. It is checked as a whole before it ends

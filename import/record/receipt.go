@@ -63,7 +63,7 @@ func (e *Entry) there(ctx context.Context, t target.Resolver, d placing.Destinat
 	}
 	placed := make([]string, contents.Header.Counts.Roots) // repositories
 	for _, i := range imports {
-		if !i.WentTo(d.Registry) {
+		if i.IsPlan() || !i.WentTo(d.Registry) {
 			continue
 		}
 		err := i.Placed(ctx, contents, func(p Placed) error {

@@ -249,6 +249,50 @@ func TestImportRecords(t *testing.T) {
 	}
 }
 
+// A plan stands for an import until that says how it ended, whatever the list of referrers calls it.
+func TestPlans(t *testing.T) {
+	for name, wrap := range map[string]func(ledger.Repository) ledger.Repository{
+		"types are right": func(r ledger.Repository) ledger.Repository { return r },
+		"types are wrong": func(r ledger.Repository) ledger.Repository { return untyped{r} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo, a := newRecord(t), ledgertest.New(t, "dhi", 12, "x")
+			keep(t, repo, a)
+			row := placed(t, repo, a)
+			rows := slices.Values([]record.Placed{row})
+			i := record.Import{Bundle: a.Index.Digest, Mirror: "dhi", Sequence: 12, Destination: "harbor/lab", Started: time.Unix(1_700_000_000, 0)}
+			var plans []bundle.Digest
+			for _, version := range []string{"killed", "ended"} {
+				i.Version = version
+				plan, err := record.Plan(t.Context(), repo, a.Index.Descriptor, i, rows)
+				if err != nil {
+					t.Fatal(err)
+				}
+				plans = append(plans, plan)
+			}
+			i.Finished, i.Complete, i.Plan = i.Started.Add(time.Second), true, plans[1]
+			if err := record.Done(t.Context(), repo, a.Index.Descriptor, i, rows); err != nil {
+				t.Fatal(err)
+			}
+			all, err := record.Imports(t.Context(), wrap(repo), a.Index.Digest)
+			if err != nil || len(all) != 2 || !all[0].IsPlan() || all[0].IsWhole() || all[0].Version != "killed" || all[0].Counts.New != 1 || !all[1].IsWhole() {
+				t.Errorf("%+v, %v", all, err)
+			}
+		})
+	}
+}
+
+// untyped lists referrers by the media type of their configs, as some registries do.
+type untyped struct{ ledger.Repository }
+
+func (r untyped) Referrers(ctx context.Context, subject bundle.Digest) ([]bundle.Descriptor, error) {
+	all, err := r.Repository.Referrers(ctx, subject)
+	for i := range all {
+		all[i].ArtifactType = "application/vnd.airgap.import.v1+json"
+	}
+	return all, err
+}
+
 // FORMAT.md, "Import records".
 func TestImportRecordAsWritten(t *testing.T) {
 	repo, a := newRecord(t), ledgertest.New(t, "dhi", 12, "x")
@@ -267,7 +311,17 @@ func TestImportRecordAsWritten(t *testing.T) {
 		fmt.Sprintf(`"layers":[{"mediaType":"application/vnd.airgap.placed.v1+jsonl","digest":%q,"size":%d,"annotations":{"org.opencontainers.image.title":"placed.jsonl"}}],`, bundle.DigestOf([]byte(rows)), len(rows)) +
 		fmt.Sprintf(`"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d},`, a.Index.Digest, a.Index.Size) +
 		`"annotations":{"org.opencontainers.image.created":"2023-11-14T22:13:20Z"}}`
-	for _, want := range []string{rows, config, manifest} {
+	plan, err := record.Plan(t.Context(), repo, a.Index.Descriptor, record.Import{Bundle: a.Index.Digest, Mirror: "dhi", Sequence: 12, Destination: "harbor/lab", Started: at, Version: "v1<"}, slices.Values([]record.Placed{row}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	planned := strings.Replace(config, `"finished":"2023-11-14T22:13:20Z",`, "", 1)
+	manifestOfPlan := strings.NewReplacer("vnd.airgap.import.v1\"", "vnd.airgap.import-plan.v1\"", bundle.DigestOf([]byte(config)).String(), bundle.DigestOf([]byte(planned)).String(),
+		fmt.Sprintf(`"size":%d},"layers"`, len(config)), fmt.Sprintf(`"size":%d},"layers"`, len(planned))).Replace(manifest)
+	if plan != bundle.DigestOf([]byte(manifestOfPlan)) {
+		t.Errorf("the plan is %s", plan)
+	}
+	for _, want := range []string{rows, config, manifest, planned, manifestOfPlan} {
 		body, err := repo.Blob(t.Context(), bundle.Descriptor{Digest: bundle.DigestOf([]byte(want)), Size: int64(len(want))})
 		if err != nil {
 			t.Errorf("not there: %s: %v", want, err)
@@ -340,7 +394,7 @@ func TestForgedRowsAreRefused(t *testing.T) {
 func TestInterruptedRecord(t *testing.T) {
 	a := ledgertest.New(t, "dhi", 12, "x")
 	header := headerOf(t, a)
-	i := record.Import{Mirror: "dhi", Sequence: 12, Destination: "harbor/lab", Complete: true}
+	i := record.Import{Mirror: "dhi", Sequence: 12, Destination: "harbor/lab", Finished: time.Unix(1_700_000_000, 0), Complete: true}
 	write := func(repo ledger.Repository, row record.Placed) error {
 		if err := record.Keep(t.Context(), repo, a, header); err != nil {
 			return err
