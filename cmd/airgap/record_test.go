@@ -19,7 +19,9 @@ import (
 	"airgap/export/registry/harbor/harbortest"
 	"airgap/export/registry/registrytest"
 	"airgap/export/registry/repository"
+	"airgap/import/importtest"
 	"airgap/import/placing"
+	"airgap/import/prune"
 	"airgap/import/record"
 	"airgap/verify/signature"
 
@@ -304,5 +306,58 @@ func TestKilledPrune(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An import that is killed at any request about the record is run again, and comes to the same end: in the tags, in what the record
+// tells, and in what prune would remove when the next bundle lists less.
+func TestKilledRecord(t *testing.T) {
+	bundles := importtest.NewWeekly(t, 1)
+	first := bundles.Files[0]
+	bundles.Images = bundles.Images[:1]
+	bundles.Number("acme", 2)
+	next := bundles.File()
+	w := newWorld(t)
+	w.Now = time.Now // as of who is killed
+	key := []string{"--key", w.write(t, "trusted.pub", string(bundles.Key.Public().MarshalPEM()))}
+	for _, when := range []moment{beforeIt, afterIt} {
+		n := 0
+		for killed := true; killed; n++ {
+			k := &killer{committed: map[string]int{}, path: "/mirror/airgap/"}
+			s := registrytest.New(t, registrytest.NoReferrersAPI(), registrytest.Faults(k.fault))
+			to := s.Host() + "/mirror"
+			killed = k.run(t, n, when, append([]string{"import", first, to}, key...))
+			k.disarm()
+			w.expect(t, exitOK, "", append([]string{"import", first, to}, key...)...)
+			for _, tag := range []string{"1", "first"} {
+				if got := s.StoredManifest("mirror/acme/app", tag); bundle.DigestOf(got) != bundles.Built[0].Digest {
+					t.Errorf("killed %s request %d: app:%s is %q", when, n, tag, got)
+				}
+			}
+			expectOneImport(t, w, when, n, append([]string{"status", to, "--json"}, key...))
+			w.expect(t, exitOK, "", append([]string{"import", next, to}, key...)...)
+			var pruned prune.Report
+			w.expect(t, exitOK, "", append([]string{"prune", to, "--mirror", "acme", "--keep", "1", "--json"}, key...)...)
+			if err := json.Unmarshal(w.out.Bytes(), &pruned); err != nil || len(pruned.Rows) != 2 || pruned.Rows[0].Name() != to+"/acme/app:first" || pruned.Rows[1].Name() != to+"/acme/tool:1" {
+				t.Errorf("killed %s request %d: %v, %+v", when, n, err, pruned.Rows)
+			}
+		}
+		if n < 30 {
+			t.Errorf("killed only %d times", n-1)
+		}
+	}
+}
+
+// expectOneImport checks that the record has one bundle, whose imports ended, whole, with the last of them.
+func expectOneImport(t *testing.T, w *world, when moment, n int, command []string) {
+	t.Helper()
+	var s status
+	w.expect(t, exitOK, "", command...)
+	if err := json.Unmarshal(w.out.Bytes(), &s); err != nil || len(s.Bundles) != 1 || len(s.Doubts) > 0 {
+		t.Fatalf("killed %s request %d: %v, %+v", when, n, err, s)
+	}
+	imports := s.Bundles[0].Imports
+	if ended := slices.IndexFunc(imports, func(i record.Import) bool { return i.IsWhole() }); ended != len(imports)-1 || len(imports) == 0 || len(imports) > 2 {
+		t.Errorf("killed %s request %d: %+v", when, n, imports)
 	}
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -34,7 +35,7 @@ func imports(ctx context.Context, repo ledger.Repository, index bundle.Digest) (
 			followed[i.Plan] = true
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *Imported) int { return a.told().Compare(b.told()) })
+	slices.SortStableFunc(all, func(a, b *Imported) int { return cmp.Or(a.told().Compare(b.told()), a.Finished.Compare(b.Finished)) })
 	return all, nil
 }
 
