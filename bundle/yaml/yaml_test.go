@@ -207,7 +207,7 @@ func TestAliasesOfAStream(t *testing.T) {
 
 // Whatever the bytes, there is a value or an error with a place, and what a value comes to is bounded.
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"../config/testdata/dhi.yaml", "../config/testdata/everything.yaml", "../chart/testdata/rendered.yaml", "../chart/testdata/values.yaml", "../chart/testdata/charts/shop/Chart.yaml"} {
+	for _, name := range []string{"../../export/config/testdata/dhi.yaml", "../../export/config/testdata/everything.yaml", "../../export/chart/testdata/rendered.yaml", "../../export/chart/testdata/values.yaml", "../../export/chart/testdata/charts/shop/Chart.yaml"} {
 		content, err := os.ReadFile(filepath.FromSlash(name))
 		if err != nil {
 			f.Fatal(err)

@@ -32,22 +32,22 @@ func (d *decoder) chart(v *yaml.Value) {
 	c := Chart{Position: v.Position}
 	var target string
 	var images *bool
-	d.mapping(v, "an entry of charts", keys{
-		"source": d.text(&c.Source), "target": d.text(&target), "versions": d.text(&c.Versions), "latest": d.number(&c.Latest, 1),
-		"values": d.texts(&c.Values), "images": d.boolean(&images), "imagesTarget": d.text(&c.ImagesTarget),
+	d.Mapping(v, "an entry of charts", yaml.Keys{
+		"source": d.Text(&c.Source), "target": d.Text(&target), "versions": d.Text(&c.Versions), "latest": d.Number(&c.Latest, 1),
+		"values": d.Texts(&c.Values), "images": d.Boolean(&images), "imagesTarget": d.Text(&c.ImagesTarget),
 	})
 	if v.Kind != yaml.Mapping {
 		return
 	}
 	c.Images = images != nil && *images
 	if err := d.chartNames(&c, target); err != nil {
-		d.bad(v.Position, "a chart: %s", err)
+		d.Bad(v.Position, "a chart: %s", err)
 		return
 	}
 	var err error
 	if c.Versions != "" {
 		if c.versions, err = semver.NewConstraint(c.Versions); err != nil {
-			d.bad(v.Field("versions").Position, "%.100q is not a range of versions, such as \">=1.2, <2\": %s", c.Versions, err)
+			d.Bad(v.Field("versions").Position, "%.100q is not a range of versions, such as \">=1.2, <2\": %s", c.Versions, err)
 			return
 		}
 	}

@@ -109,10 +109,11 @@ func Parse(fileName string, content []byte, env Environment) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	d := &decoder{reader{env: env, file: &File{Name: fileName, Content: content}, idle: map[string]*idleKey{}}}
+	d := &decoder{reader{env: env, file: &File{Name: fileName, Content: content}, idle: map[string]*idleKey{}, seen: map[Position]bool{}}}
+	d.Spare = d.spare
 	d.document(root)
 	d.noteIdleKeys()
-	if err := d.problems.Err(); err != nil {
+	if err := d.Problems.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return d.file, nil

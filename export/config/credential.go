@@ -86,13 +86,13 @@ func withoutText(err error) error {
 func (d *decoder) credential(v *yaml.Value) {
 	c := Credential{Position: v.Position}
 	var registry, hostname, tls string
-	known := keys{
-		"registry": d.text(&registry), "hostname": d.text(&hostname), "tls": d.text(&tls),
-		"user": d.text(&c.user), "pass": d.text(&c.pass), "token": d.text(&c.token),
-		"credHelper": d.text(&c.credHelper), "credHost": d.text(&c.credHost),
-		"regcert": d.text(&c.regCert), "clientCert": d.text(&c.clientCert), "clientKey": d.text(&c.clientKey),
-		"pathPrefix": d.text(&c.PathPrefix), "mirrors": d.texts(&c.Mirrors), "priority": d.number(&c.Priority, 0),
-		"reqPerSec": d.float(&c.ReqPerSec), "reqConcurrent": d.number(&c.ReqConcurrent, 0),
+	known := yaml.Keys{
+		"registry": d.Text(&registry), "hostname": d.Text(&hostname), "tls": d.Text(&tls),
+		"user": d.Text(&c.user), "pass": d.Text(&c.pass), "token": d.Text(&c.token),
+		"credHelper": d.Text(&c.credHelper), "credHost": d.Text(&c.credHost),
+		"regcert": d.Text(&c.regCert), "clientCert": d.Text(&c.clientCert), "clientKey": d.Text(&c.clientKey),
+		"pathPrefix": d.Text(&c.PathPrefix), "mirrors": d.Texts(&c.Mirrors), "priority": d.Number(&c.Priority, 0),
+		"reqPerSec": d.float(&c.ReqPerSec), "reqConcurrent": d.Number(&c.ReqConcurrent, 0),
 		"repoAuth":   silent, // tokens are asked for by repository always
 		"credExpire": d.nothing("credExpire", "credentials are asked for again when a registry refuses them"),
 		"apiOpts":    d.nothing("apiOpts", "what a registry can do is found out by asking it"),
@@ -101,7 +101,7 @@ func (d *decoder) credential(v *yaml.Value) {
 		"blobChunk":  d.nothing("blobChunk", "this side only fetches"),
 		"blobMax":    d.nothing("blobMax", "this side only fetches"),
 	}
-	d.mapping(v, "creds", known)
+	d.Mapping(v, "creds", known)
 	if registry == "" {
 		registry = hostname
 	} else if hostname != "" && hostname != registry {
@@ -111,27 +111,27 @@ func (d *decoder) credential(v *yaml.Value) {
 	expanded, err := expander{env: d.env}.expand(registry, nil)
 	switch {
 	case err != nil:
-		d.bad(v.Position, "registry: %s", withoutText(err))
+		d.Bad(v.Position, "registry: %s", withoutText(err))
 		return
 	case registry == "":
-		d.bad(v.Position, "an entry of creds without registry")
+		d.Bad(v.Position, "an entry of creds without registry")
 		return
 	case expanded == "":
 		d.note(v.Position, "registry %.60q is empty on this side, so that this entry of creds is for nobody here", registry)
 		return
 	}
 	if c.Registry, err = parseRegistry(expanded); err != nil {
-		d.bad(v.Position, "%.100q is not the name of a registry", expanded)
+		d.Bad(v.Position, "%.100q is not the name of a registry", expanded)
 	}
 	c.TLS = TLSMode(strings.ToLower(tls))
 	switch c.TLS {
 	case "", TLSEnabled, TLSInsecure, TLSDisabled:
 	default:
-		d.bad(v.Field("tls").Position, "tls is %.40q; enabled, insecure or disabled is expected", tls)
+		d.Bad(v.Field("tls").Position, "tls is %.40q; enabled, insecure or disabled is expected", tls)
 	}
 	for i, mirror := range c.Mirrors {
 		if c.Mirrors[i], err = parseRegistry(mirror); err != nil {
-			d.bad(v.Field("mirrors").Position, "%.100q is not the name of a registry", mirror)
+			d.Bad(v.Field("mirrors").Position, "%.100q is not the name of a registry", mirror)
 		}
 	}
 	c.PathPrefix = strings.Trim(c.PathPrefix, "/")

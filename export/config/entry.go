@@ -41,8 +41,8 @@ const (
 	idleAll      = "airgap carries everything that hangs from an image, always"
 )
 
-func (d *decoder) common(c *common) keys {
-	return keys{
+func (d *decoder) common(c *common) yaml.Keys {
+	return yaml.Keys{
 		"backup":          d.nothing("backup", "the import says which tags moved, and from where"),
 		"interval":        d.nothing("interval", idleSchedule),
 		"schedule":        d.nothing("schedule", idleSchedule),
@@ -52,29 +52,29 @@ func (d *decoder) common(c *common) keys {
 		"fastCheck":       silent,
 		"fastCopy":        silent, // in Docker's documentation; regsync calls it fastCheck
 		"ratelimit":       func(v *yaml.Value) { d.rateLimit(v, &c.rateLimit) },
-		"digestTags":      d.boolean(&c.digestTags),
-		"referrers":       d.boolean(&c.referrers),
-		"includeExternal": d.boolean(&c.includeExternal),
+		"digestTags":      d.Boolean(&c.digestTags),
+		"referrers":       d.Boolean(&c.referrers),
+		"includeExternal": d.Boolean(&c.includeExternal),
 		"referrerFilters": func(v *yaml.Value) { c.referrerFilters = d.filters(v) },
-		"referrerSource":  at(&c.referrerSourceAt, d.text(&c.referrerSource)),
-		"referrerTarget":  at(&c.referrerTargetAt, d.text(&c.referrerTarget)),
-		"mediaTypes":      d.texts(&c.mediaTypes),
-		"latest":          func(v *yaml.Value) { c.latest = new(0); d.number(c.latest, 0)(v) },
+		"referrerSource":  at(&c.referrerSourceAt, d.Text(&c.referrerSource)),
+		"referrerTarget":  at(&c.referrerTargetAt, d.Text(&c.referrerTarget)),
+		"mediaTypes":      d.Texts(&c.mediaTypes),
+		"latest":          func(v *yaml.Value) { c.latest = new(0); d.Number(c.latest, 0)(v) },
 		"minAge":          func(v *yaml.Value) { c.minAge = new(time.Duration(0)); d.duration(c.minAge)(v) },
-		"platformMode":    at(&c.modeAt, d.text(&c.platformMode)),
+		"platformMode":    at(&c.modeAt, d.Text(&c.platformMode)),
 	}
 }
 
 func (d *decoder) rateLimit(v *yaml.Value, r *RateLimit) {
-	d.mapping(v, "ratelimit", keys{"min": d.number(&r.Min, 0), "retry": d.duration(&r.Retry)})
+	d.Mapping(v, "ratelimit", yaml.Keys{"min": d.Number(&r.Min, 0), "retry": d.duration(&r.Retry)})
 }
 
 func (d *decoder) filters(v *yaml.Value) []export.ReferrerFilter {
 	filters := []export.ReferrerFilter{} // an empty list in an entry takes those of defaults away, as in regsync
-	for _, item := range d.items(v) {
+	for _, item := range d.Items(v) {
 		var f export.ReferrerFilter
-		d.mapping(item, "referrerFilters", keys{
-			"artifactType": d.text(&f.ArtifactType),
+		d.Mapping(item, "referrerFilters", yaml.Keys{
+			"artifactType": d.Text(&f.ArtifactType),
 			"annotations":  func(v *yaml.Value) { f.Annotations = d.annotations(v) },
 		})
 		filters = append(filters, f)
@@ -84,12 +84,12 @@ func (d *decoder) filters(v *yaml.Value) []export.ReferrerFilter {
 
 func (d *decoder) annotations(v *yaml.Value) map[string]string {
 	if v.Kind != yaml.Mapping && v.Kind != yaml.Null {
-		d.bad(v.Position, "annotations are a mapping, not %s", v.Kind)
+		d.Bad(v.Position, "annotations are a mapping, not %s", v.Kind)
 	}
 	annotations := map[string]string{}
 	for _, f := range v.Fields {
 		var text string
-		d.text(&text)(f.Value)
+		d.Text(&text)(f.Value)
 		annotations[f.Key] = text
 	}
 	return annotations
@@ -99,11 +99,11 @@ func (d *decoder) annotations(v *yaml.Value) map[string]string {
 func (d *decoder) document(root *yaml.Value) {
 	var defaults common
 	var sync, charts *yaml.Value
-	d.mapping(root, "the file", keys{
+	d.Mapping(root, "the file", yaml.Keys{
 		"version": d.version,
 		"mirror":  d.mirror,
 		"creds": func(v *yaml.Value) {
-			for _, item := range d.items(v) {
+			for _, item := range d.Items(v) {
 				d.credential(item)
 			}
 		},
@@ -112,21 +112,21 @@ func (d *decoder) document(root *yaml.Value) {
 		"charts":   func(v *yaml.Value) { charts = v },
 	})
 	if sync != nil {
-		for _, item := range d.items(sync) {
+		for _, item := range d.Items(sync) {
 			d.entry(item, &defaults)
 		}
 	}
 	if charts != nil {
-		for _, item := range d.items(charts) {
+		for _, item := range d.Items(charts) {
 			d.chart(item)
 		}
 	}
 }
 
 func (d *decoder) mirror(v *yaml.Value) {
-	d.text(&d.file.Mirror)(v)
+	d.Text(&d.file.Mirror)(v)
 	if err := bundle.CheckMirror(d.file.Mirror); v.Kind == yaml.Scalar && err != nil {
-		d.bad(v.Position, "%w", err)
+		d.Bad(v.Position, "%w", err)
 	}
 }
 
@@ -135,24 +135,24 @@ func (d *decoder) version(v *yaml.Value) {
 	switch {
 	case v.Kind == yaml.Null:
 	case v.Kind != yaml.Scalar || err != nil || n < 0:
-		d.bad(v.Position, "the version is %s; 1 is expected", shown(v))
+		d.Bad(v.Position, "the version is %s; 1 is expected", v.Shown())
 	case n > 1:
-		d.bad(v.Position, "version %d of regsync's configuration is newer than what is understood here, which is 1", n)
+		d.Bad(v.Position, "version %d of regsync's configuration is newer than what is understood here, which is 1", n)
 	}
 }
 
 func (d *decoder) defaults(v *yaml.Value, c *common) {
 	known := d.common(c)
 	var skip *bool
-	for key, read := range (keys{
-		"parallel": d.number(&d.file.Parallel, 0), "userAgent": d.text(&d.file.UserAgent), "skipDockerConfig": d.boolean(&skip),
+	for key, read := range (yaml.Keys{
+		"parallel": d.Number(&d.file.Parallel, 0), "userAgent": d.Text(&d.file.UserAgent), "skipDockerConfig": d.Boolean(&skip),
 		"blobLimit":  d.nothing("blobLimit", "manifests have a limit of their own, and blobs none"),
 		"cacheCount": d.nothing("cacheCount", "see --cache-dir"),
 		"cacheTime":  d.nothing("cacheTime", "see --cache-dir"),
 	}) {
 		known[key] = read
 	}
-	d.mapping(v, "defaults", known)
+	d.Mapping(v, "defaults", known)
 	d.file.SkipDockerConfig = skip != nil && *skip
 }
 
@@ -171,24 +171,24 @@ type rawEntry struct {
 func (d *decoder) entry(v *yaml.Value, defaults *common) {
 	raw := rawEntry{sourceAt: v.Position, targetAt: v.Position}
 	known := d.common(&raw.common)
-	for key, read := range (keys{
-		"source": at(&raw.sourceAt, d.text(&raw.Source)), "target": at(&raw.targetAt, d.text(&raw.Target)), "type": d.text(&raw.Type),
+	for key, read := range (yaml.Keys{
+		"source": at(&raw.sourceAt, d.Text(&raw.Source)), "target": at(&raw.targetAt, d.Text(&raw.Target)), "type": d.Text(&raw.Type),
 		"tags": func(v *yaml.Value) { raw.tags = d.tagSet(v, "tags") },
 		"tagSets": func(v *yaml.Value) {
-			for _, item := range d.items(v) {
+			for _, item := range d.Items(v) {
 				raw.tagSets = append(raw.tagSets, d.tagSet(item, "tagSets"))
 			}
 		},
-		"repos":    func(v *yaml.Value) { d.mapping(v, "repos", d.rules(&raw.repos)) },
-		"platform": d.text(&raw.Platform), "platforms": d.texts(&raw.Platforms),
+		"repos":    func(v *yaml.Value) { d.Mapping(v, "repos", d.rules(&raw.repos)) },
+		"platform": d.Text(&raw.Platform), "platforms": d.Texts(&raw.Platforms),
 	}) {
 		known[key] = read
 	}
-	before := d.problems.Err()
-	d.mapping(v, "an entry of sync", known)
+	before := d.Problems.Err()
+	d.Mapping(v, "an entry of sync", known)
 	if v.Kind != yaml.Mapping {
 		if v.Kind == yaml.Null {
-			d.bad(v.Position, "an empty entry of sync")
+			d.Bad(v.Position, "an empty entry of sync")
 		}
 		return
 	}
@@ -209,7 +209,7 @@ func (d *decoder) entry(v *yaml.Value, defaults *common) {
 	if raw.tags.said {
 		e.tagSets = append(e.tagSets, raw.tags)
 	}
-	if after := d.problems.Err(); before == nil && after == nil || before != nil && after.Error() == before.Error() {
+	if after := d.Problems.Err(); before == nil && after == nil || before != nil && after.Error() == before.Error() {
 		d.file.Entries = append(d.file.Entries, e)
 	}
 }
@@ -269,7 +269,7 @@ func (d *decoder) expandEntry(raw *rawEntry) (ok bool) {
 	}{{&raw.Source, raw.sourceAt}, {&raw.ReferrerSrc, raw.referrerSourceAt}, {&raw.Target, raw.targetAt}, {&raw.ReferrerTgt, raw.referrerTargetAt}} {
 		expanded, err := x.expand(*f.text, struct{ Sync *rawEntry }{raw})
 		if err != nil {
-			d.bad(f.at, "the template cannot be evaluated: %.200s", templateMessage(err))
+			d.Bad(f.at, "the template cannot be evaluated: %.200s", templateMessage(err))
 			ok = false
 		}
 		*f.text = strings.TrimSpace(expanded)
@@ -291,20 +291,20 @@ func (d *decoder) settings(e *Entry, raw *rawEntry) {
 	for _, text := range raw.Platforms {
 		p, err := platform.Parse(text)
 		if err != nil {
-			d.bad(e.Position, "%s", err)
+			d.Bad(e.Position, "%s", err)
 		}
 		e.Settings.Platforms = append(e.Settings.Platforms, p)
 	}
 	var err error
 	if raw.platformMode != "" {
 		if e.Settings.Mode, err = export.ParsePlatformMode(raw.platformMode); err != nil {
-			d.bad(raw.modeAt, "platformMode: %s", err)
+			d.Bad(raw.modeAt, "platformMode: %s", err)
 		}
 	}
 	if raw.ReferrerSrc != "" {
 		repository, err := parseRepository(raw.ReferrerSrc)
 		if err != nil {
-			d.bad(raw.referrerSourceAt, "referrerSource: %s", err)
+			d.Bad(raw.referrerSourceAt, "referrerSource: %s", err)
 		}
 		e.Settings.ReferrersFrom = []name.Repository{repository}
 	}
@@ -314,7 +314,7 @@ func (d *decoder) settings(e *Entry, raw *rawEntry) {
 			err = bundle.CheckPath(path)
 		}
 		if err != nil {
-			d.bad(raw.referrerTargetAt, "referrerTarget: %s", err)
+			d.Bad(raw.referrerTargetAt, "referrerTarget: %s", err)
 		}
 		e.Settings.ReferrerPath = path
 	}
@@ -326,24 +326,24 @@ func (d *decoder) names(e *Entry, raw *rawEntry, v *yaml.Value) {
 	switch e.Kind {
 	case KindRegistry, KindRepository, KindImage:
 	case "":
-		d.bad(v.Position, "an entry of sync without type: registry, repository or image")
+		d.Bad(v.Position, "an entry of sync without type: registry, repository or image")
 		return
 	default:
-		d.bad(v.Field("type").Position, "type is %.40q; registry, repository or image is expected", raw.Type)
+		d.Bad(v.Field("type").Position, "type is %.40q; registry, repository or image is expected", raw.Type)
 		return
 	}
 	for _, missing := range []struct{ key, text string }{{"source", raw.Source}, {"target", raw.Target}} {
 		if missing.text == "" {
-			d.bad(v.Position, "an entry of sync without %s", missing.key)
+			d.Bad(v.Position, "an entry of sync without %s", missing.key)
 			return
 		}
 	}
 	if err := d.source(e, raw.Source); err != nil {
-		d.bad(raw.sourceAt, "source: %s", err)
+		d.Bad(raw.sourceAt, "source: %s", err)
 		return
 	}
 	if err := e.target(raw.Target); err != nil {
-		d.bad(raw.targetAt, "target: %s", err)
+		d.Bad(raw.targetAt, "target: %s", err)
 		return
 	}
 	if e.Kind == KindImage {

@@ -155,8 +155,8 @@ func (e *Entry) excludedBy(tag string) string {
 func (e *Entry) SelectRepository(path string) (rule string) { return e.repos.excludedBy(path) }
 
 // rules reads allow and deny.
-func (d *decoder) rules(r *rules) keys {
-	return keys{
+func (d *decoder) rules(r *rules) yaml.Keys {
+	return yaml.Keys{
 		"allow": func(v *yaml.Value) { r.allow = d.expressions(v) },
 		"deny":  func(v *yaml.Value) { r.deny = d.expressions(v) },
 	}
@@ -164,12 +164,12 @@ func (d *decoder) rules(r *rules) keys {
 
 func (d *decoder) expressions(v *yaml.Value) []expression {
 	var all []expression
-	for _, item := range d.items(v) {
+	for _, item := range d.Items(v) {
 		var text string
-		d.text(&text)(item)
+		d.Text(&text)(item)
 		e, err := compileExpression(text)
 		if err != nil {
-			d.bad(item.Position, "%.100q is not a regular expression: %s", text, err)
+			d.Bad(item.Position, "%.100q is not a regular expression: %s", text, err)
 			continue
 		}
 		if hasOpenAlternative(text) {
@@ -184,21 +184,21 @@ func (d *decoder) tagSet(v *yaml.Value, what string) tagSet {
 	var s tagSet
 	known := d.rules(&s.rules)
 	known["semverRange"] = func(v *yaml.Value) {
-		for _, item := range d.items(v) {
+		for _, item := range d.Items(v) {
 			var text string
-			d.text(&text)(item)
+			d.Text(&text)(item)
 			if text == "" {
 				continue // as in regsync
 			}
 			r, err := parseRange(text)
 			if err != nil {
-				d.bad(item.Position, "%.100q is not a range of versions, such as \">=1.2 <2\": %s", text, err)
+				d.Bad(item.Position, "%.100q is not a range of versions, such as \">=1.2 <2\": %s", text, err)
 				continue
 			}
 			s.ranges, s.rangeTexts = append(s.ranges, r), append(s.rangeTexts, text)
 		}
 	}
-	d.mapping(v, what, known)
+	d.Mapping(v, what, known)
 	for _, key := range []string{"allow", "deny", "semverRange"} {
 		list := v.Field(key)
 		s.said = s.said || list != nil && len(list.Items) > 0
