@@ -136,9 +136,3 @@ func isEmptyObject(document json.RawMessage) bool {
 	err := json.Unmarshal(document, &members)
 	return err == nil && members != nil && len(members) == 0
 }
-
-// preAuthEncoding returns what is signed: both parts with their lengths, so that neither can pass for the other.
-// https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md#signature-definition
-func preAuthEncoding(payloadType string, payload []byte) []byte {
-	return fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(payload), payload)
-}

@@ -70,7 +70,7 @@ func newPrivateKey(key any) (*PrivateKey, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: a key for something other than signatures", ErrKey)
 	}
-	public, err := newPublicKey(signer.Public())
+	public, err := NewPublicKey(signer.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -87,14 +87,8 @@ func (k PrivateKey) Format(s fmt.State, _ rune) {
 
 // sign signs message. Without a source of randomness ECDSA is deterministic (RFC 6979); Ed25519 and RSA with PKCS#1
 // v1.5 are so by themselves.
-func (k *PrivateKey) sign(message []byte) ([]byte, error) {
-	hash := k.public.hash
-	if hash != 0 {
-		h := hash.New()
-		h.Write(message)
-		message = h.Sum(nil)
-	}
-	return k.signer.Sign(nil, message, hash)
+func (k *PrivateKey) sign(message *Message) ([]byte, error) {
+	return k.signer.Sign(nil, message.signed(k.public.hash), k.public.hash)
 }
 
 // MarshalEncrypted returns the key as a file that cosign reads too: PKCS#8 under scrypt and NaCl's secretbox, in PEM.

@@ -22,8 +22,8 @@ type PublicKey struct {
 	hash        crypto.Hash // the one that goes with the type of the key; 0 for Ed25519
 }
 
-// newPublicKey refuses keys of a type that has no algorithm in the package comment.
-func newPublicKey(key crypto.PublicKey) (PublicKey, error) {
+// NewPublicKey takes a key of crypto/ecdsa, ed25519 or rsa. Those that have no algorithm in the package comment are ErrKey.
+func NewPublicKey(key crypto.PublicKey) (PublicKey, error) {
 	hash, err := hashFor(key)
 	if err != nil {
 		return PublicKey{}, err
@@ -63,6 +63,9 @@ func hashFor(key crypto.PublicKey) (crypto.Hash, error) {
 // Fingerprint returns "sha256:" and, in hexadecimal, the SHA-256 digest of the key's SubjectPublicKeyInfo in DER (RFC
 // 5280, section 4.1): what `openssl pkey -pubin -in airgap.pub -outform DER | sha256sum` prints.
 func (k PublicKey) Fingerprint() string { return k.fingerprint.String() }
+
+// Digest returns the digest that Fingerprint writes out; zero for the zero PublicKey.
+func (k PublicKey) Digest() bundle.Digest { return k.fingerprint }
 
 // MarshalPEM returns the key as a "PUBLIC KEY" block (RFC 7468, section 13), as cosign writes it.
 func (k PublicKey) MarshalPEM() []byte {
@@ -104,7 +107,7 @@ func parsePublicKey(block *pem.Block) (PublicKey, error) {
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	return newPublicKey(key)
+	return NewPublicKey(key)
 }
 
 // pemBlocks returns all PEM blocks in a file, of which there must be at least one. pem.Decode alone passes over

@@ -31,7 +31,7 @@ func Attest(key *PrivateKey, about bundle.Digest, predicateType string, predicat
 
 // seal signs payload and returns the Sigstore bundle around it.
 func seal(key *PrivateKey, payloadType string, payload []byte) ([]byte, error) {
-	raw, err := key.sign(preAuthEncoding(payloadType, payload))
+	raw, err := key.sign(NewEnvelopeMessage(payloadType, payload))
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", key.Public().Fingerprint(), err)
 	}

@@ -122,10 +122,10 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// TestPreAuthEncoding is the example in the specification.
+// TestEnvelopeMessage is the example in the specification.
 // https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md#test-vectors
-func TestPreAuthEncoding(t *testing.T) {
-	got := signature.PreAuthEncoding("http://example.com/HelloWorld", []byte("hello world"))
+func TestEnvelopeMessage(t *testing.T) {
+	got := signature.Signed(signature.NewEnvelopeMessage("http://example.com/HelloWorld", []byte("hello world")))
 	if want := "DSSEv1 29 http://example.com/HelloWorld 11 hello world"; string(got) != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}

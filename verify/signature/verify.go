@@ -1,14 +1,11 @@
 package signature
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strings"
-
-	sigstore "github.com/sigstore/sigstore/pkg/signature"
 
 	"airgap/bundle"
 )
@@ -23,9 +20,9 @@ func Verify(signature []byte, manifestIndex bundle.Digest, trusted []PublicKey) 
 	if err != nil {
 		return PublicKey{}, err
 	}
-	signed := preAuthEncoding(b.Envelope.PayloadType, b.Envelope.Payload)
+	signed := NewEnvelopeMessage(b.Envelope.PayloadType, b.Envelope.Payload)
 	for _, key := range trusted {
-		if !key.verifies(signed, b.Envelope.Signatures[0].Signature) {
+		if !key.Verifies(signed, b.Envelope.Signatures[0].Signature) {
 			continue
 		}
 		if err := b.Envelope.checkStatement(manifestIndex); err != nil {
@@ -51,15 +48,6 @@ func VerifyHead(head *bundle.Head, trusted []PublicKey) (PublicKey, error) {
 		problems.Add(ErrMissing)
 	}
 	return PublicKey{}, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), problems.Err())
-}
-
-// verifies tells whether raw is k's signature over message.
-func (k PublicKey) verifies(message, raw []byte) bool {
-	verifier, err := sigstore.LoadVerifier(k.key, k.hash)
-	if err != nil {
-		return false // the zero PublicKey
-	}
-	return verifier.VerifySignature(bytes.NewReader(raw), bytes.NewReader(message)) == nil
 }
 
 // untrusted explains that none of the trusted keys made a signature. The hint is anybody's word, so it serves to
