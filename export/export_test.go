@@ -15,6 +15,7 @@ import (
 	"airgap/export"
 	"airgap/export/registry"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -93,7 +94,7 @@ func TestEverythingIsCarried(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer sealed.Close()
-			checked, err := verify.Open(ctx, sealed, verify.Policy{Keys: []signature.PublicKey{key.Public()}})
+			checked, err := verify.Open(ctx, sealed, verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{key.Public()})})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,6 +22,7 @@ import (
 	. "airgap/export/registry/registrytest"
 	"airgap/export/registry/repository"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -97,7 +98,7 @@ func (m *mirrored) stored(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	defer sealed.Close()
-	checked, err := verify.Open(t.Context(), sealed, verify.Policy{Keys: []signature.PublicKey{m.key.Public()}})
+	checked, err := verify.Open(t.Context(), sealed, verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{m.key.Public()})})
 	if err != nil {
 		t.Fatal(err)
 	}

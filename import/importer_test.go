@@ -60,7 +60,7 @@ func options(t testing.TB, s *registrytest.Server) importer.Options {
 		t.Fatal(err)
 	}
 	now := time.Unix(1_700_000_000, 0)
-	return importer.Options{Rules: placing.Rules{Destination: d}, Recording: importer.Recording{Policy: importtest.Policy()}, TempDir: t.TempDir(), Now: func() time.Time { now = now.Add(time.Second); return now }}
+	return importer.Options{Rules: placing.Rules{Destination: d}, Recording: importer.Recording{Trust: importtest.Trust()}, TempDir: t.TempDir(), Now: func() time.Time { now = now.Add(time.Second); return now }}
 }
 
 func TestImport(t *testing.T) {

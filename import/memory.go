@@ -22,9 +22,9 @@ import (
 
 // Recording says which bundles are refused, and what is kept of those that are not, in the record of the target.
 type Recording struct {
-	None   bool            // keep no record
-	In     name.Repository // zero: of bundles of mirrors, where package record says; of others there is none
-	Policy verify.Policy   // whose bundles are believed that the record has
+	None  bool            // keep no record
+	In    name.Repository // zero: of bundles of mirrors, where package record says; of others there is none
+	Trust verify.Trust    // whose bundles are believed that the record has
 
 	Mirror     string        // the only one whose bundles are imported; "" for any
 	MaxAge     time.Duration // since the bundle was made; 0 for any
@@ -81,7 +81,7 @@ func (m *memory) admit(ctx context.Context, unasked []bool, found *finding.List)
 			"name its repository with --record, or keep none with --no-record")
 	}
 	if m.repo != nil && !unasked[m.at] {
-		if m.history, err = record.Open(ctx, m.repo, r.Policy, ""); err != nil {
+		if m.history, err = record.Open(ctx, m.repo, r.Trust, ""); err != nil {
 			return m.unreadable(err)
 		}
 	}

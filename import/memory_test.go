@@ -22,6 +22,7 @@ import (
 	"airgap/import/prune"
 	"airgap/import/record"
 	"airgap/import/report"
+	"airgap/verify"
 	"airgap/verify/signature"
 )
 
@@ -74,7 +75,7 @@ func TestRecord(t *testing.T) {
 					t.Errorf("recorded in %q, not %q", done.Record, want)
 				}
 				base := importtest.BaseOf(t, path)
-				h, err := record.Open(t.Context(), repo, importtest.Policy(), "acme")
+				h, err := record.Open(t.Context(), repo, importtest.Trust(), "acme")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -140,7 +141,7 @@ func TestAdmission(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0).Add(31 * 24 * time.Hour)
 	for want, change := range map[error]func(*importer.Options){
 		record.ErrMirror: func(o *importer.Options) { o.Recording.Mirror = "dhi" },
-		record.ErrTooOld: func(o *importer.Options) {
+		verify.ErrTooOld: func(o *importer.Options) {
 			o.Recording.MaxAge, o.Now = 30*24*time.Hour, func() time.Time { return now }
 		},
 	} {
@@ -390,7 +391,7 @@ func TestKilledImportIsPruned(t *testing.T) {
 				t.Errorf("killed at %d: %d imports are told", n, len(all))
 			}
 			records(t, s, next, func(o *importer.Options) { o.Now = func() time.Time { return time.Unix(1_800_000_000, 0) } })
-			history, err := record.Open(t.Context(), recordAt(s, "mirror/airgap"), importtest.Policy(), "")
+			history, err := record.Open(t.Context(), recordAt(s, "mirror/airgap"), importtest.Trust(), "")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,7 +29,7 @@ func intoHarbor(t testing.TB, s *harbortest.Server, c *registry.Client) importer
 	if err != nil || found == nil {
 		t.Fatalf("%v, %v", found, err)
 	}
-	return importer.Options{Rules: placing.Rules{Destination: d}, Recording: importer.Recording{Policy: importtest.Policy()}, TempDir: t.TempDir(), Harbor: found}
+	return importer.Options{Rules: placing.Rules{Destination: d}, Recording: importer.Recording{Trust: importtest.Trust()}, TempDir: t.TempDir(), Harbor: found}
 }
 
 // underWay counts the writes that are under way in each project, and holds those into one project up until everything is in

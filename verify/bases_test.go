@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/bundletest"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -309,7 +310,7 @@ func oneImage(t *testing.T, key *signature.PrivateKey, layer bundle.Descriptor, 
 			t.Error(err)
 		}
 	})
-	checked, err := verify.Open(t.Context(), sealed, verify.Policy{Keys: []signature.PublicKey{key.Public()}})
+	checked, err := verify.Open(t.Context(), sealed, verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{key.Public()})})
 	if err != nil {
 		t.Fatal(err)
 	}

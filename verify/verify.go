@@ -7,34 +7,25 @@ package verify
 
 import (
 	"context"
-	"errors"
 
 	"airgap/bundle"
-	"airgap/verify/signature"
+	"airgap/verify/party"
 )
-
-// Policy is whom the user trusts.
-type Policy struct {
-	Keys []signature.PublicKey // a signature by any of them is enough
-}
-
-// ErrNoKey: the policy trusts nobody, so that no bundle could pass.
-var ErrNoKey = errors.New("no public key to check the signature with")
 
 // Bundle is a bundle whose signature and head have been checked. Only Open makes one, and no field of it can be
 // set from outside: a function that takes a *Bundle cannot be given an unchecked file.
 type Bundle struct {
-	reader *bundle.Reader
-	graph  *bundle.Graph
-	key    signature.PublicKey
-	bases  []*Bundle // by place in the header, nil where it was not given; see Over
+	reader  *bundle.Reader
+	graph   *bundle.Graph
+	signers []party.Signer
+	bases   []*Bundle // by place in the header, nil where it was not given; see Over
 }
 
-// Open checks the signature of a bundle before anything else in it is believed, then header, tables, derived
-// entries and every manifest. sealed stays the caller's to close. Errors are those of package signature (trust) and
+// Open checks the signatures of a bundle before anything else in it is believed, then header, tables, derived
+// entries and every manifest. sealed stays the caller's to close. Errors are those of Trust and of package signature (trust), and
 // of package bundle (damage); all problems with manifests are in one error.
-func Open(ctx context.Context, sealed *bundle.Sealed, policy Policy) (*Bundle, error) {
-	key, err := policy.check(&sealed.Head)
+func Open(ctx context.Context, sealed *bundle.Sealed, t Trust) (*Bundle, error) {
+	signers, _, err := t.check(ctx, &sealed.Head)
 	if err != nil {
 		return nil, err
 	}
@@ -46,46 +37,39 @@ func Open(ctx context.Context, sealed *bundle.Sealed, policy Policy) (*Bundle, e
 	if err != nil {
 		return nil, err
 	}
-	return &Bundle{reader: reader, graph: graph, key: key}, nil
-}
-
-// check returns the trusted key by which one of the signatures is.
-func (p Policy) check(head *bundle.Head) (signature.PublicKey, error) {
-	if len(p.Keys) == 0 {
-		return signature.PublicKey{}, ErrNoKey
-	}
-	return signature.VerifyHead(head, p.Keys)
+	return &Bundle{reader: reader, graph: graph, signers: signers}, nil
 }
 
 // Head is the head of a bundle whose signature has been checked, with or without the rest of it. Only OpenHead makes one.
 type Head struct {
-	head *bundle.Head
-	key  signature.PublicKey
+	head    *bundle.Head
+	header  *bundle.Header
+	signers []party.Signer
 }
 
-// OpenHead checks that a trusted key signed a head, as Open does for a bundle; one that nobody signed is signature.ErrMissing.
-func OpenHead(head *bundle.Head, policy Policy) (*Head, error) {
-	key, err := policy.check(head)
+// OpenHead checks the signatures over a head, as Open does for a bundle; one that nobody signed is signature.ErrMissing.
+func OpenHead(ctx context.Context, head *bundle.Head, t Trust) (*Head, error) {
+	signers, header, err := t.check(ctx, head)
 	if err != nil {
 		return nil, err
 	}
-	return &Head{head, key}, nil
+	return &Head{head, header, signers}, nil
 }
 
-// Key returns the trusted key that made the signature.
-func (h *Head) Key() signature.PublicKey { return h.key }
+// Signers returns who signed it, of those that are trusted for it.
+func (h *Head) Signers() []party.Signer { return h.signers }
 
 // ManifestIndex returns the digest of the signed object.
 func (h *Head) ManifestIndex() bundle.Digest { return h.head.ManifestIndex() }
 
-// Header reads the header; errors are those of package bundle.
-func (h *Head) Header(ctx context.Context) (*bundle.Header, error) { return h.head.Header(ctx) }
+// Header returns the header.
+func (h *Head) Header() *bundle.Header { return h.header }
 
 // Contents reads the tables; errors are those of package bundle.
 func (h *Head) Contents(ctx context.Context) (*bundle.Contents, error) { return h.head.Contents(ctx) }
 
-// Key returns the trusted key that made the signature.
-func (b *Bundle) Key() signature.PublicKey { return b.key }
+// Signers returns who signed the bundle, of those that are trusted for it.
+func (b *Bundle) Signers() []party.Signer { return b.signers }
 
 // ManifestIndex returns the digest of the signed object.
 func (b *Bundle) ManifestIndex() bundle.Digest { return b.reader.ManifestIndex() }

@@ -15,6 +15,7 @@ import (
 	"airgap/export/registry"
 	"airgap/export/registry/registrytest"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -84,7 +85,7 @@ func open(t *testing.T, b []byte, pipe bool, keys ...signature.PublicKey) (*veri
 			t.Error(err)
 		}
 	})
-	return verify.Open(t.Context(), sealed, verify.Policy{Keys: keys})
+	return verify.Open(t.Context(), sealed, verify.Trust{Policy: policy.OfKeys(keys)})
 }
 
 func TestOpenDemandsATrustedSignature(t *testing.T) {
@@ -114,8 +115,8 @@ func TestOpenDemandsATrustedSignature(t *testing.T) {
 			if (checked == nil) != (test.want != nil) {
 				t.Errorf("%s, pipe %t: a bundle came back: %t", name, pipe, checked != nil)
 			}
-			if err == nil && checked.Key().Fingerprint() != key.Public().Fingerprint() {
-				t.Errorf("%s: matched %s", name, checked.Key().Fingerprint())
+			if err == nil && (len(checked.Signers()) != 1 || checked.Signers()[0].Key != key.Public().Digest()) {
+				t.Errorf("%s: matched %v", name, checked.Signers())
 			}
 		}
 	}

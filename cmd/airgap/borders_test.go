@@ -13,6 +13,7 @@ import (
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -32,7 +33,7 @@ func TestVolumeBorders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := verify.Policy{Keys: keys}
+	trust := verify.Trust{Policy: policy.OfKeys(keys)}
 	for _, size := range borders(content) {
 		dir := t.TempDir()
 		sealed, err := bundle.Open(bundle.FromReaderAt(bytes.NewReader(content), int64(len(content))))
@@ -42,10 +43,10 @@ func TestVolumeBorders(t *testing.T) {
 		if _, err := volume.Split(t.Context(), bytes.NewReader(content), int64(len(content)), sealed.ManifestIndex(), dir+"/a.tar", size, 0, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := checkVolumes(t.Context(), dir, policy); err != nil {
+		if err := checkVolumes(t.Context(), dir, trust); err != nil {
 			t.Errorf("volumes of %d bytes: %v", size, err)
 		}
-		if err := checkOneByOne(t, dir, policy); err != nil {
+		if err := checkOneByOne(t, dir, trust); err != nil {
 			t.Errorf("volumes of %d bytes, one by one: %v", size, err)
 		}
 	}
@@ -67,7 +68,7 @@ func borders(content []byte) (sizes []int64) {
 	return append(sizes, int64(len(content))-1025, int64(len(content))-1024, int64(len(content))-1)
 }
 
-func checkVolumes(ctx context.Context, dir string, policy verify.Policy) error {
+func checkVolumes(ctx context.Context, dir string, trust verify.Trust) error {
 	set, err := volume.Open(dir)
 	if err != nil {
 		return err
@@ -76,10 +77,10 @@ func checkVolumes(ctx context.Context, dir string, policy verify.Policy) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(checkAll(ctx, sealed, policy), sealed.Close())
+	return errors.Join(checkAll(ctx, sealed, trust), sealed.Close())
 }
 
-func checkOneByOne(t *testing.T, dir string, policy verify.Policy) error {
+func checkOneByOne(t *testing.T, dir string, trust verify.Trust) error {
 	t.Helper()
 	screen := &bytes.Buffer{}
 	d := &drive{shelf: dir, dir: t.TempDir(), screen: screen, patience: -1}
@@ -90,15 +91,15 @@ func checkOneByOne(t *testing.T, dir string, policy verify.Policy) error {
 	if err != nil {
 		return err
 	}
-	err = checkAll(t.Context(), sealed, policy)
+	err = checkAll(t.Context(), sealed, trust)
 	if want := len(glob(dir + "/a.tar.*")); len(d.asked) != want {
 		t.Errorf("asked for %q, want each of %d", d.asked, want)
 	}
 	return errors.Join(err, sealed.Close())
 }
 
-func checkAll(ctx context.Context, sealed *bundle.Sealed, policy verify.Policy) error {
-	checked, err := verify.Open(ctx, sealed, policy)
+func checkAll(ctx context.Context, sealed *bundle.Sealed, trust verify.Trust) error {
+	checked, err := verify.Open(ctx, sealed, trust)
 	if err != nil {
 		return err
 	}

@@ -164,11 +164,11 @@ func (f *diffFlags) readFile(ctx context.Context, a *app.App, file string) (s si
 // readHead checks the signature, if there are keys, and then reads the tables.
 func (f *diffFlags) readHead(ctx context.Context, a *app.App, head *bundle.Head) (side, error) {
 	if len(f.Keys) > 0 {
-		policy, err := (&option.Source{Keys: f.Keys}).Policy(a)
+		trust, err := (&option.Source{Keys: f.Keys}).Trust(a)
 		if err != nil {
 			return side{}, err
 		}
-		if _, err := verify.OpenHead(head, policy); err != nil {
+		if _, err := verify.OpenHead(ctx, head, trust.OfBases()); err != nil {
 			return side{}, err
 		}
 	}

@@ -29,6 +29,7 @@ import (
 	"airgap/import/placing"
 	"airgap/import/readback"
 	"airgap/import/report"
+	"airgap/verify/party"
 )
 
 // importFlags are the flags of import.
@@ -187,10 +188,11 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 	if err != nil {
 		return err
 	}
-	if options.Recording.Policy, err = flags.Policy(a); err != nil {
+	if options.Recording.Trust, err = flags.Trust(a); err != nil {
 		return err
 	}
-	from, err := flags.Open(ctx, a, files)
+	options.Recording.Trust.Destination = options.Destination.String()
+	from, err := flags.Open(ctx, a, files, nil, options.Recording.Trust)
 	if err != nil {
 		return err
 	}
@@ -199,7 +201,7 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 		return err
 	}
 	options.Recording.Account = account(ctx, client, options)
-	a.Say("signed by %s", from.Checked.Key().Fingerprint())
+	a.Say("signed by %s", strings.Join(party.Names(from.Checked.Signers()), ", "))
 	if options.Harbor, err = findHarbor(ctx, client, options); err != nil {
 		return err
 	}
@@ -218,7 +220,7 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 	if err != nil {
 		return err
 	}
-	return flags.follow(ctx, a, client, options, options.Recording.Policy, done, flags.json)
+	return flags.follow(ctx, a, client, options, options.Recording.Trust, done, flags.json)
 }
 
 // noFile finds imports without a destination, where the last of the volumes stands in its place.

@@ -20,6 +20,8 @@ import (
 	"airgap/export"
 	"airgap/export/catalogue"
 	"airgap/verify"
+	"airgap/verify/party"
+	"airgap/verify/policy"
 )
 
 // inspectFlags are the flags of inspect.
@@ -77,7 +79,7 @@ type bundleFacts struct {
 	ManifestIndex    bundle.Digest `json:"manifestIndex"`
 	Created          string        `json:"created"`
 	SignatureChecked bool          `json:"signatureChecked"`
-	Key              string        `json:"key,omitempty"` // fingerprint
+	Signers          []string      `json:"signers,omitempty"`
 	seriesFacts
 	StandsOn []bundle.LeftOut `json:"standsOn,omitempty"`
 }
@@ -191,11 +193,11 @@ func openToShow(ctx context.Context, a *app.App, sealed *bundle.Sealed, keys []s
 		if err != nil {
 			return nil, nil, err
 		}
-		checked, err := verify.Open(ctx, sealed, verify.Policy{Keys: trusted})
+		checked, err := verify.Open(ctx, sealed, verify.Trust{Policy: policy.OfKeys(trusted)})
 		if err != nil {
 			return nil, nil, err
 		}
-		facts.SignatureChecked, facts.Key = true, checked.Key().Fingerprint()
+		facts.SignatureChecked, facts.Signers = true, party.Names(checked.Signers())
 		return checked.Contents(), checked.Graph(), nil
 	}
 	reader, err := sealed.Reader(ctx)
@@ -264,7 +266,7 @@ func (i *inspection) show(a *app.App) {
 	if b := i.Bundle; b != nil {
 		a.Print("bundle %s, made %s", b.ManifestIndex, b.Created)
 		if b.SignatureChecked {
-			a.Print("signed by %s", b.Key)
+			a.Print("signed by %s", strings.Join(b.Signers, ", "))
 		} else {
 			a.Print("THE SIGNATURE WAS NOT CHECKED: give the public key with --key")
 		}

@@ -12,6 +12,7 @@ import (
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -96,8 +97,8 @@ func joinBases(ctx context.Context, a *app.App, flags *joinFlags, paths []string
 	if err != nil {
 		return nil, err
 	}
-	policy := verify.Policy{Keys: append(trusted, key.Public())}
-	delta, err := (&option.Source{}).OpenOver(ctx, a, paths, flags.bases, policy)
+	trust := verify.Trust{Policy: policy.OfKeys(append(trusted, key.Public()))}
+	delta, err := (&option.Source{}).Open(ctx, a, paths, flags.bases, trust)
 	if err != nil {
 		return nil, err
 	}

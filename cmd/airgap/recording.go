@@ -107,7 +107,7 @@ func account(ctx context.Context, client *registry.Client, o importer.Options) s
 }
 
 // follow does what is to be done when everything has been imported. asJSON: standard output has a report, and nothing else.
-func (f *recordingFlags) follow(ctx context.Context, a *app.App, client *registry.Client, o importer.Options, policy verify.Policy, done *report.Report, asJSON bool) error {
+func (f *recordingFlags) follow(ctx context.Context, a *app.App, client *registry.Client, o importer.Options, trust verify.Trust, done *report.Report, asJSON bool) error {
 	if !f.prune && f.receipt == "" {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (f *recordingFlags) follow(ctx context.Context, a *app.App, client *registr
 	var pruned *prune.Report
 	err = a.WithProgress(func(observer bundle.Observer) error {
 		// Of all mirrors: nothing is pruned that one of them needs.
-		history, err := record.Open(ctx, repository.New(client, where), policy, "")
+		history, err := record.Open(ctx, repository.New(client, where), trust, "")
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,8 @@ import (
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/import/record"
+	"airgap/verify/party"
+	"strings"
 )
 
 // statusFlags are the flags of status.
@@ -63,7 +65,7 @@ type bundleState struct {
 	ManifestIndex bundle.Digest   `json:"manifestIndex"`
 	Identity      bundle.Digest   `json:"identity"`
 	Created       string          `json:"created"`
-	Key           string          `json:"key"` // fingerprint of who signed it
+	Signers       []string        `json:"signers"`
 	Counts        bundle.Counts   `json:"counts"`
 	Imports       []record.Import `json:"imports"`
 }
@@ -118,7 +120,7 @@ func readStatus(ctx context.Context, h *record.History) (*status, error) {
 		}
 		state := bundleState{
 			Tag: e.Tag, Mirror: e.Header.Mirror, Sequence: e.Header.Sequence, ManifestIndex: e.ManifestIndex, Identity: e.Identity(),
-			Created: e.Header.Created, Key: e.Key.Fingerprint(), Counts: e.Header.Counts, Imports: []record.Import{},
+			Created: e.Header.Created, Signers: party.Names(e.Signers), Counts: e.Header.Counts, Imports: []record.Import{},
 		}
 		for _, i := range imports {
 			state.Imports = append(state.Imports, i.Import)
@@ -152,7 +154,7 @@ func (s *status) findGaps() {
 func (s *status) show(a *app.App) {
 	for _, b := range s.Bundles {
 		a.Print("%s  made %s  %s  %s  signed by %s", b.name(), day(b.Created), terminal.Count(b.Counts.Roots, "image"),
-			terminal.Bytes(b.Counts.StoredBytes+b.Counts.BasedBytes), b.Key)
+			terminal.Bytes(b.Counts.StoredBytes+b.Counts.BasedBytes), strings.Join(b.Signers, ", "))
 		if len(b.Imports) == 0 {
 			a.Print("  its import did not come to an end")
 		}

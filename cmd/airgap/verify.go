@@ -13,6 +13,8 @@ import (
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
+	"airgap/verify/party"
+	"strings"
 )
 
 // verifyFlags are the flags of verify.
@@ -65,7 +67,7 @@ Standard output gets the digest of the manifest index, which stands for the whol
 // verifyResult is what verify found out, for --json.
 type verifyResult struct {
 	ManifestIndex bundle.Digest `json:"manifestIndex"`
-	Key           string        `json:"key"` // fingerprint
+	Signers       []string      `json:"signers"`
 	Created       string        `json:"created"`
 	seriesFacts
 	StandsOn []checkedBase    `json:"standsOn,omitempty"`
@@ -82,11 +84,11 @@ type checkedBase struct {
 func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []string) (err error) {
 	began := a.Now()
 	flags.Locate = true
-	policy, err := flags.Policy(a)
+	trust, err := flags.Trust(a)
 	if err != nil {
 		return err
 	}
-	from, err := flags.OpenOver(ctx, a, files, flags.bases, policy)
+	from, err := flags.Open(ctx, a, files, flags.bases, trust)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,8 @@ func checkParity(ctx context.Context, a *app.App, set *volume.Set) error {
 
 func showVerified(a *app.App, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {
 	header := &b.Contents().Header
-	a.Say("signed by %s", b.Key().Fingerprint())
+	signers := party.Names(b.Signers())
+	a.Say("signed by %s", strings.Join(signers, ", "))
 	series := seriesOf(header)
 	for _, line := range series.lines() {
 		a.Say("%s", line)
@@ -137,7 +140,7 @@ func showVerified(a *app.App, flags *verifyFlags, b *verify.Bundle, took time.Du
 		a.Warn("not in the bundle, since it could not be had at export: %s: %s", m.Source, m.Reason)
 	}
 	if flags.json {
-		return a.PrintJSON(verifyResult{b.ManifestIndex(), b.Key().Fingerprint(), header.Created, series, bases, header.Counts, b.Contents().Missing})
+		return a.PrintJSON(verifyResult{b.ManifestIndex(), signers, header.Created, series, bases, header.Counts, b.Contents().Missing})
 	}
 	a.Print("%s", b.ManifestIndex())
 	return nil

@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/platform"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -220,7 +221,7 @@ func OpenSignedBy(t testing.TB, path string, by *signature.PrivateKey) *verify.B
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sealed.Close() })
-	return check(t, sealed, verify.Policy{Keys: []signature.PublicKey{by.Public()}})
+	return check(t, sealed, verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{by.Public()})})
 }
 
 // OpenPipe checks a bundle that comes through a pipe.
@@ -236,15 +237,17 @@ func OpenPipe(t testing.TB, path string) *verify.Bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sealed.Close() })
-	return check(t, sealed, Policy())
+	return check(t, sealed, Trust())
 }
 
-// Policy believes the key of all tests.
-func Policy() verify.Policy { return verify.Policy{Keys: []signature.PublicKey{key.Public()}} }
+// Trust believes the key of all tests.
+func Trust() verify.Trust {
+	return verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{key.Public()})}
+}
 
-func check(t testing.TB, sealed *bundle.Sealed, policy verify.Policy) *verify.Bundle {
+func check(t testing.TB, sealed *bundle.Sealed, trust verify.Trust) *verify.Bundle {
 	t.Helper()
-	b, err := verify.Open(t.Context(), sealed, policy)
+	b, err := verify.Open(t.Context(), sealed, trust)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,7 +141,7 @@ func (w *world) put(path, tag string, image image) {
 
 func (w *world) run(o prune.Options) (*prune.Report, error) {
 	w.t.Helper()
-	h, err := record.Open(w.t.Context(), w.repo, ledgertest.Policy, "")
+	h, err := record.Open(w.t.Context(), w.repo, ledgertest.Trust, "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -371,7 +371,7 @@ func TestInterruptedPrune(t *testing.T) {
 			}
 			return false
 		}))
-		h, err := record.Open(t.Context(), w.repo, ledgertest.Policy, "")
+		h, err := record.Open(t.Context(), w.repo, ledgertest.Trust, "")
 		if err != nil {
 			t.Fatal(err)
 		}

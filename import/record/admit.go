@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/verify"
 )
 
 // Why a bundle is not admitted.
@@ -16,8 +17,6 @@ var (
 	ErrOlder = errors.New("older than what was imported before")
 	// ErrOther: another bundle with the same number was imported before.
 	ErrOther = errors.New("another bundle than the one that was imported before under this number")
-	// ErrTooOld: it was made too long ago.
-	ErrTooOld = errors.New("too old")
 	// ErrMirror: it is of another mirror.
 	ErrMirror = errors.New("of another mirror")
 )
@@ -38,12 +37,8 @@ func (h *History) Admit(ctx context.Context, header *bundle.Header, index bundle
 	if r.Mirror != "" && header.Mirror != r.Mirror {
 		return false, fmt.Errorf("the bundle is %w: %q and not %s", ErrMirror, header.Mirror, r.Mirror)
 	}
-	created, err := header.CreatedTime()
-	if err != nil {
+	if err := verify.CheckAge(header, r.MaxAge, r.Now); err != nil {
 		return false, err
-	}
-	if age := r.Now.Sub(created); r.MaxAge > 0 && age > r.MaxAge {
-		return false, fmt.Errorf("the bundle is %w: it was made on %s, %d days ago", ErrTooOld, created.Format(time.DateOnly), int(age.Hours()/24))
 	}
 	if h == nil || header.Sequence == 0 {
 		return false, nil

@@ -3,7 +3,7 @@
 //
 // An import goes like this, where repo is repository.New of what Place has found, or of what the user named:
 //
-//	history, err := record.Open(ctx, repo, policy, header.Mirror)   // lists tags
+//	history, err := record.Open(ctx, repo, trust, header.Mirror)    // lists tags
 //	older, err := history.Admit(ctx, header, index, record.Rules{…}) // before the first write; history may be nil: no record is kept
 //	…                                                               // all blobs and manifests are at the target
 //	err = record.Keep(ctx, repo, b.Artifact(), header)              // before tags move: from now on older bundles are refused
@@ -26,13 +26,14 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/ledger"
 	"airgap/verify"
+	"airgap/verify/party"
 	"airgap/verify/signature"
 )
 
 // History is what a record has of one mirror, or of all. It reads what it is asked for, and keeps that.
 type History struct {
 	ledger ledger.Ledger
-	policy verify.Policy
+	trust  verify.Trust
 	tags   []entryTag // the newest first
 	read   map[string]*Entry
 	doubts []Doubt
@@ -43,7 +44,7 @@ type Entry struct {
 	Tag           string
 	ManifestIndex bundle.Digest
 	Header        *bundle.Header
-	Key           signature.PublicKey
+	Signers       []party.Signer // those that are trusted
 
 	head   *verify.Head
 	ledger ledger.Ledger
@@ -117,13 +118,14 @@ func (t entryTag) of(header *bundle.Header) bool {
 	return t.mirror == header.Mirror && t.sequence == sequence
 }
 
-// Open lists what a repository has of a mirror, or of all where mirror is "". A repository that is not there is empty.
-func Open(ctx context.Context, repo ledger.Repository, policy verify.Policy, mirror string) (*History, error) {
+// Open lists what a repository has of a mirror, or of all where mirror is "". A repository that is not there is empty. One signature of
+// those whom trust asks for is enough (verify.Trust.OfBases).
+func Open(ctx context.Context, repo ledger.Repository, trust verify.Trust, mirror string) (*History, error) {
 	tags, err := repo.Tags(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", repo, err)
 	}
-	h := &History{ledger: ledger.Ledger{Repository: repo}, policy: policy, read: map[string]*Entry{}}
+	h := &History{ledger: ledger.Ledger{Repository: repo}, trust: trust.OfBases(), read: map[string]*Entry{}}
 	for _, tag := range tags {
 		for _, t := range parseTag(tag) {
 			if mirror == "" || t.mirror == mirror {
@@ -198,7 +200,7 @@ func (h *History) entry(ctx context.Context, t entryTag) (*Entry, error) {
 }
 
 func (h *History) readEntry(ctx context.Context, tag string) (*Entry, error) {
-	e, err := open(ctx, h.ledger, h.policy, tag)
+	e, err := open(ctx, h.ledger, h.trust, tag)
 	if isDoubtful(err) {
 		h.doubts = append(h.doubts, Doubt{tag, err})
 		if len(h.doubts) > maxDoubts {
@@ -215,25 +217,22 @@ func (h *History) readEntry(ctx context.Context, tag string) (*Entry, error) {
 // isDoubtful tells whether err is about what is in the record, and not about reading it.
 func isDoubtful(err error) bool {
 	return slices.ContainsFunc([]error{
-		signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed, signature.ErrWrongPredicate, signature.ErrWrongSubject,
+		signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed, signature.ErrWrongPredicate, signature.ErrWrongSubject, verify.ErrRevoked, verify.ErrScope,
 		bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, bundle.ErrUnsupported, bundle.ErrNotFound,
 	}, func(kind error) bool { return errors.Is(err, kind) })
 }
 
-func open(ctx context.Context, l ledger.Ledger, policy verify.Policy, tag string) (*Entry, error) {
+func open(ctx context.Context, l ledger.Ledger, trust verify.Trust, tag string) (*Entry, error) {
 	read, err := l.Head(ctx, tag)
 	if err != nil {
 		return nil, err
 	}
-	head, err := verify.OpenHead(read, policy)
+	head, err := verify.OpenHead(ctx, read, trust)
 	if err != nil {
 		return nil, err
 	}
-	header, err := head.Header(ctx)
-	if err != nil {
-		return nil, err
-	}
-	e := &Entry{Tag: tag, ManifestIndex: head.ManifestIndex(), Header: header, Key: head.Key(), head: head, ledger: l}
+	header := head.Header()
+	e := &Entry{Tag: tag, ManifestIndex: head.ManifestIndex(), Header: header, Signers: head.Signers(), head: head, ledger: l}
 	if tag != header.EntryTag(e.ManifestIndex) && tag != otherTag(header, e.ManifestIndex) {
 		return nil, fmt.Errorf("%w: %s:%s: the bundle says that it is %s", bundle.ErrFormat, l, tag, header.EntryTag(e.ManifestIndex))
 	}

@@ -18,6 +18,7 @@ import (
 	"airgap/verify"
 	"airgap/verify/signature"
 
+	"airgap/verify/policy"
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
@@ -54,7 +55,7 @@ func keep(t testing.TB, repo ledger.Repository, all ...bundle.Artifact) {
 
 func history(t testing.TB, repo ledger.Repository, mirror string) *record.History {
 	t.Helper()
-	h, err := record.Open(t.Context(), repo, ledgertest.Policy, mirror)
+	h, err := record.Open(t.Context(), repo, ledgertest.Trust, mirror)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func TestAdmit(t *testing.T) {
 		"pinned to another":            {"dhi", 13, "x", record.Rules{Mirror: "charts"}, record.ErrMirror, false},
 		"pinned, of none":              {"", 0, "x", record.Rules{Mirror: "charts", AllowOlder: true}, record.ErrMirror, false},
 		"young enough":                 {"dhi", 13, "x", record.Rules{MaxAge: time.Hour, Now: made.Add(time.Hour)}, nil, false},
-		"too old":                      {"dhi", 13, "x", record.Rules{MaxAge: time.Hour, Now: made.Add(time.Hour + 1), AllowOlder: true}, record.ErrTooOld, false},
+		"too old":                      {"dhi", 13, "x", record.Rules{MaxAge: time.Hour, Now: made.Add(time.Hour + 1), AllowOlder: true}, verify.ErrTooOld, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := ledgertest.New(t, test.mirror, test.sequence, test.text)
@@ -186,7 +187,7 @@ func TestATakenPlaceDoesNotKeepABundleOut(t *testing.T) {
 	if _, err := history(t, repo, "dhi").Admit(t.Context(), headerOf(t, eleven), eleven.Index.Digest, record.Rules{}); !errors.Is(err, record.ErrOlder) {
 		t.Error(err)
 	}
-	stranger2 := verify.Policy{Keys: []signature.PublicKey{stranger.Public()}}
+	stranger2 := verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{stranger.Public()})}
 	h, err := record.Open(t.Context(), repo, stranger2, "")
 	if err != nil {
 		t.Fatal(err)

@@ -69,3 +69,23 @@ func (s Signer) ID() string {
 	}
 	return s.Issuer + "\n" + s.Subject
 }
+
+// Names says for people who signers are.
+func Names(signers []Signer) []string {
+	names := make([]string, len(signers))
+	for i, s := range signers {
+		names[i] = s.String()
+	}
+	return names
+}
+
+// String says for people who it is.
+func (s Signer) String() string {
+	switch {
+	case s.Subject == "" && s.Issuer == "":
+		return s.Key.String()
+	case s.Issuer == "":
+		return s.Subject
+	}
+	return s.Subject + " (" + s.Issuer + ")"
+}

@@ -14,6 +14,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/ledger"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -27,7 +28,7 @@ var Key = func() *signature.PrivateKey {
 }()
 
 // Policy trusts Key.
-var Policy = verify.Policy{Keys: []signature.PublicKey{Key.Public()}}
+var Trust = verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{Key.Public()})}
 
 // New returns the head of a bundle of one image, which is called text.
 func New(t testing.TB, mirror string, sequence uint64, text string) bundle.Artifact {
@@ -170,7 +171,7 @@ func expect(t *testing.T, l ledger.Ledger, tag string, want bundle.Artifact) {
 		if head.ManifestIndex() != want.Index.Digest {
 			t.Fatalf("%s is %s", reference, head.ManifestIndex())
 		}
-		checked, err := verify.OpenHead(head, Policy)
+		checked, err := verify.OpenHead(t.Context(), head, Trust)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,10 +65,11 @@ func (f *Record) Open(ctx context.Context, a *app.App, to, mirror string) (*Open
 
 // OpenAt is Open with a client for the destination.
 func (f *Record) OpenAt(ctx context.Context, a *app.App, client *registry.Client, d placing.Destination, mirror string) (*OpenRecord, error) {
-	policy, err := (&Source{Keys: f.Keys}).Policy(a)
+	trust, err := (&Source{Keys: f.Keys}).Trust(a)
 	if err != nil {
 		return nil, err
 	}
+	trust.Destination = d.String()
 	place, err := record.Place(d, nil)
 	if f.where != "" {
 		place, err = record.Named(d, f.where)
@@ -82,7 +83,7 @@ func (f *Record) OpenAt(ctx context.Context, a *app.App, client *registry.Client
 		if r.Harbor, err = harbor.Find(ctx, client, d.Registry); err != nil {
 			return err
 		}
-		r.History, err = record.Open(ctx, repository.New(client, place), policy, mirror)
+		r.History, err = record.Open(ctx, repository.New(client, place), trust, mirror)
 		return err
 	})
 	return r, err

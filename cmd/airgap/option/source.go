@@ -17,6 +17,7 @@ import (
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
+	"airgap/verify/policy"
 )
 
 // VolumesHelp is for the commands that read bundles.
@@ -95,44 +96,35 @@ func (s *Bundle) WarnOfDamage(a *app.App) {
 	}
 }
 
-// Policy loads the keys that are trusted.
-func (f *Source) Policy(a *app.App) (verify.Policy, error) {
+// Trust loads the keys that are trusted.
+func (f *Source) Trust(a *app.App) (verify.Trust, error) {
 	if len(f.Keys) == 0 {
-		return verify.Policy{}, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
+		return verify.Trust{}, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
 	}
 	trusted, err := LoadPublicKeys(a, "--key", f.Keys)
-	return verify.Policy{Keys: trusted}, err
+	return verify.Trust{Policy: policy.OfKeys(trusted), Now: a.Now()}, err
 }
 
-// Open opens a bundle and checks all of it but the content of the blobs. The bundle is for the caller to close.
-func (f *Source) Open(ctx context.Context, a *app.App, files []string) (*Bundle, error) {
-	policy, err := f.Policy(a)
-	if err != nil {
-		return nil, err
-	}
-	return f.open(ctx, a, files, policy)
-}
-
-// OpenOver is Open for a bundle together with those that it stands on, each of which lies in a file or in one place for volumes,
-// and all of which must be signed by a key of the policy.
-func (f *Source) OpenOver(ctx context.Context, a *app.App, files, bases []string, policy verify.Policy) (*Bundle, error) {
-	s, err := f.open(ctx, a, files, policy)
+// Open opens a bundle and checks all of it but the content of the blobs, together with those that it stands on, as far as they are
+// given, each in a file or in one place for volumes. One signature of who is trusted is enough for these. The bundle is for the caller to close.
+func (f *Source) Open(ctx context.Context, a *app.App, files, bases []string, trust verify.Trust) (*Bundle, error) {
+	s, err := f.open(ctx, a, files, trust)
 	if err != nil || len(bases) == 0 {
 		return s, err
 	}
-	if err := f.openBases(ctx, a, s, bases, policy); err != nil {
+	if err := f.openBases(ctx, a, s, bases, trust.OfBases()); err != nil {
 		return nil, errors.Join(fmt.Errorf("--base: %w", err), s.Close())
 	}
 	return s, nil
 }
 
-func (f *Source) openBases(ctx context.Context, a *app.App, s *Bundle, files []string, policy verify.Policy) (err error) {
+func (f *Source) openBases(ctx context.Context, a *app.App, s *Bundle, files []string, trust verify.Trust) (err error) {
 	var bases []*verify.Bundle
 	for _, file := range files {
 		if file == "-" {
 			return app.Usagef("a bundle that others stand on is read at many places, and cannot come through a pipe")
 		}
-		base, err := (&Source{repair: f.repair && isVolumes(file), Locate: f.Locate}).open(ctx, a, []string{file}, policy)
+		base, err := (&Source{repair: f.repair && isVolumes(file), Locate: f.Locate}).open(ctx, a, []string{file}, trust)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
@@ -142,12 +134,12 @@ func (f *Source) openBases(ctx context.Context, a *app.App, s *Bundle, files []s
 	return err
 }
 
-func (f *Source) open(ctx context.Context, a *app.App, files []string, policy verify.Policy) (s *Bundle, err error) {
+func (f *Source) open(ctx context.Context, a *app.App, files []string, trust verify.Trust) (s *Bundle, err error) {
 	s = &Bundle{}
 	if s.sealed, s.Set, err = f.OpenSealed(ctx, a, files); err != nil {
 		return nil, err
 	}
-	if s.Checked, err = verify.Open(ctx, s.sealed, policy); err != nil {
+	if s.Checked, err = verify.Open(ctx, s.sealed, trust); err != nil {
 		if f.Locate && isDamage(err) {
 			err = withDamage(ctx, a, s.Set, err)
 		}
