@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"airgap/bundle"
 	"airgap/bundle/bundletest"
 	"airgap/bundle/ledger"
 	"airgap/export/registry/registrytest"
@@ -62,4 +63,57 @@ func TestDeltaOneVolumeAtATime(t *testing.T) {
 	w.expect(t, exitOK, "", "import", mirror.Files[0], target+"/mirror", "--key", public)
 	w.expect(t, exitOK, "2 mounted", delta...)
 	w.expect(t, exitOK, "", "inspect", target+"/mirror/moved/app:1", "--digest")
+}
+
+// TestSupplementStandsOnItsOwnRepositories: without a record, what a delta leaves out is found in the repositories of all of its
+// images, and a supplement has only those of the images that lack something. It is taken all the same; and if the target loses more in
+// the meantime, the list that its import writes is of all that is needed by then.
+func TestSupplementStandsOnItsOwnRepositories(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("AIRGAP_PASSWORD", "secret")
+	w.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(w.home, "airgap"))
+	source := registrytest.New(t)
+	layer := func(repo, text string) bundle.Descriptor {
+		return source.AddBlob(repo, "application/vnd.oci.image.layer.v1.tar", []byte(text))
+	}
+	image := func(repo string, layers ...string) {
+		config := source.AddBlob(repo, "application/vnd.oci.image.config.v1+json", jsonOf(t, layers))
+		m := bundle.Manifest{SchemaVersion: 2, MediaType: bundle.MediaTypeOCIManifest, Config: &config}
+		for _, text := range layers {
+			m.Layers = append(m.Layers, layer(repo, text))
+		}
+		source.AddManifest(repo, "1", m.MediaType, jsonOf(t, m))
+	}
+	export := func(args ...string) {
+		t.Helper()
+		w.expect(t, exitOK, "", append(append([]string{"export"}, args...), "--key", filepath.Join(w.home, "airgap.key"), "--ledger", filepath.Join(w.home, "ledger"))...)
+	}
+	app, other := source.Host()+"/acme/app:1", source.Host()+"/acme/other:1"
+	file := func(name string) string { return filepath.Join(w.home, name) }
+	image("acme/other", "shared", "other's")
+	image("acme/app", "lost", "shared", "lost later")
+	export(app, other, "--mirror", "dhi", "-o", file("1.tar"))
+	image("acme/app", "lost", "shared", "lost later", "new")
+	export(app, other, "--mirror", "dhi", "-o", file("2.tar"))
+
+	target := fars["go-containerregistry"](t)
+	lose := func(text string) {
+		target.Do(t, http.MethodDelete, "/v2/mirror/acme/app/blobs/"+layer("acme/app", text).Digest.String())
+	}
+	imports := func(code int, name string, more ...string) {
+		t.Helper()
+		w.expect(t, code, "", append([]string{"import", file(name), target.host + "/mirror", "--no-record", "--key", file("airgap.pub")}, more...)...)
+	}
+	imports(exitOK, "1.tar")
+	lose("lost")
+	lose("shared")
+	imports(exitStranded, "2.tar", "--want", file("want.json"))
+	export("--want", file("want.json"), "-o", file("supplement.tar"))
+	imports(exitOK, "supplement.tar", "--dry-run")
+
+	lose("lost later")
+	imports(exitStranded, "supplement.tar", "--want", file("want.json"))
+	export("--want", file("want.json"), "-o", file("again.tar"))
+	imports(exitOK, "again.tar")
+	imports(exitOK, "2.tar")
 }

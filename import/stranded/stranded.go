@@ -18,22 +18,22 @@ import (
 var ErrStranded = errors.New("the target lacks what the bundle stands on")
 
 // Want returns what was looked for and not found, as a list that export answers; nil where nothing is lacking. Nothing is said of
-// repositories that are unasked.
+// repositories that are unasked. The manifests that list what is lacking are all that a supplement has of the images, so the list
+// names as well what these need and their own repositories lack, wherever else it was found.
 func Want(inv *inventory.Inventory, unasked []bool) *ledger.Want {
-	manifests := map[int32][]bundle.Digest{} // by row of the blob
+	lost := map[int32]bool{} // rows of blobs
 	for blob := range inv.Blobs() {
 		if isLost(inv, blob, unasked) {
-			manifests[blob.Row] = nil
+			lost[blob.Row] = true
 		}
 	}
-	if len(manifests) == 0 {
+	if len(lost) == 0 {
 		return nil
 	}
-	for manifest := range inv.Manifests() {
-		for _, row := range inv.Graph.Node(int(manifest.Row)).Blobs {
-			if _, isWanted := manifests[row]; isWanted {
-				manifests[row] = append(manifests[row], inv.Digest(manifest.Row))
-			}
+	wanted := map[int32][]bundle.Digest{} // manifests that list it, by row of the blob
+	for manifest, repos := range listing(inv, lost) {
+		for _, row := range needs(inv, manifest, repos, lost) {
+			wanted[row] = append(wanted[row], inv.Digest(manifest))
 		}
 	}
 	header := &inv.Contents.Header
@@ -41,15 +41,49 @@ func Want(inv *inventory.Inventory, unasked []bool) *ledger.Want {
 	if header.Completes != nil {
 		want.Completes = *header.Completes
 	}
-	for row, listing := range manifests {
-		slices.SortFunc(listing, compareDigests)
+	for row, manifests := range wanted {
 		b := inv.Contents.Blobs[row]
-		want.Blobs = append(want.Blobs, ledger.WantedBlob{
-			Digest: b.Digest, Size: b.Size, StoredBy: header.Bases[b.Base], Manifests: slices.Compact(listing),
-		})
+		storedBy := want.Completes
+		if inventory.IsLeftOut(inv, row) {
+			storedBy = header.Bases[b.Base]
+		}
+		slices.SortFunc(manifests, compareDigests)
+		want.Blobs = append(want.Blobs, ledger.WantedBlob{Digest: b.Digest, Size: b.Size, StoredBy: storedBy, Manifests: manifests})
 	}
 	slices.SortFunc(want.Blobs, func(a, b ledger.WantedBlob) int { return compareDigests(a.Digest, b.Digest) })
 	return want
+}
+
+// listing returns the manifests that list what is lost, and their children, with the repositories that they go to.
+func listing(inv *inventory.Inventory, lost map[int32]bool) map[int32][]int32 {
+	repos := map[int32][]int32{}
+	var add func(row, repo int32)
+	add = func(row, repo int32) {
+		repos[row] = append(repos[row], repo)
+		for _, child := range inv.Graph.Node(int(row)).Children {
+			add(child, repo)
+		}
+	}
+	for manifest := range inv.Manifests() {
+		if slices.ContainsFunc(inv.Graph.Node(int(manifest.Row)).Blobs, func(row int32) bool { return lost[row] }) {
+			add(manifest.Row, manifest.Repo)
+		}
+	}
+	return repos
+}
+
+// needs returns the blobs of a manifest that a supplement has to bring: what is lost, and what none of the repositories has. What
+// the bundle stores comes with the bundle, but not with the next supplement of the same one.
+func needs(inv *inventory.Inventory, manifest int32, repos []int32, lost map[int32]bool) (rows []int32) {
+	isSupplement := inv.Contents.Header.Completes != nil
+	for _, row := range inv.Graph.Node(int(manifest)).Blobs {
+		isHeld := slices.ContainsFunc(repos, func(repo int32) bool { return inv.State(inventory.Need{Row: row, Repo: repo}).IsThere() })
+		comes := !inventory.IsLeftOut(inv, row) && !isSupplement || !inv.Contents.Blobs[row].IsNeeded()
+		if (lost[row] || !isHeld && !comes) && !slices.Contains(rows, row) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
 }
 
 func compareDigests(a, b bundle.Digest) int { return bytes.Compare(a[:], b[:]) }
@@ -76,12 +110,15 @@ func Err(want *ledger.Want) error {
 	}
 	totals := map[bundle.Base]total{}
 	for _, blob := range want.Blobs {
+		if blob.StoredBy == want.Completes {
+			continue // it came with the supplement that lacks the rest
+		}
 		t := totals[blob.StoredBy]
 		totals[blob.StoredBy] = total{t.blobs + 1, t.bytes + blob.Size}
 	}
 	var problems bundle.Problems
 	for _, base := range slices.SortedFunc(maps.Keys(totals), bundle.CompareBases) {
-		problems.Add(fmt.Errorf("%s stores %d blobs of it (%d bytes), which were found nowhere", base, totals[base].blobs, totals[base].bytes))
+		problems.Add(fmt.Errorf("%s stores %d blobs of it (%d bytes), which are lacking where they are needed", base, totals[base].blobs, totals[base].bytes))
 	}
 	return errors.Join(fmt.Errorf("%w: import what stores it first, or a supplement, for which --want FILE writes a list that airgap export --want FILE answers", ErrStranded), problems.Err())
 }
