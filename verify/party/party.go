@@ -39,6 +39,16 @@ type Identity struct {
 	Scope             Scope
 }
 
+// Matches tells whether a certificate names the identity.
+func (i *Identity) Matches(issuer, subject string) bool {
+	return matches(i.Issuer, i.IssuerExpression, issuer) && matches(i.Subject, i.SubjectExpression, subject)
+}
+
+// matches is never true for an identity that says nothing, nor for a certificate that does not.
+func matches(exact string, expression *regexp.Regexp, named string) bool {
+	return named != "" && (exact != "" && exact == named || expression != nil && expression.MatchString(named))
+}
+
 // Scope limits what a signature over a bundle counts for. The zero value limits nothing.
 type Scope struct {
 	Mirrors      []string // names

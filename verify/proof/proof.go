@@ -3,12 +3,14 @@
 //
 // Start with Read, which takes a manifest apart, and ask each Proof with By whose it is. The page verify/policy/POLICY.md says what counts as
 // what. Nothing here asks a network, and no key, root or certificate that comes with a proof is trusted for that.
+//
+// Every format becomes the same thing (type signed): a message, signatures over it, and what came along to say who made them and when.
+// Signatures are checked in one place (package signature), so that a key has one hash and one scheme wherever it is met; certificates, log entries
+// and timestamps are checked by sigstore-go.
 package proof
 
 import (
-	"encoding/json"
 	"errors"
-	"time"
 
 	"airgap/bundle"
 )
@@ -54,14 +56,16 @@ type Claim struct {
 	About         bundle.Digest // the manifest that it hangs from
 	PredicateType string        // of the payload; "" for signatures
 	Reference     string        // the signed docker-reference; "" where there is none
-	Stated        time.Time     // when the statement says it was made; zero where it does not say
 	Problem       error         // wraps ErrBroken or ErrSubject: it is these to everybody
 }
 
-// Statement is an in-toto statement, v0.1 or v1.
-// https://github.com/in-toto/attestation/blob/v1.1.2/spec/v1/statement.md
-type Statement struct {
-	Type          string
-	PredicateType string
-	Predicate     json.RawMessage
+// Proof is one signature or attestation.
+type Proof struct {
+	Claim
+
+	statement []byte  // of an attestation: the payload, JSON that has passed the gate
+	signed    *signed // nil: nobody signed it, or it is of Notation
+
+	envelope  []byte // of Notation
+	mediaType string
 }

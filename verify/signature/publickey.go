@@ -67,6 +67,9 @@ func (k PublicKey) Fingerprint() string { return k.fingerprint.String() }
 // Digest returns the digest that Fingerprint writes out; zero for the zero PublicKey.
 func (k PublicKey) Digest() bundle.Digest { return k.fingerprint }
 
+// Crypto returns the key as crypto/ecdsa, ed25519 or rsa have it.
+func (k PublicKey) Crypto() crypto.PublicKey { return k.key }
+
 // MarshalPEM returns the key as a "PUBLIC KEY" block (RFC 7468, section 13), as cosign writes it.
 func (k PublicKey) MarshalPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: k.spki})
