@@ -3,10 +3,12 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"airgap/bundle"
 	"airgap/verify/party"
+	"airgap/verify/signature"
 )
 
 // Policy is a policy. Parse makes one of a file, OfKeys of keys alone.
@@ -16,6 +18,26 @@ type Policy struct {
 	Judges    bool // it has rules for images
 	Images    []Rule
 	Unmatched Unmatched
+}
+
+// OfKeys returns the policy that keys alone stand for: a signature by any of them is enough, and no image is judged.
+func OfKeys(keys []signature.PublicKey) *Policy {
+	var whose party.Party
+	for _, key := range keys {
+		whose.Keys = append(whose.Keys, party.Key{PublicKey: key})
+	}
+	return &Policy{Bundle: Bundle{Party: whose, Threshold: 1}}
+}
+
+// Rule returns the rule that decides about an image with the given source, as the roots table has it; nil: none matches.
+func (p *Policy) Rule(source string) *Rule {
+	s := parseSource(source)
+	for i := range p.Images {
+		if slices.ContainsFunc(p.Images[i].sources, func(g sourceGlob) bool { return g.matches(s) }) {
+			return &p.Images[i]
+		}
+	}
+	return nil
 }
 
 // Unmatched says what becomes of an image that no rule matches.
@@ -30,7 +52,7 @@ const (
 // Bundle is what is asked of a bundle itself.
 type Bundle struct {
 	Party     party.Party
-	Threshold int           // at least 1
+	Threshold int           // at least 1; 0 where the policy does not say whose signatures count
 	MaxAge    time.Duration // 0: any
 	Approvals *Approvals    // nil: none are asked for
 }
@@ -42,7 +64,7 @@ type Approvals struct {
 	DistinctFromBundle bool
 }
 
-// Rule says what is asked of some images. The first that matches an image decides.
+// Rule says what is asked of some images. The first that matches an image decides. Only Parse makes rules that match any.
 type Rule struct {
 	Name         string // for output: its name, or its globs
 	Position     string // FILE:LINE:COLUMN
@@ -51,10 +73,13 @@ type Rule struct {
 	Carry        bool
 	Signatures   []SignatureDemand
 	Attestations []AttestationDemand
+
+	sources []sourceGlob // of Match
 }
 
 // SignatureDemand asks for signatures over an image.
 type SignatureDemand struct {
+	Position    string // FILE:LINE:COLUMN
 	Party       party.Party
 	CoversIndex bool // a signature over an index stands for its platforms
 	Threshold   int  // at least 1
@@ -75,6 +100,7 @@ const (
 
 // AttestationDemand asks for an attestation of an image.
 type AttestationDemand struct {
+	Position string   // FILE:LINE:COLUMN
 	Types    []string // globs of predicate types
 	Party    party.Party
 	Unsigned bool // nobody has to have signed it
@@ -83,12 +109,6 @@ type AttestationDemand struct {
 	MaxAge   time.Duration
 	Time     Path // nil: as the table of POLICY.md says
 	Expect   []Condition
-}
-
-// Condition is one line of expect.
-type Condition struct {
-	Path Path
-	Text string // for people, as in `$.predicate.x is "y"`
 }
 
 // Path leads to values in a statement. See POLICY.md.

@@ -2,6 +2,8 @@ package signature_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -10,9 +12,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 
+	"airgap/bundle"
 	"airgap/verify/signature"
 )
 
@@ -200,5 +204,26 @@ func TestNoSecretsInPrint(t *testing.T) {
 		if got := fmt.Sprintf(verb, *key); got != want {
 			t.Errorf("%s of the value: %s", verb, got)
 		}
+	}
+}
+
+// The same key in a certificate is the same key, and one key when the file has both.
+func TestCertificateIsItsKey(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)} // long expired: a certificate stands for its key and nothing else
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := signature.ParsePublicKeys([]byte(encode("CERTIFICATE", der) + encode("PUBLIC KEY", spki)))
+	if err != nil || len(keys) != 1 || keys[0].Fingerprint() != bundle.DigestOf(spki).String() {
+		t.Errorf("%v, %v; want the key %s once", keys, err, bundle.DigestOf(spki))
 	}
 }

@@ -75,8 +75,8 @@ func (k PublicKey) MarshalPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: k.spki})
 }
 
-// ParsePublicKeys reads a file of one or more "PUBLIC KEY" blocks; text around them is ignored, a key that is there
-// twice is returned once. A file over MaxKeyFileSize, without a key, or with anything damaged or of another kind in it
+// ParsePublicKeys reads a file of one or more "PUBLIC KEY" and "CERTIFICATE" blocks; a certificate stands for its key and
+// nothing else. Text around them is ignored, a key that is there twice is returned once. A file over MaxKeyFileSize, without a key, or with anything damaged or of another kind in it
 // is refused whole: a key that is passed over in silence is missed at the worst time. Errors wrap ErrKey.
 func ParsePublicKeys(file []byte) ([]PublicKey, error) {
 	blocks, err := pemBlocks(file)
@@ -101,6 +101,12 @@ func ParsePublicKeys(file []byte) ([]PublicKey, error) {
 func parsePublicKey(block *pem.Block) (PublicKey, error) {
 	switch {
 	case block.Type == "PUBLIC KEY":
+	case block.Type == "CERTIFICATE":
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return PublicKey{}, fmt.Errorf("%w: a CERTIFICATE block: %w", ErrKey, err)
+		}
+		return NewPublicKey(certificate.PublicKey)
 	case isPrivate(block):
 		return PublicKey{}, fmt.Errorf("%w: this is a private key; give the public one (the .pub file) where signatures are checked", ErrKey)
 	default:
