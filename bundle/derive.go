@@ -90,9 +90,9 @@ func parseManifestIndex(b []byte) (header sized, tables []sized, err error) {
 	return header, tables, nil
 }
 
-// signatureManifest returns the OCI artifact that carries a Sigstore bundle over the manifest index. It is what
-// cosign 3 pushes for a signature, so that cosign finds it once both are in a registry.
-func signatureManifest(index, sigstore sized, created string) []byte {
+// sigstoreManifest returns the OCI artifact that carries a Sigstore bundle over the manifest index, whose statement has the predicate type. It
+// is what cosign 3 pushes for a signature or an attestation, so that cosign finds it once both are in a registry.
+func sigstoreManifest(index, sigstore sized, predicateType, created string) []byte {
 	return compact(Manifest{
 		SchemaVersion: 2,
 		MediaType:     MediaTypeOCIManifest,
@@ -102,7 +102,7 @@ func signatureManifest(index, sigstore sized, created string) []byte {
 		Subject:       &Descriptor{MediaType: MediaTypeOCIManifest, Digest: index.digest, Size: index.size},
 		Annotations: map[string]string{
 			annotationContent:   "dsse-envelope",
-			annotationPredicate: signaturePredicateType,
+			annotationPredicate: predicateType,
 			annotationCreated:   created,
 		},
 	})

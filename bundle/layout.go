@@ -118,7 +118,7 @@ func newLayout(c *Contents, index, header, sigstore []byte) (*Layout, error) {
 	for i, write := range tableWriters(c) {
 		a.Blobs = append(a.Blobs, h.sized(tables[i], write))
 	}
-	a.Signature = h.blob(signatureManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, c.Header.Created))
+	a.Signature = h.blob(sigstoreManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, signaturePredicateType, c.Header.Created))
 	a.Blobs = append(a.Blobs, h.blob([]byte("{}")), h.blob(sigstore))
 	a.Index.MediaType, a.Index.ArtifactType = MediaTypeOCIManifest, ArtifactTypeBundle
 	a.Signature.MediaType, a.Signature.ArtifactType = MediaTypeOCIManifest, MediaTypeSigstore
@@ -310,6 +310,38 @@ type Artifact struct {
 	Blobs     []Object
 	Index     Object // the manifest index
 	Signature Object
+	Beside    []Beside
+}
+
+// Beside is a Sigstore bundle about a manifest index that is not in the bundle: another signature, or an approval.
+type Beside struct {
+	Blob     Object
+	Manifest Object // which refers to the manifest index
+}
+
+// With returns the artifact of the header's bundle together with what came beside it. Statements in content have the predicate type.
+func (a Artifact) With(content []byte, predicateType string, header *Header) Artifact {
+	object := func(content []byte) Object {
+		return Object{Descriptor{Digest: DigestOf(content), Size: int64(len(content))}, writeBytes(content)}
+	}
+	b := Beside{Blob: object(content)}
+	index, blob := sized{a.Index.Digest, a.Index.Size}, sized{b.Blob.Digest, b.Blob.Size}
+	b.Manifest = object(sigstoreManifest(index, blob, predicateType, header.Created))
+	b.Manifest.MediaType, b.Manifest.ArtifactType = MediaTypeOCIManifest, MediaTypeSigstore
+	a.Beside = append(slices.Clip(a.Beside), b)
+	return a
+}
+
+// Size adds up what a repository has to keep, in bytes.
+func (a Artifact) Size() int64 {
+	total := a.Index.Size + a.Signature.Size
+	for _, o := range a.Blobs {
+		total += o.Size
+	}
+	for _, b := range a.Beside {
+		total += b.Blob.Size + b.Manifest.Size
+	}
+	return total
 }
 
 // Artifact returns what a ledger or a record keeps of the bundle.

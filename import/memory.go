@@ -109,16 +109,12 @@ func (m *memory) unreadable(err error) error {
 }
 
 // bytes returns about how many bytes the record grows by; 0 where nothing has to be done but, perhaps, to tell of this import.
-func (m *memory) bytes() (total int64) {
+func (m *memory) bytes() int64 {
 	if m.repo == nil || m.inv.IsComplete() {
 		return 0
 	}
-	artifact := m.inv.Bundle.Artifact()
-	for _, o := range slices.Concat(artifact.Blobs, []bundle.Object{artifact.Index, artifact.Signature}) {
-		total += o.Size
-	}
 	const told, toldOfRoot = 4 << 10, 256 // more than most take
-	return total + told + toldOfRoot*int64(m.header().Counts.Roots)
+	return m.inv.Bundle.Artifact().Size() + told + toldOfRoot*int64(m.header().Counts.Roots)
 }
 
 // weigh says what the record, and what is lacking in it, means for what the survey has found.
@@ -283,9 +279,14 @@ func (m *memory) tell(ctx context.Context, changed, isComplete bool) error {
 	if m.repo == nil {
 		return nil
 	}
-	index := m.inv.Bundle.Artifact().Index.Descriptor
+	artifact := m.inv.Bundle.Artifact()
+	index := artifact.Index.Descriptor
 	if !changed && isComplete {
-		if known, err := m.isTold(ctx, index.Digest); err != nil || known {
+		known, err := m.isTold(ctx, index.Digest)
+		if err == nil && known && len(artifact.Beside) > 0 { // which may be new
+			err = m.keep(ctx)
+		}
+		if err != nil || known {
 			return err
 		}
 	}

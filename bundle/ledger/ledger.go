@@ -145,7 +145,8 @@ func (l Ledger) blob(ctx context.Context, d bundle.Descriptor) (content []byte, 
 }
 
 // Put keeps the head of a bundle under a tag, for which Header.EntryTag is the usual one: the tag comes last, so that what is listed
-// is whole. A bundle that is there already stays; where the tag has another, nothing is written, and the error wraps ErrTaken.
+// is whole. A bundle that is there already stays, and gets what is beside a and not there; where the tag has another, nothing is written,
+// and the error wraps ErrTaken.
 func (l Ledger) Put(ctx context.Context, tag string, a bundle.Artifact) error {
 	if err := l.put(ctx, tag, a); err != nil {
 		return fmt.Errorf("%s:%s: %w", l, tag, err)
@@ -154,8 +155,12 @@ func (l Ledger) Put(ctx context.Context, tag string, a bundle.Artifact) error {
 }
 
 func (l Ledger) put(ctx context.Context, tag string, a bundle.Artifact) error {
-	if isThere, err := l.has(ctx, tag, a.Index.Digest); err != nil || isThere {
+	isThere, err := l.has(ctx, tag, a.Index.Digest)
+	if err != nil {
 		return err
+	}
+	if isThere {
+		return l.putBeside(ctx, a)
 	}
 	for _, o := range a.Blobs {
 		if err := l.PutBlob(ctx, o); err != nil {
@@ -168,10 +173,36 @@ func (l Ledger) put(ctx context.Context, tag string, a bundle.Artifact) error {
 	if err := l.PutManifest(ctx, a.Signature, ""); err != nil {
 		return err
 	}
+	if err := l.putBeside(ctx, a); err != nil {
+		return err
+	}
 	if isThere, err := l.has(ctx, tag, a.Index.Digest); err != nil || isThere { // somebody was faster
 		return err
 	}
 	return l.PutManifest(ctx, a.Index, tag)
+}
+
+// putBeside adds what is beside a bundle that is there, as far as it is not listed.
+func (l Ledger) putBeside(ctx context.Context, a bundle.Artifact) error {
+	if len(a.Beside) == 0 {
+		return nil
+	}
+	listed, err := l.Referrers(ctx, a.Index.Digest)
+	if err != nil {
+		return err
+	}
+	for _, b := range a.Beside {
+		if slices.ContainsFunc(listed, func(d bundle.Descriptor) bool { return d.Digest == b.Manifest.Digest }) {
+			continue
+		}
+		if err := l.PutBlob(ctx, b.Blob); err != nil {
+			return err
+		}
+		if err := l.PutManifest(ctx, b.Manifest, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // has tells whether a tag names the bundle; ErrTaken where it names another.

@@ -2,6 +2,7 @@
 package ledgertest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,7 +28,7 @@ var Key = func() *signature.PrivateKey {
 	return k
 }()
 
-// Policy trusts Key.
+// Trust trusts Key.
 var Trust = verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{Key.Public()})}
 
 // New returns the head of a bundle of one image, which is called text.
@@ -140,6 +141,7 @@ func Contract(t *testing.T, open func(testing.TB) ledger.Repository) {
 	t.Run("kept", func(t *testing.T) { kept(t, ledger.Ledger{Repository: open(t)}) })
 	t.Run("taken", func(t *testing.T) { taken(t, ledger.Ledger{Repository: open(t)}) })
 	t.Run("listed", func(t *testing.T) { listed(t, ledger.Ledger{Repository: open(t)}) })
+	t.Run("beside", func(t *testing.T) { beside(t, ledger.Ledger{Repository: open(t)}) })
 	t.Run("interrupted", func(t *testing.T) { interrupted(t, open) })
 }
 
@@ -170,6 +172,9 @@ func expect(t *testing.T, l ledger.Ledger, tag string, want bundle.Artifact) {
 		}
 		if head.ManifestIndex() != want.Index.Digest {
 			t.Fatalf("%s is %s", reference, head.ManifestIndex())
+		}
+		if got := len(head.Signatures()); got != 1+len(want.Beside) {
+			t.Errorf("%s: there are %d Sigstore bundles, want the signature and %d beside it", reference, got, len(want.Beside))
 		}
 		checked, err := verify.OpenHead(t.Context(), head, Trust)
 		if err != nil {
@@ -207,6 +212,54 @@ func taken(t *testing.T, l ledger.Ledger) {
 		t.Error("the number was given away again:", err)
 	}
 	expect(t, l, "dhi-000001", first)
+}
+
+// beside wants what comes beside a bundle to be kept with it, also when it comes later, and once.
+func beside(t *testing.T, l ledger.Ledger) {
+	first := New(t, "dhi", 1, "first")
+	head, err := bundle.ReadHead(content(t, first.Index), nil, func(context.Context, bundle.Descriptor) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content(t, first.Blobs[0]))), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := head.Header(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := first
+	for i, more := range []string{`{"a":1}`, `{"b":2}`} {
+		with = with.With([]byte(more), "https://example.com/"+more[2:3], header)
+		for range 2 {
+			if err := l.Put(t.Context(), "dhi-000001", with); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Put(t.Context(), "dhi-000001", first); err != nil {
+			t.Fatal(err)
+		}
+		head, err := l.Head(t.Context(), "dhi-000001")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(head.Signatures()) != i+2 || !slices.ContainsFunc(head.Signatures(), func(s []byte) bool { return string(s) == more }) {
+			t.Errorf("the bundle has %q, want %s among %d", head.Signatures(), more, i+2)
+		}
+		_, m, err := with.Beside[i].Manifest.Manifest()
+		if err != nil || m.Subject.Digest != first.Index.Digest || m.Annotations["dev.sigstore.bundle.predicateType"] != "https://example.com/"+more[2:3] {
+			t.Errorf("%+v (%v)", m, err)
+		}
+	}
+	expect(t, l, "dhi-000001", with)
+}
+
+func content(t *testing.T, o bundle.Object) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := o.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func listed(t *testing.T, l ledger.Ledger) {
@@ -263,7 +316,7 @@ func (i *Interrupted) PutManifest(ctx context.Context, o bundle.Object, tag stri
 
 // interrupted wants what is listed to be whole wherever it is interrupted, and to be completed when it is done again.
 func interrupted(t *testing.T, open func(testing.TB) ledger.Repository) {
-	a := New(t, "dhi", 1, "x")
+	a := New(t, "dhi", 1, "x").With([]byte(`{"beside":1}`), "https://example.com/beside", &bundle.Header{Created: "2023-11-14T22:13:20Z"})
 	for _, done := range []bool{false, true} {
 		for writes := 1; ; writes++ {
 			repository := open(t)
