@@ -17,9 +17,9 @@ import (
 // Trust is whose bundles are believed, and for what.
 type Trust struct {
 	Policy      *policy.Policy
-	Now         time.Time // for ages; zero: the clock's
-	Destination string    // HOST[/PREFIX] that the bundle is for; "": not known, and who is limited to some does not count
-	Signatures  [][]byte  // Sigstore bundles that came beside the bundle, besides the one that it holds
+	Now         time.Time            // for ages; zero: the clock's
+	Destination string               // HOST[/PREFIX] that the bundle is for; "": not known, and who is limited to some does not count
+	Signatures  []signature.Detached // besides the one that the bundle holds
 }
 
 // Why a bundle is not believed, where nothing is wrong with its signature. See also the errors of package signature.
@@ -36,6 +36,16 @@ var (
 	ErrTooOld = errors.New("too old")
 )
 
+// OfOne is the trust for which one signature is enough: of who is about to add another.
+func (t Trust) OfOne() Trust {
+	if t.Policy != nil {
+		p := *t.Policy
+		p.Bundle.Threshold = 1
+		t.Policy = &p
+	}
+	return t
+}
+
 // OfBases is the trust in what a bundle stands on, and in what was imported before: one signature is enough, they may be old, and their
 // images are not judged.
 func (t Trust) OfBases() Trust {
@@ -46,27 +56,40 @@ func (t Trust) OfBases() Trust {
 	return t
 }
 
-// check returns who of the trusted signed a head, and its header, which is read when one of them has.
-func (t Trust) check(ctx context.Context, head *bundle.Head) ([]party.Signer, *bundle.Header, error) {
+// check finds out who of the trusted signed a head. Its header is read when one of them has.
+func (t Trust) check(ctx context.Context, head *bundle.Head) (*Head, error) {
 	s, err := t.signatures(head)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	header, err := head.Header(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	signers, err := t.admit(s, header)
+	count, err := t.admit(s, header)
 	if err != nil {
-		return nil, nil, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), err)
+		return nil, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), err)
 	}
-	return signers, header, nil
+	h := &Head{head: head, header: header}
+	for _, one := range count {
+		h.signers = append(h.signers, one.signer)
+		if one.file.Content != nil {
+			h.beside = append(h.beside, one.file)
+		}
+	}
+	return h, nil
 }
 
 // signed are the good signatures over a head, before it is known what the bundle is, and what is wrong with the others.
 type signed struct {
-	by       []party.Signer
+	by       []good // by different signers
 	problems bundle.Problems
+}
+
+// good is a good signature.
+type good struct {
+	signer party.Signer
+	file   signature.Detached // zero: it is in the bundle
 }
 
 // signatures checks all signatures over a head. It is an error if none of them is good.
@@ -80,20 +103,31 @@ func (t Trust) signatures(head *bundle.Head) (*signed, error) {
 		keys[i] = key.PublicKey
 	}
 	s := &signed{}
-	candidates := slices.Concat(head.Signatures(), t.Signatures)
-	for _, candidate := range candidates {
-		key, err := signature.Verify(candidate, head.ManifestIndex(), keys)
+	check := func(content []byte, file signature.Detached) error {
+		key, err := signature.Verify(content, head.ManifestIndex(), keys)
+		if err != nil {
+			return err
+		}
 		signer := party.Signer{Party: whose.Name, Key: key.Digest()}
-		switch {
-		case err != nil:
+		if whose.Revoked[signer.Key] {
+			return fmt.Errorf("%w: %s", ErrRevoked, signer)
+		}
+		if !slices.ContainsFunc(s.by, func(other good) bool { return other.signer.ID() == signer.ID() }) {
+			s.by = append(s.by, good{signer, file})
+		}
+		return nil
+	}
+	for _, content := range head.Signatures() {
+		if err := check(content, signature.Detached{}); err != nil {
 			s.problems.Add(err)
-		case whose.Revoked[signer.Key]:
-			s.problems.Add(fmt.Errorf("%w: %s", ErrRevoked, signer))
-		case !slices.ContainsFunc(s.by, func(other party.Signer) bool { return other.ID() == signer.ID() }):
-			s.by = append(s.by, signer)
 		}
 	}
-	if len(candidates) == 0 {
+	for _, file := range t.Signatures {
+		if err := check(file.Content, file); err != nil {
+			s.problems.Add(fmt.Errorf("%s: %w", file.Name, err))
+		}
+	}
+	if len(head.Signatures())+len(t.Signatures) == 0 {
 		s.problems.Add(signature.ErrMissing)
 	}
 	if len(s.by) == 0 {
@@ -103,21 +137,22 @@ func (t Trust) signatures(head *bundle.Head) (*signed, error) {
 }
 
 // admit holds a bundle against what its signers count for, and returns those that count for it.
-func (t Trust) admit(s *signed, header *bundle.Header) ([]party.Signer, error) {
-	var count []party.Signer
-	for _, signer := range s.by {
-		if err := t.inScope(signer, header.Mirror); err != nil {
+func (t Trust) admit(s *signed, header *bundle.Header) (count []good, err error) {
+	var names []string
+	for _, one := range s.by {
+		if err := t.inScope(one.signer, header.Mirror); err != nil {
 			s.problems.Add(err)
 			continue
 		}
-		count = append(count, signer)
+		count, names = append(count, one), append(names, one.signer.String())
 	}
 	ask := &t.Policy.Bundle
 	switch {
 	case len(count) == 0:
 		return nil, s.problems.Err()
 	case len(count) < ask.Threshold:
-		s.problems.Add(fmt.Errorf("%w: by %s, which is %d of %d", ErrThreshold, strings.Join(party.Names(count), ", "), len(count), ask.Threshold))
+		s.problems.Add(fmt.Errorf("%w: by %s, which is %d of %d; name the files with the others with --signature (airgap countersign makes them)",
+			ErrThreshold, strings.Join(names, ", "), len(count), ask.Threshold))
 		return nil, s.problems.Err()
 	}
 	now := t.Now

@@ -59,16 +59,16 @@ func TestTrust(t *testing.T) {
 		"one key, two scopes":      {b.Bytes, policy.Bundle{Party: party.Party{Keys: append(scoped(party.Scope{Mirrors: []string{"a"}}), scoped(party.Scope{Mirrors: []string{"dhi"}})...)}}, verify.Trust{}, 1, nil, "", nil},
 		"revoked":                  {b.Bytes, policy.Bundle{Party: party.Party{Keys: plain, Revoked: map[bundle.Digest]bool{key.Public().Digest(): true}}}, verify.Trust{}, 0, verify.ErrRevoked, key.Public().Fingerprint(), verify.ErrRevoked},
 		"one of two":               {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{}, 0, verify.ErrThreshold, "by " + key.Public().Fingerprint() + ", which is 1 of 2", nil},
-		"two of two":               {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{Signatures: [][]byte{countersigned}}, 2, nil, "", nil},
-		"one twice":                {b.Bytes, policy.Bundle{Party: party.Party{Keys: append(both, plain...)}, Threshold: 2}, verify.Trust{Signatures: [][]byte{again}}, 0, verify.ErrThreshold, "1 of 2", nil},
-		"one and a stranger":       {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{Signatures: [][]byte{unknown}}, 0, signature.ErrUntrustedKey, stranger.Public().Fingerprint(), nil},
-		"one of another bundle":    {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{Signatures: [][]byte{other}}, 0, signature.ErrWrongSubject, none.ManifestIndex.Hex(), nil},
-		"one who counts elsewhere": {b.Bytes, policy.Bundle{Party: party.Party{Keys: append(scoped(party.Scope{Mirrors: []string{"a"}}), both[0])}, Threshold: 2}, verify.Trust{Signatures: [][]byte{countersigned}}, 0, verify.ErrThreshold, "counts for the mirrors a", verify.ErrScope},
-		"beside the bundle alone":  {b.Bytes, policy.Bundle{Party: party.Party{Keys: both[:1]}}, verify.Trust{Signatures: [][]byte{countersigned}}, 1, nil, "", signature.ErrUntrustedKey},
+		"two of two":               {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: countersigned}}}, 2, nil, "", nil},
+		"one twice":                {b.Bytes, policy.Bundle{Party: party.Party{Keys: append(both, plain...)}, Threshold: 2}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: again}}}, 0, verify.ErrThreshold, "1 of 2", nil},
+		"one and a stranger":       {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: unknown}}}, 0, signature.ErrUntrustedKey, stranger.Public().Fingerprint(), nil},
+		"one of another bundle":    {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: other}}}, 0, signature.ErrWrongSubject, none.ManifestIndex.Hex(), nil},
+		"one who counts elsewhere": {b.Bytes, policy.Bundle{Party: party.Party{Keys: append(scoped(party.Scope{Mirrors: []string{"a"}}), both[0])}, Threshold: 2}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: countersigned}}}, 0, verify.ErrThreshold, "counts for the mirrors a", verify.ErrScope},
+		"beside the bundle alone":  {b.Bytes, policy.Bundle{Party: party.Party{Keys: both[:1]}}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: countersigned}}}, 1, nil, "", signature.ErrUntrustedKey},
 		"young enough":             {b.Bytes, policy.Bundle{Party: party.Party{Keys: plain}, MaxAge: time.Hour}, verify.Trust{Now: made.Add(time.Hour)}, 1, nil, "", nil},
 		"too old":                  {b.Bytes, policy.Bundle{Party: party.Party{Keys: plain}, MaxAge: time.Hour}, verify.Trust{Now: made.Add(49 * time.Hour)}, 0, verify.ErrTooOld, "2 days ago", nil},
 		"too old by the clock":     {b.Bytes, policy.Bundle{Party: party.Party{Keys: plain}, MaxAge: time.Hour}, verify.Trust{}, 0, verify.ErrTooOld, "1970-01-01", nil},
-		"nobody":                   {b.Bytes, policy.Bundle{}, verify.Trust{Signatures: [][]byte{countersigned}}, 0, verify.ErrNoKey, "", verify.ErrNoKey},
+		"nobody":                   {b.Bytes, policy.Bundle{}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: countersigned}}}, 0, verify.ErrNoKey, "", verify.ErrNoKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.trust.Policy = &policy.Policy{Bundle: test.policy}

@@ -10,22 +10,23 @@ import (
 
 	"airgap/bundle"
 	"airgap/verify/party"
+	"airgap/verify/signature"
 )
 
 // Bundle is a bundle whose signature and head have been checked. Only Open makes one, and no field of it can be
 // set from outside: a function that takes a *Bundle cannot be given an unchecked file.
 type Bundle struct {
-	reader  *bundle.Reader
-	graph   *bundle.Graph
-	signers []party.Signer
-	bases   []*Bundle // by place in the header, nil where it was not given; see Over
+	reader *bundle.Reader
+	graph  *bundle.Graph
+	head   *Head
+	bases  []*Bundle // by place in the header, nil where it was not given; see Over
 }
 
 // Open checks the signatures of a bundle before anything else in it is believed, then header, tables, derived
 // entries and every manifest. sealed stays the caller's to close. Errors are those of Trust and of package signature (trust), and
 // of package bundle (damage); all problems with manifests are in one error.
 func Open(ctx context.Context, sealed *bundle.Sealed, t Trust) (*Bundle, error) {
-	signers, _, err := t.check(ctx, &sealed.Head)
+	head, err := t.check(ctx, &sealed.Head)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func Open(ctx context.Context, sealed *bundle.Sealed, t Trust) (*Bundle, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Bundle{reader: reader, graph: graph, signers: signers}, nil
+	return &Bundle{reader: reader, graph: graph, head: head}, nil
 }
 
 // Head is the head of a bundle whose signature has been checked, with or without the rest of it. Only OpenHead makes one.
@@ -45,15 +46,12 @@ type Head struct {
 	head    *bundle.Head
 	header  *bundle.Header
 	signers []party.Signer
+	beside  []signature.Detached // signatures that are not in the bundle
 }
 
 // OpenHead checks the signatures over a head, as Open does for a bundle; one that nobody signed is signature.ErrMissing.
 func OpenHead(ctx context.Context, head *bundle.Head, t Trust) (*Head, error) {
-	signers, header, err := t.check(ctx, head)
-	if err != nil {
-		return nil, err
-	}
-	return &Head{head, header, signers}, nil
+	return t.check(ctx, head)
 }
 
 // Signers returns who signed it, of those that are trusted for it.
@@ -69,7 +67,7 @@ func (h *Head) Header() *bundle.Header { return h.header }
 func (h *Head) Contents(ctx context.Context) (*bundle.Contents, error) { return h.head.Contents(ctx) }
 
 // Signers returns who signed the bundle, of those that are trusted for it.
-func (b *Bundle) Signers() []party.Signer { return b.signers }
+func (b *Bundle) Signers() []party.Signer { return b.head.signers }
 
 // ManifestIndex returns the digest of the signed object.
 func (b *Bundle) ManifestIndex() bundle.Digest { return b.reader.ManifestIndex() }
@@ -77,8 +75,14 @@ func (b *Bundle) ManifestIndex() bundle.Digest { return b.reader.ManifestIndex()
 // Contents returns the tables. They must not be changed.
 func (b *Bundle) Contents() *bundle.Contents { return b.reader.Contents() }
 
-// Artifact returns what a record keeps of the bundle.
-func (b *Bundle) Artifact() bundle.Artifact { return b.reader.Artifact() }
+// Artifact returns what a record keeps of the bundle, together with what came beside it and counts.
+func (b *Bundle) Artifact() bundle.Artifact {
+	a := b.reader.Artifact()
+	for _, s := range b.head.beside {
+		a = a.With(s.Content, signature.PredicateType, b.head.header)
+	}
+	return a
+}
 
 // Graph returns how the manifests hang together.
 func (b *Bundle) Graph() *bundle.Graph { return b.graph }

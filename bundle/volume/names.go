@@ -107,3 +107,11 @@ func IsPart(name string) bool {
 	_, _, _, ok := parseName(name)
 	return ok
 }
+
+// SetName returns NAME of a file that is, by its name, the bundle NAME.tar, or a volume of it, or a table.
+func SetName(file string) string {
+	if set, _, _, ok := parseName(file); ok {
+		return set
+	}
+	return base(file)
+}

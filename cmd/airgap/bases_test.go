@@ -31,7 +31,7 @@ func newChained(t *testing.T) *chained {
 		half = append(half, c.images+"/"+root.Reference())
 	}
 	c.export(t, exitOK, "3 images", half...)
-	key, err := option.LoadPrivateKey(t.Context(), c.App, filepath.Join(c.home, "airgap.key"))
+	key, err := option.LoadPrivateKey(t.Context(), c.App, "--key", filepath.Join(c.home, "airgap.key"))
 	if err != nil {
 		t.Fatal(err)
 	}

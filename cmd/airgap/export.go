@@ -106,7 +106,7 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 		asked.Options.Jobs = asked.InOrder
 	}
 	defer func() { err = errors.Join(err, asked.Close()) }()
-	key, err := option.LoadPrivateKey(ctx, a, flags.key)
+	key, err := option.LoadPrivateKey(ctx, a, "--key", flags.key)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []s
 	if flags.dryRun || !flags.ChoosesNothing(args) {
 		return app.Usagef("--want alone says what is exported: it cannot go with references, files that name some, flags about a mirror, or --dry-run")
 	}
-	key, err := option.LoadPrivateKey(ctx, a, flags.key)
+	key, err := option.LoadPrivateKey(ctx, a, "--key", flags.key)
 	if err != nil {
 		return err
 	}

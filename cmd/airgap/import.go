@@ -36,6 +36,7 @@ import (
 type importFlags struct {
 	option.Registry
 	option.Source
+	option.Beside
 	projectFlags
 	recordingFlags
 
@@ -123,6 +124,7 @@ that stores it (exit code 14), and --want writes a list for "airgap export --wan
 // add defines the flags.
 func (f *importFlags) add(set *pflag.FlagSet) {
 	f.AddKey(set)
+	f.Beside.Add(set)
 	set.BoolVar(&f.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
 	set.StringVar(&f.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
 	set.StringVar(&f.want, "want", "", "`FILE` for a list of what the bundle leaves out and the target lacks, which \"airgap export --want\" answers")
@@ -192,6 +194,9 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 		return err
 	}
 	options.Recording.Trust.Destination = options.Destination.String()
+	if err := flags.Read(&options.Recording.Trust, files); err != nil {
+		return err
+	}
 	from, err := flags.Open(ctx, a, files, nil, options.Recording.Trust)
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func joinVolumes(ctx context.Context, a *app.App, flags *joinFlags, paths []stri
 
 // joinBases makes a whole bundle of one that stands on others.
 func joinBases(ctx context.Context, a *app.App, flags *joinFlags, paths []string) (_ *volumesResult, err error) {
-	key, err := option.LoadPrivateKey(ctx, a, flags.key)
+	key, err := option.LoadPrivateKey(ctx, a, "--key", flags.key)
 	if err != nil {
 		return nil, err
 	}

@@ -114,21 +114,26 @@ func writePair(ctx context.Context, privatePath string, private []byte, publicPa
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := writeNew(publicPath, public, 0o644); err != nil {
+	if err := writeKey(publicPath, public, 0o644); err != nil {
 		return err
 	}
-	if err := writeNew(privatePath, private, 0o600); err != nil {
+	if err := writeKey(privatePath, private, 0o600); err != nil {
 		return errors.Join(err, os.Remove(publicPath))
 	}
 	return nil
 }
 
-// writeNew writes a file that must not be there, not even as a symbolic link, and removes what it could not finish.
-func writeNew(path string, content []byte, mode fs.FileMode) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+func writeKey(path string, content []byte, mode fs.FileMode) error {
+	err := writeNew(path, content, mode)
 	if errors.Is(err, fs.ErrExist) {
 		return existsError(path)
 	}
+	return err
+}
+
+// writeNew writes a file that must not be there, not even as a symbolic link, and removes what it could not finish.
+func writeNew(path string, content []byte, mode fs.FileMode) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}

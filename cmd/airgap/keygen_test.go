@@ -34,7 +34,7 @@ func TestKeygen(t *testing.T) {
 				args = []string{"--type", kind}
 			}
 			privatePath, publicPath, fingerprint := w.makeKeys(t, args...)
-			private, err := option.LoadPrivateKey(context.Background(), w.App, privatePath)
+			private, err := option.LoadPrivateKey(context.Background(), w.App, "--key", privatePath)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +69,7 @@ func TestKeygenAsksTwice(t *testing.T) {
 		t.Errorf("asked %q", got)
 	}
 	w.atTerminal("one")
-	if _, err := option.LoadPrivateKey(context.Background(), w.App, "airgap.key"); err != nil {
+	if _, err := option.LoadPrivateKey(context.Background(), w.App, "--key", "airgap.key"); err != nil {
 		t.Error(err)
 	}
 }
@@ -80,11 +80,11 @@ func TestKeygenWithoutAPassword(t *testing.T) {
 	t.Setenv("COSIGN_PASSWORD", "")
 	prefix := filepath.Join(w.home, "open")
 	w.expect(t, exitOK, "", "keygen", "--output-key-prefix", prefix)
-	if _, err := option.LoadPrivateKey(context.Background(), w.App, prefix+".key"); err != nil {
+	if _, err := option.LoadPrivateKey(context.Background(), w.App, "--key", prefix+".key"); err != nil {
 		t.Error(err)
 	}
 	t.Setenv("AIRGAP_PASSWORD", "first in line")
-	_, err := option.LoadPrivateKey(context.Background(), w.App, prefix+".key")
+	_, err := option.LoadPrivateKey(context.Background(), w.App, "--key", prefix+".key")
 	if !errors.Is(err, signature.ErrPassword) || !strings.Contains(err.Error(), "the password was taken from AIRGAP_PASSWORD") {
 		t.Errorf("got %v", err)
 	}
@@ -143,7 +143,7 @@ func TestLoadKeyErrors(t *testing.T) {
 	private, public, _ := w.makeKeys(t)
 	os.Unsetenv("AIRGAP_PASSWORD")
 	load := func(path string) error {
-		_, err := option.LoadPrivateKey(context.Background(), w.App, path)
+		_, err := option.LoadPrivateKey(context.Background(), w.App, "--key", path)
 		return err
 	}
 	loadPublic := func(path string) error {

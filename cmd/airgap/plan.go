@@ -75,7 +75,7 @@ func runPlan(ctx context.Context, a *app.App, flags *option.Selection, key strin
 	}
 	defer func() { err = errors.Join(err, asked.Close()) }()
 	if asked.Options.Mirror != nil && key != "" {
-		signer, err := option.LoadPrivateKey(ctx, a, key)
+		signer, err := option.LoadPrivateKey(ctx, a, "--key", key)
 		if err != nil {
 			return err
 		}

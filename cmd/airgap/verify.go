@@ -20,6 +20,7 @@ import (
 // verifyFlags are the flags of verify.
 type verifyFlags struct {
 	option.Source
+	option.Beside
 
 	bases []string
 	deep  bool
@@ -58,6 +59,7 @@ Standard output gets the digest of the manifest index, which stands for the whol
 		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, &flags, args) },
 	}
 	flags.Source.Add(cmd.Flags())
+	flags.Beside.Add(cmd.Flags())
 	option.AddBases(cmd.Flags(), &flags.bases, "to be checked as well")
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also unpack every layer, and compare it with the image's config")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the result as JSON")
@@ -88,24 +90,35 @@ func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []stri
 	if err != nil {
 		return err
 	}
+	if err := flags.Read(&trust, files); err != nil {
+		return err
+	}
 	from, err := flags.Open(ctx, a, files, flags.bases, trust)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	check := from.Checked.CheckBlobs
-	if flags.deep {
-		check = from.Checked.CheckBlobsDeep
-	}
-	err = a.WithProgress(func(o bundle.Observer) error { return check(ctx, o) })
-	from.WarnOfDamage(a)
-	if err != nil {
-		return from.WithDamage(ctx, a, err)
+	if err := checkBlobs(ctx, a, from, flags.deep); err != nil {
+		return err
 	}
 	if err := checkParity(ctx, a, from.Set); err != nil {
 		return err
 	}
 	return showVerified(a, flags, from.Checked, a.Now().Sub(began))
+}
+
+// checkBlobs reads everything, deep or not, and says where it is damaged.
+func checkBlobs(ctx context.Context, a *app.App, from *option.Bundle, deep bool) error {
+	check := from.Checked.CheckBlobs
+	if deep {
+		check = from.Checked.CheckBlobsDeep
+	}
+	err := a.WithProgress(func(o bundle.Observer) error { return check(ctx, o) })
+	from.WarnOfDamage(a)
+	if err != nil {
+		return from.WithDamage(ctx, a, err)
+	}
+	return nil
 }
 
 // checkParity warns of volumes of parity that could not stand in for others. The bundle is whole all the same.

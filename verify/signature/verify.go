@@ -10,6 +10,12 @@ import (
 	"airgap/bundle"
 )
 
+// Detached is a Sigstore bundle that came in a file of its own, beside what it is about.
+type Detached struct {
+	Name    string // for people
+	Content []byte
+}
+
 // Verify checks that signature, a Sigstore bundle, is over manifestIndex and by one of the trusted keys, and returns
 // that key. Which key the signature says it is by plays no part. Nothing in the payload is looked at before the
 // signature over it has been checked; log entries and timestamps are not looked at at all.

@@ -28,11 +28,11 @@ func PasswordFromEnvironment(a *app.App) (password []byte, variable string) {
 // errNoPassword is for where nobody can be asked.
 var errNoPassword = app.Usagef("the private key has a password, and there is no terminal to ask for it: set AIRGAP_PASSWORD (or COSIGN_PASSWORD)")
 
-// LoadPrivateKey reads the private key in a file, and asks for its password if it has one.
-func LoadPrivateKey(ctx context.Context, a *app.App, path string) (*signature.PrivateKey, error) {
+// LoadPrivateKey reads the private key in a file that was given with a flag, and asks for its password if it has one.
+func LoadPrivateKey(ctx context.Context, a *app.App, flag, path string) (*signature.PrivateKey, error) {
 	content, err := readKeyFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, app.Usagef("--key: %w; \"airgap keygen\" makes a pair of keys", err)
+		return nil, app.Usagef("%s: %w; \"airgap keygen\" makes a pair of keys", flag, err)
 	}
 	if err != nil {
 		return nil, err
