@@ -50,7 +50,7 @@ func (s *signed) timeByKey(whose *party.Party, key signature.PublicKey, raw []by
 	if whose.Root == nil || len(s.entries)+len(s.timestamps) == 0 {
 		return time.Time{}
 	}
-	w := witnessed{signed: s, signature: raw, key: &key}
+	w := witnessed{signed: s, signature: raw, key: key, bare: true}
 	times, err := w.times(whose.Root)
 	if err != nil {
 		return time.Time{} // a signature by a key counts without

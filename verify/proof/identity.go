@@ -38,11 +38,10 @@ func (s *signed) byIdentity(whose *party.Party) (party.Signer, error) {
 	if whose.Root == nil {
 		return party.Signer{}, fmt.Errorf("%w: made with a certificate for %s by %s, and %s has no identities", ErrUntrusted, signer.Subject, signer.Issuer, whose.Name)
 	}
-	raw, err := s.madeWithCertificate()
+	w, err := s.madeWithCertificate()
 	if err != nil {
 		return party.Signer{}, err
 	}
-	w := witnessed{signed: s, signature: raw}
 	chains, made, err := w.chains(whose.Root)
 	if err != nil {
 		return party.Signer{}, err
@@ -58,14 +57,14 @@ func (s *signed) byIdentity(whose *party.Party) (party.Signer, error) {
 }
 
 // madeWithCertificate returns the signature that the certificate's key made.
-func (s *signed) madeWithCertificate() ([]byte, error) {
+func (s *signed) madeWithCertificate() (*witnessed, error) {
 	key, err := signature.NewPublicKey(s.certificate.PublicKey)
 	if err != nil {
 		return nil, broken("certificate: %w", err)
 	}
 	for _, raw := range s.signatures {
 		if key.Verifies(s.message, raw) {
-			return raw, nil
+			return &witnessed{signed: s, signature: raw, key: key}, nil
 		}
 	}
 	return nil, broken("its signature is not by the key of its certificate")

@@ -1,7 +1,7 @@
 package proof
 
 import (
-	"crypto/sha256"
+	"crypto"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -24,18 +24,19 @@ type witnessed struct {
 	sigstore.BaseSignedEntity
 	*signed
 	signature []byte
-	key       *signature.PublicKey // that made it; nil: the certificate's
+	key       signature.PublicKey // that made it
+	bare      bool                // its certificate, if there is one, plays no part
 }
 
 // times returns when logs and timestamp authorities of a trusted root say that the signature was made, possibly never. What others say plays no part.
 // The error is for an entry that a trusted log made for something else, and the like.
 func (w *witnessed) times(tm root.TrustedMaterial) ([]time.Time, error) {
-	if w.key != nil {
-		tm = root.TrustedMaterialCollection{tm, keyMaterial(w.key)}
+	if w.bare {
+		tm = root.TrustedMaterialCollection{tm, w.keyMaterial()}
 	}
 	logged, err := sigstore.VerifyTlogEntry(w, tm, 0, true)
 	switch {
-	case err != nil && w.key == nil && slices.ContainsFunc(w.entries, w.outsideLife):
+	case err != nil && !w.bare && slices.ContainsFunc(w.entries, w.outsideLife):
 		return nil, fmt.Errorf("%w: %.300s", ErrExpired, err.Error())
 	case err != nil:
 		return nil, broken("log entry: %.300s", err)
@@ -61,9 +62,10 @@ func (w *witnessed) outsideLife(e *protorekor.TransparencyLogEntry) bool {
 	return at.Before(w.certificate.NotBefore) || at.After(w.certificate.NotAfter)
 }
 
-func keyMaterial(key *signature.PublicKey) root.TrustedMaterial {
+// keyMaterial has the key, under any hint.
+func (w *witnessed) keyMaterial() root.TrustedMaterial {
 	return root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) {
-		verifier, err := sigstoresignature.LoadDefaultVerifier(key.Crypto())
+		verifier, err := sigstoresignature.LoadDefaultVerifier(w.key.Crypto())
 		return root.NewExpiringKey(verifier, time.Time{}, time.Time{}), err
 	})
 }
@@ -82,8 +84,8 @@ func (w *witnessed) TlogEntries() ([]*tlog.Entry, error) {
 
 // VerificationContent implements verify.SignedEntity.
 func (w *witnessed) VerificationContent() (sigstore.VerificationContent, error) {
-	if w.key != nil {
-		return new(sigstorebundle.PublicKey), nil // keyMaterial knows it by any hint
+	if w.bare {
+		return new(sigstorebundle.PublicKey), nil
 	}
 	return sigstorebundle.NewCertificate(w.certificate), nil
 }
@@ -100,6 +102,14 @@ func (w *witnessed) SignatureContent() (sigstore.SignatureContent, error) {
 	if w.digest != nil {
 		return sigstorebundle.NewMessageSignature(w.digest.GetDigest(), w.digest.GetAlgorithm().String(), w.signature), nil
 	}
-	sum := sha256.Sum256(w.payload) // cosign's logs have this one for its payloads, whatever the key
-	return sigstorebundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), w.signature), nil
+	algorithm, hash := protocommon.HashAlgorithm_SHA2_256, crypto.SHA256
+	switch w.key.Hash() {
+	case crypto.SHA384:
+		algorithm, hash = protocommon.HashAlgorithm_SHA2_384, crypto.SHA384
+	case crypto.SHA512:
+		algorithm, hash = protocommon.HashAlgorithm_SHA2_512, crypto.SHA512
+	}
+	sum := hash.New()
+	sum.Write(w.payload)
+	return sigstorebundle.NewMessageSignature(sum.Sum(nil), algorithm.String(), w.signature), nil
 }

@@ -70,6 +70,9 @@ func (k PublicKey) Digest() bundle.Digest { return k.fingerprint }
 // Crypto returns the key as crypto/ecdsa, ed25519 or rsa have it.
 func (k PublicKey) Crypto() crypto.PublicKey { return k.key }
 
+// Hash returns the hash that goes with the type of the key; 0 for Ed25519.
+func (k PublicKey) Hash() crypto.Hash { return k.hash }
+
 // MarshalPEM returns the key as a "PUBLIC KEY" block (RFC 7468, section 13), as cosign writes it.
 func (k PublicKey) MarshalPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: k.spki})
