@@ -25,7 +25,7 @@ func newSource(t *testing.T) *carried {
 	c.fixture.Push(t, map[string]string{bundletest.Images: c.images, bundletest.Attestations: c.attestations})
 	t.Setenv("AIRGAP_PASSWORD", "secret")
 	c.file, c.public = filepath.Join(c.home, "bundle.tar"), filepath.Join(c.home, "airgap.pub")
-	c.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(c.home, "airgap"))
+	c.writeKeys(t)
 	return c
 }
 

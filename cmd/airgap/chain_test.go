@@ -35,9 +35,8 @@ type week struct {
 func newChain(t *testing.T, weeks int) *chain {
 	t.Helper()
 	c := &chain{world: newWorld(t)}
-	t.Setenv("AIRGAP_PASSWORD", "secret")
 	c.key, c.public, c.ledger = filepath.Join(c.home, "airgap.key"), filepath.Join(c.home, "airgap.pub"), filepath.Join(c.home, "ledger")
-	c.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(c.home, "airgap"))
+	c.writeKeys(t)
 	series := bundletest.NewSeries(bundletest.StartRegistry(t, true))
 	for n := range weeks {
 		w := week{Snapshot: series.Advance(t), file: c.path("week-%d.tar", n+1), tolerant: c.path("tolerant-%d.tar", n+1), whole: c.path("whole-%d.tar", n+1)}

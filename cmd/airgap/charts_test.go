@@ -32,7 +32,7 @@ func newChartSource(t *testing.T) *chartSource {
 	c.images = c.server.Host()
 	t.Setenv("AIRGAP_PASSWORD", "secret")
 	c.file, c.public = filepath.Join(c.home, "bundle.tar"), filepath.Join(c.home, "airgap.pub")
-	c.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(c.home, "airgap"))
+	c.writeKeys(t)
 	for _, repo := range []string{"shop/web", "shop/worker", "shop/db"} {
 		config := c.server.AddBlob(repo, "application/vnd.oci.image.config.v1+json", []byte("{}"))
 		c.add(t, repo, "1", bundle.Manifest{Config: &config, Annotations: map[string]string{"of": repo}})

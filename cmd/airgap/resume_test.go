@@ -46,7 +46,7 @@ func newKillable(t *testing.T) *killable {
 	t.Setenv("AIRGAP_PASSWORD", "secret")
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	k.file, k.public = filepath.Join(k.home, "bundle.tar"), filepath.Join(k.home, "airgap.pub")
-	k.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(k.home, "airgap"))
+	k.writeKeys(t)
 	k.image(t, "1", "first")
 	return k
 }

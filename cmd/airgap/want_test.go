@@ -70,8 +70,7 @@ func TestDeltaOneVolumeAtATime(t *testing.T) {
 // the meantime, the list that its import writes is of all that is needed by then.
 func TestSupplementStandsOnItsOwnRepositories(t *testing.T) {
 	w := newWorld(t)
-	t.Setenv("AIRGAP_PASSWORD", "secret")
-	w.expect(t, exitOK, "public key", "keygen", "--output-key-prefix", filepath.Join(w.home, "airgap"))
+	w.writeKeys(t)
 	source := registrytest.New(t)
 	layer := func(repo, text string) bundle.Descriptor {
 		return source.AddBlob(repo, "application/vnd.oci.image.layer.v1.tar", []byte(text))
