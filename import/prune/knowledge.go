@@ -67,12 +67,12 @@ func read(ctx context.Context, h *record.History, o Options) (*knowledge, error)
 	}
 	k := &knowledge{listed: map[key]bool{}, needed: map[string]map[bundle.Digest]bool{"": {}}, bare: map[thing]bool{}, nowhere: map[string]bool{}}
 	kept, old := divide(all, o.Keep)
-	isOurs := func(e entry) bool { return e.Header.Mirror == o.Mirror && e.Header.Sequence > 0 }
-	if !slices.ContainsFunc(all, isOurs) {
+	isOurs := func(e entry) bool { return e.Header.Mirror == o.Mirror && e.number() > 0 }
+	if !slices.ContainsFunc(all, func(e entry) bool { return isOurs(e) && e.Header.Sequence > 0 }) {
 		return nil, fmt.Errorf("record %s: %w: %s", h, ErrNothingKnown, o.Mirror)
 	}
 	for _, e := range kept {
-		if isOurs(e) {
+		if isOurs(e) && e.Header.Sequence > 0 {
 			k.kept = append(k.kept, e.Base().Name())
 		}
 		if err := k.keep(ctx, e); err != nil {
@@ -93,31 +93,40 @@ func read(ctx context.Context, h *record.History, o Options) (*knowledge, error)
 }
 
 // divide tells bundles that keep their images from others. Of each mirror, those are the newest ones of which everything was brought,
-// all that are newer than these, and the one that was brought last, if that was an older one. What has no number keeps them always.
+// all that are newer than these, and the one that was brought last, if that was an older one. A supplement goes with the bundle that it
+// completes. What is of no mirror keeps them always.
 func divide(all []entry, keep int) (kept, old []entry) {
 	whole := map[string][]uint64{} // the sequences of those that count, by mirror
 	last := map[string]entry{}
 	for _, e := range all {
 		mirror := e.Header.Mirror
 		before, known := last[mirror]
-		if e.wholeAt() != nil && (!known || e.wholeAt().Finished.After(before.wholeAt().Finished)) {
+		if e.Header.Sequence > 0 && e.wholeAt() != nil && (!known || e.wholeAt().Finished.After(before.wholeAt().Finished)) {
 			last[mirror] = e
 		}
 	}
 	for _, e := range all {
-		mirror, sequence := e.Header.Mirror, e.Header.Sequence
+		mirror, sequence := e.Header.Mirror, e.number()
 		counted := whole[mirror]
-		isLast := last[mirror].Entry == e.Entry
+		isLast := last[mirror].Entry != nil && last[mirror].number() == sequence
 		if sequence > 0 && len(counted) >= keep && counted[len(counted)-1] != sequence && !isLast {
 			old = append(old, e)
 			continue
 		}
 		kept = append(kept, e)
-		if sequence > 0 && e.wholeAt() != nil && !slices.Contains(counted, sequence) {
+		if e.Header.Sequence > 0 && e.wholeAt() != nil && !slices.Contains(counted, sequence) {
 			whole[mirror] = append(counted, sequence)
 		}
 	}
 	return kept, old
+}
+
+// number is that of the bundle or, of a supplement, of what it completes; 0 for none.
+func (e entry) number() uint64 {
+	if e.Header.Completes != nil {
+		return e.Header.Completes.Sequence
+	}
+	return e.Header.Sequence
 }
 
 // wholeAt is the last import that brought everything; nil where there was none.

@@ -72,6 +72,8 @@ type carried struct {
 	key      *signature.PrivateKey // nil: ledgertest.Key
 	partial  bool
 	killed   bool // before it recorded what it did
+	// completes is the number of the bundle, if this is a supplement.
+	completes uint64
 }
 
 // tags are those of a repository, as any client sees them.
@@ -99,13 +101,17 @@ func (w *world) bring(c carried) {
 	if c.key == nil {
 		c.key = ledgertest.Key
 	}
-	a := ledgertest.Of(w.t, c.key, bundle.PlanOptions{Mirror: c.mirror, Sequence: c.sequence, Missing: c.missing}, c.images...)
 	header := &bundle.Header{Mirror: c.mirror, Sequence: c.sequence}
+	if c.completes > 0 {
+		header.Completes = &bundle.Base{ManifestIndex: bundle.DigestOf([]byte("completed")), Mirror: c.mirror, Sequence: c.completes, Created: "2023-11-07T00:00:00Z"}
+	}
+	a := ledgertest.Of(w.t, c.key, bundle.PlanOptions{Mirror: c.mirror, Sequence: c.sequence, Completes: header.Completes, Missing: c.missing}, c.images...)
 	if err := record.Keep(w.t.Context(), w.repo, a, header); err != nil {
 		w.t.Fatal(err)
 	}
 	var rows []record.Placed
-	slices.SortFunc(c.images, func(a, b image) int { return strings.Compare(a.Path+"\x00"+a.Tag, b.Path+"\x00"+b.Tag) })
+	key := func(i image) string { return i.Path + "\x00" + i.Tag + "\x00" + i.Digest().String() }
+	slices.SortFunc(c.images, func(a, b image) int { return strings.Compare(key(a), key(b)) })
 	for i, image := range c.images {
 		path := "lab/" + image.Path
 		row := record.Placed{Root: i, Repository: path, Tag: image.Tag, Digest: image.Digest(), Outcome: record.New}
@@ -313,6 +319,23 @@ func TestPruneKeepsWhatHasNoTag(t *testing.T) {
 		w.bring(carried{mirror: "dhi", sequence: 2, images: []image{child}})
 		w.expect(prune.Options{Delete: true, Keep: 1}, "", map[string]prune.Status{"1": prune.Removed, "2": prune.Removed})
 		w.expectArtifacts(child, index)
+	})
+}
+
+// A supplement keeps its images as long as the bundle that it completes keeps those.
+func TestPruneOfSupplements(t *testing.T) {
+	at(t, func(t *testing.T, w *world) {
+		bare := func(text string) image { return image{Path: "acme/app", Text: text} }
+		w.bring(carried{mirror: "dhi", sequence: 1, images: []image{app("1"), app("both")}})
+		w.bring(carried{mirror: "dhi", sequence: 2, images: []image{app("2"), app("both")}})
+		w.bring(carried{mirror: "dhi", sequence: 3, images: []image{app("3")}})
+		w.bring(carried{mirror: "dhi", completes: 4, images: []image{bare("app 4")}})
+		w.bring(carried{mirror: "dhi", completes: 2, images: []image{bare("app 2")}})
+		w.bring(carried{mirror: "dhi", completes: 1, images: []image{bare("app 1"), bare("app both")}})
+		w.expect(prune.Options{Delete: true}, "2 3 both", map[string]prune.Status{"1": prune.Removed})
+		w.expectArtifacts(bare("app 2"), bare("app 3"), bare("app 4"), bare("app both"))
+		w.expect(prune.Options{Delete: true, Keep: 1}, "3", map[string]prune.Status{"1": prune.Gone, "2": prune.Removed, "both": prune.Removed})
+		w.expectArtifacts(bare("app 3"), bare("app 4"))
 	})
 }
 
