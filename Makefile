@@ -41,13 +41,13 @@ race: ## the same with the race detector, which needs a C compiler
 	go test -race -timeout 30m ./...
 
 .PHONY: interop
-interop: interop-tools ## run the round trips with cosign, regctl, regsync, crane, helm, skopeo and real registries
+interop: interop-tools ## run the round trips with cosign, regctl, regsync, crane, helm, skopeo, SoftHSM and real registries
 	cd testdata/interop && AIRGAP_TOOLS='$(TOOLS)' go test -count=1 -timeout 20m ./...
 	AIRGAP_TOOLS='$(TOOLS)' go test -count=1 -run '^TestRealHelm$$' ./export/chart
 
 .PHONY: interop-tools
 interop-tools: $(TOOLS)/.cosign-$(COSIGN_VERSION) $(TOOLS)/.regctl-$(REGCTL_VERSION) $(TOOLS)/.regsync-$(REGCTL_VERSION) \
-	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) $(TOOLS)/.helm-$(HELM_VERSION) skopeo docker-registry
+	$(TOOLS)/.crane-$(CRANE_VERSION) $(TOOLS)/.registry-$(DISTRIBUTION_VERSION) $(TOOLS)/.helm-$(HELM_VERSION) skopeo docker-registry softhsm
 
 # skopeo cannot be built by Go alone, and so comes from Debian.
 .PHONY: skopeo
@@ -55,6 +55,13 @@ skopeo:
 	@command -v skopeo >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends skopeo; } || \
 		{ echo 'skopeo is missing: install it, as in "sudo apt-get install skopeo"' >&2; exit 1; }
+
+# Nor can SoftHSM, a PKCS#11 token in software, and what lets OpenSSL sign with one.
+.PHONY: softhsm
+softhsm:
+	@{ [ -e /usr/lib/softhsm/libsofthsm2.so ] && openssl engine pkcs11 >/dev/null 2>&1; } || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssl softhsm2 libengine-pkcs11-openssl; } || \
+		{ echo 'SoftHSM is missing: install it, as in "sudo apt-get install softhsm2 libengine-pkcs11-openssl"' >&2; exit 1; }
 
 # Neither can distribution 2.8, which Debian calls docker-registry. It is unpacked into .tools and not installed, since
 # installing it makes a user and a service.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
+	"airgap/verify/signature"
 )
 
 // ErrLacking: the bundle stands on others besides those that were given.
@@ -23,15 +24,15 @@ type Joined struct {
 	Size          int64 // in bytes
 }
 
-// Join writes the whole of a bundle, which has been laid over all that it stands on (Over; or else ErrLacking), to a new file: the same roots, manifests, mirror, sequence and time, with a header that names the delta, signed anew. The same delta and
-// signer give the same bytes. What fails, or is killed, leaves path with bundle.PartialSuffix, with which the next run goes on.
+// Join writes the whole of a bundle, which has been laid over all that it stands on (Over; or else ErrLacking), to a new file: the same roots, manifests, mirror, sequence and time, with a header that names the delta, signed anew with key. The same delta and
+// signature give the same bytes. What fails, or is killed, leaves path with bundle.PartialSuffix, with which the next run goes on.
 // bundle.ErrUnsupported where nothing is left out.
-func (b *Bundle) Join(ctx context.Context, sign bundle.Signer, path string, o bundle.Observer) (*Joined, error) {
+func (b *Bundle) Join(ctx context.Context, key *signature.PrivateKey, path string, o bundle.Observer) (*Joined, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fmt.Errorf("%s: %w", path, os.ErrExist)
 	}
 	j := joiner{delta: b, observer: bundle.Observe(o)}
-	if err := j.plan(sign); err != nil {
+	if err := j.plan(key, path); err != nil {
 		return nil, err
 	}
 	if err := j.begin(ctx, path); err != nil {
@@ -56,8 +57,8 @@ type joiner struct {
 	observer  bundle.Observer
 }
 
-// plan makes the tables of the whole, and signs them.
-func (j *joiner) plan(sign bundle.Signer) error {
+// plan makes the tables of the whole, and signs them, or takes the signature that an earlier run has left at path.
+func (j *joiner) plan(key *signature.PrivateKey, path string) error {
 	contents, err := j.delta.Contents().Joined(j.delta.ManifestIndex())
 	if err != nil {
 		return err
@@ -72,10 +73,32 @@ func (j *joiner) plan(sign bundle.Signer) error {
 		return lacking
 	}
 	j.layout, err = bundle.NewLayout(contents, func(index bundle.Digest) (_ []byte, err error) {
-		j.signature, err = sign(index)
+		if j.signature, err = earlierSignature(path, index, key.Public()); j.signature == nil && err == nil {
+			j.signature, err = signature.Sign(key, index)
+		}
 		return j.signature, err
 	})
 	return err
+}
+
+// earlierSignature returns the signature by a key over a manifest index in what an earlier run has left at path; nil where there is none.
+func earlierSignature(path string, index bundle.Digest, by signature.PublicKey) ([]byte, error) {
+	file, err := bundle.ReopenFile(path)
+	if errors.Is(err, bundle.ErrNoPartial) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	partial, err := bundle.OpenPartial(file)
+	if err != nil {
+		return nil, nil //nolint:nilerr // what cannot be read is written anew
+	}
+	left := partial.Signatures()[0]
+	if _, err := signature.Verify(left, index, []signature.PublicKey{by}); err != nil {
+		left = nil
+	}
+	return left, partial.Close()
 }
 
 // begin goes on with what an earlier run has left, if that was to be the same, or else starts over.

@@ -3,6 +3,9 @@ package verify_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
@@ -92,7 +95,7 @@ func read(t *testing.T, path string) []byte {
 func TestJoinedIsTheWholeOfTheDelta(t *testing.T) {
 	w := newJoining(t)
 	path := filepath.Join(t.TempDir(), "whole.tar")
-	result, err := w.over(t, w.bases...).Join(t.Context(), w.sign, path, nil)
+	result, err := w.over(t, w.bases...).Join(t.Context(), w.key, path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +124,7 @@ func TestJoinedIsTheWholeOfTheDelta(t *testing.T) {
 		t.Errorf("the delta was changed: %+v", delta.Header)
 	}
 	again := filepath.Join(t.TempDir(), "again.tar")
-	if _, err := w.over(t, w.bases[1], w.bases[0]).Join(t.Context(), w.sign, again, nil); err != nil {
+	if _, err := w.over(t, w.bases[1], w.bases[0]).Join(t.Context(), w.key, again, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(read(t, again), content) {
@@ -132,11 +135,11 @@ func TestJoinedIsTheWholeOfTheDelta(t *testing.T) {
 func TestJoinNeedsAllBases(t *testing.T) {
 	w := newJoining(t)
 	path := filepath.Join(t.TempDir(), "whole.tar")
-	_, err := w.over(t, w.bases[1]).Join(t.Context(), w.sign, path, nil)
+	_, err := w.over(t, w.bases[1]).Join(t.Context(), w.key, path, nil)
 	if !errors.Is(err, verify.ErrLacking) || !strings.Contains(err.Error(), w.bases[0].ManifestIndex.String()) || strings.Contains(err.Error(), w.bases[1].ManifestIndex.String()) {
 		t.Errorf("one base lacks: %v", err)
 	}
-	if _, err := w.open(t, w.bases[0].Bytes).Join(t.Context(), w.sign, path, nil); !errors.Is(err, bundle.ErrUnsupported) {
+	if _, err := w.open(t, w.bases[0].Bytes).Join(t.Context(), w.key, path, nil); !errors.Is(err, bundle.ErrUnsupported) {
 		t.Errorf("a bundle that leaves nothing out: %v", err)
 	}
 	if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
@@ -145,7 +148,7 @@ func TestJoinNeedsAllBases(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.over(t, w.bases...).Join(t.Context(), w.sign, path, nil); !errors.Is(err, os.ErrExist) {
+	if _, err := w.over(t, w.bases...).Join(t.Context(), w.key, path, nil); !errors.Is(err, os.ErrExist) {
 		t.Errorf("over a file that is there: %v", err)
 	}
 }
@@ -176,29 +179,29 @@ func (s *stopper) Add(n int64) {
 func TestJoinGoesOn(t *testing.T) {
 	w := newJoining(t)
 	whole := filepath.Join(t.TempDir(), "whole.tar")
-	if _, err := w.over(t, w.bases...).Join(t.Context(), w.sign, whole, nil); err != nil {
+	if _, err := w.over(t, w.bases...).Join(t.Context(), w.key, whole, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := read(t, whole)
-	other := signWith(generate(t))
+	other := generate(t)
 	for name, test := range map[string]struct {
-		sign  bundle.Signer // of the first run
+		key   *signature.PrivateKey // of the first run
 		spoil func([]byte) []byte
 		fresh bool // nothing can be used
 	}{
-		"as it was left":       {w.sign, func(b []byte) []byte { return b }, false},
-		"with holes":           {w.sign, func(b []byte) []byte { return append(b[:len(b)/2:len(b)/2], make([]byte, len(b)-len(b)/2)...) }, false},
+		"as it was left":       {w.key, func(b []byte) []byte { return b }, false},
+		"with holes":           {w.key, func(b []byte) []byte { return append(b[:len(b)/2:len(b)/2], make([]byte, len(b)-len(b)/2)...) }, false},
 		"by another key":       {other, func(b []byte) []byte { return b }, true},
-		"with a broken head":   {w.sign, func(b []byte) []byte { b[700] ^= 1; return b }, true},
-		"with hardly a head":   {w.sign, func(b []byte) []byte { return b[:100] }, true},
-		"with nothing written": {w.sign, func([]byte) []byte { return nil }, true},
+		"with a broken head":   {w.key, func(b []byte) []byte { b[700] ^= 1; return b }, true},
+		"with hardly a head":   {w.key, func(b []byte) []byte { return b[:100] }, true},
+		"with nothing written": {w.key, func([]byte) []byte { return nil }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "whole.tar")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			stop := &stopper{Observer: bundle.Observe(nil), after: 5 << 20, cancel: cancel}
-			if _, err := w.over(t, w.bases...).Join(ctx, test.sign, path, stop); !errors.Is(err, context.Canceled) {
+			if _, err := w.over(t, w.bases...).Join(ctx, test.key, path, stop); !errors.Is(err, context.Canceled) {
 				t.Fatalf("broken off: %v", err)
 			}
 			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
@@ -209,7 +212,7 @@ func TestJoinGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := &stopper{Observer: bundle.Observe(nil), after: 1 << 60}
-			if _, err := w.over(t, w.bases...).Join(t.Context(), w.sign, path, seen); err != nil {
+			if _, err := w.over(t, w.bases...).Join(t.Context(), w.key, path, seen); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(read(t, path), want) {
@@ -225,6 +228,41 @@ func TestJoinGoesOn(t *testing.T) {
 	}
 }
 
+// A key that is held elsewhere signs otherwise each time, and may want a person: it is asked once, however often the join is broken off.
+func TestJoinSignsOnce(t *testing.T) {
+	w := newJoining(t)
+	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := signature.NewPublicKey(secret.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	key := signature.HeldElsewhere(public, func(signed []byte) ([]byte, error) {
+		asked++
+		return secret.Sign(rand.Reader, signed, nil)
+	})
+	path := filepath.Join(t.TempDir(), "whole.tar")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stop := &stopper{Observer: bundle.Observe(nil), after: 5 << 20, cancel: cancel}
+	if _, err := w.over(t, w.bases...).Join(ctx, key, path, stop); !errors.Is(err, context.Canceled) {
+		t.Fatalf("broken off: %v", err)
+	}
+	seen := &stopper{Observer: bundle.Observe(nil), after: 1 << 60}
+	if _, err := w.over(t, w.bases...).Join(t.Context(), key, path, seen); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 1 || seen.total.Load() >= layers<<20 {
+		t.Errorf("asked %d times to sign, %d bytes copied anew", asked, seen.total.Load())
+	}
+	if _, err := open(t, read(t, path), false, public); err != nil {
+		t.Error(err)
+	}
+}
+
 // Content that is wrong in a base never gets into the whole.
 func TestJoinChecksWhatItCopies(t *testing.T) {
 	w := newJoining(t)
@@ -232,14 +270,14 @@ func TestJoinChecksWhatItCopies(t *testing.T) {
 	spoiled.Bytes = bytes.Clone(spoiled.Bytes)
 	spoiled.Bytes[len(spoiled.Bytes)-2000] ^= 1
 	path := filepath.Join(t.TempDir(), "whole.tar")
-	_, err := w.over(t, &spoiled, w.bases[1]).Join(t.Context(), w.sign, path, nil)
+	_, err := w.over(t, &spoiled, w.bases[1]).Join(t.Context(), w.key, path, nil)
 	if !errors.Is(err, bundle.ErrDigest) || !strings.Contains(err.Error(), "in m@1 of ") {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it has its name: %v", err)
 	}
-	if _, err := w.over(t, w.bases...).Join(t.Context(), w.sign, path, nil); err != nil {
+	if _, err := w.over(t, w.bases...).Join(t.Context(), w.key, path, nil); err != nil {
 		t.Errorf("with the right one: %v", err)
 	}
 }

@@ -22,23 +22,23 @@ type witness struct {
 	option.Source
 	option.Beside
 
-	signKey string
+	signing option.Signing
 	output  string
 }
 
 func (f *witness) add(cmd *cobra.Command) {
 	f.AddKey(cmd.Flags())
-	cmd.Flags().StringVar(&f.signKey, "sign-key", "", "`FILE` with your private key, which signs")
+	f.signing.Add(cmd.Flags(), "sign-key", "for you")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "`FILE` to write")
 	f.AddVolumes(cmd.Flags())
 	f.Beside.Add(cmd.Flags())
 }
 
 func (f *witness) check() error {
-	switch {
-	case f.signKey == "":
-		return app.Usagef("--sign-key is missing: your own private key; \"airgap keygen\" makes a pair of keys")
-	case f.output == "":
+	if err := f.signing.Check("your own private key; \"airgap keygen\" makes a pair of keys"); err != nil {
+		return err
+	}
+	if f.output == "" {
 		return app.Usagef("--output is missing: -o FILE")
 	}
 	return checkNew(f.output)
@@ -145,7 +145,7 @@ func runCountersign(ctx context.Context, a *app.App, flags *witness, files []str
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	key, err := option.LoadPrivateKey(ctx, a, "--sign-key", flags.signKey)
+	key, err := flags.signing.Load(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -24,12 +24,12 @@ import (
 type exportFlags struct {
 	option.Selection
 
-	key    string
 	output string
 	want   string
 	dryRun bool
 	replan bool
 
+	signing option.Signing
 	volumes option.Volumes
 }
 
@@ -75,7 +75,7 @@ somebody read aloud, or a receipt. What was lost in a row as --tolerate says doe
 		RunE: func(cmd *cobra.Command, args []string) error { return runExport(cmd.Context(), a, &flags, args) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs (make one with \"airgap keygen\")")
+	flags.signing.Add(f, "key", "the bundle")
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.StringVar(&flags.want, "want", "", "`FILE` that import --want wrote: make a supplement, with what it lists of a bundle of the ledger")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
@@ -90,7 +90,7 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 		return runSupplement(ctx, a, flags, args)
 	}
 	if flags.dryRun {
-		return runPlan(ctx, a, &flags.Selection, flags.key, args)
+		return runPlan(ctx, a, &flags.Selection, &flags.signing, args)
 	}
 	if err := flags.check(a); err != nil {
 		return err
@@ -106,7 +106,7 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 		asked.Options.Jobs = asked.InOrder
 	}
 	defer func() { err = errors.Join(err, asked.Close()) }()
-	key, err := option.LoadPrivateKey(ctx, a, "--key", flags.key)
+	key, err := flags.signing.Load(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []s
 	if flags.dryRun || !flags.ChoosesNothing(args) {
 		return app.Usagef("--want alone says what is exported: it cannot go with references, files that name some, flags about a mirror, or --dry-run")
 	}
-	key, err := option.LoadPrivateKey(ctx, a, "--key", flags.key)
+	key, err := flags.signing.Load(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -166,9 +166,10 @@ func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []s
 }
 
 func (f *exportFlags) check(a *app.App) error {
+	if err := f.signing.Check("a bundle is always signed; make a key pair with \"airgap keygen\", once"); err != nil {
+		return err
+	}
 	switch {
-	case f.key == "":
-		return app.Usagef("--key is missing: a bundle is always signed; make a key pair with \"airgap keygen\", once")
 	case f.output == "":
 		return app.Usagef("--output is missing: -o FILE, or -o - for standard output")
 	case f.output != "-" && !option.IsDirectory(filepath.Dir(f.output)):

@@ -13,16 +13,15 @@ import (
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify"
 	"airgap/verify/policy"
-	"airgap/verify/signature"
 )
 
 // joinFlags are the flags of join.
 type joinFlags struct {
-	output string
-	json   bool
-	bases  []string
-	key    string
-	trust  []string
+	output  string
+	json    bool
+	bases   []string
+	signing option.Signing
+	trust   []string
 }
 
 func newJoin(a *app.App) *cobra.Command {
@@ -34,7 +33,7 @@ func newJoin(a *app.App) *cobra.Command {
 file. That is only needed for other tools: "airgap verify" and "airgap import" read volumes where they lie.
 
 With --base, make a whole bundle of one that leaves out what earlier ones store, and of all of these: the same images,
-number and time, and nothing left out. It is signed with --key. What it is made of must be signed by that key as
+number and time, and nothing left out. It is signed anew. What it is made of must be signed by the same key as
 well, or by one of --trust. To import, either of the two is the same bundle of the mirror.`,
 		Example: `  airgap join /media/disk1 /media/disk2 -o monday.tar
   airgap join dhi-12.tar --base dhi-11.tar --base dhi-9.tar --key airgap.key -o whole.tar`,
@@ -44,7 +43,7 @@ well, or by one of --trust. To import, either of the two is the same bundle of t
 	f := cmd.Flags()
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write")
 	option.AddBases(f, &flags.bases, "to be joined with it")
-	f.StringVar(&flags.key, "key", "", "`FILE` with the private key that signs, with --base")
+	flags.signing.Add(f, "key", "the whole, with --base")
 	f.StringArrayVar(&flags.trust, "trust", nil, "`FILE` with a public key that is trusted besides (PEM), with --base")
 	addJSON(cmd, &flags.json)
 	return cmd
@@ -54,15 +53,16 @@ func runJoin(ctx context.Context, a *app.App, flags *joinFlags, paths []string) 
 	switch {
 	case flags.output == "":
 		return app.Usagef("--output is missing: -o FILE")
-	case len(flags.bases) == 0 && (flags.key != "" || len(flags.trust) > 0):
+	case len(flags.bases) == 0 && (flags.signing.IsGiven() || len(flags.trust) > 0):
 		return app.Usagef("--key and --trust are for a bundle that is joined with others (--base)")
-	case len(flags.bases) > 0 && flags.key == "":
-		return app.Usagef("--key is missing: what is joined is a bundle of its own, and signed as such")
 	case len(flags.bases) > 0 && paths[0] == "-":
 		return app.Usagef("join needs a file, or volumes")
 	}
 	joined := joinVolumes
 	if len(flags.bases) > 0 {
+		if err := flags.signing.Check("what is joined is a bundle of its own, and signed as such"); err != nil {
+			return err
+		}
 		joined = joinBases
 	}
 	result, err := joined(ctx, a, flags, paths)
@@ -89,7 +89,7 @@ func joinVolumes(ctx context.Context, a *app.App, flags *joinFlags, paths []stri
 
 // joinBases makes a whole bundle of one that stands on others.
 func joinBases(ctx context.Context, a *app.App, flags *joinFlags, paths []string) (_ *volumesResult, err error) {
-	key, err := option.LoadPrivateKey(ctx, a, "--key", flags.key)
+	key, err := flags.signing.Load(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +105,7 @@ func joinBases(ctx context.Context, a *app.App, flags *joinFlags, paths []string
 	defer func() { err = errors.Join(err, delta.Close()) }()
 	var result *verify.Joined
 	err = a.WithProgress(func(o bundle.Observer) (err error) {
-		sign := func(index bundle.Digest) ([]byte, error) { return signature.Sign(key, index) }
-		result, err = delta.Checked.Join(ctx, sign, flags.output, o)
+		result, err = delta.Checked.Join(ctx, key, flags.output, o)
 		return err
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
 	"airgap/verify/signature"
+	"airgap/verify/signature/command"
 )
 
 func newKeygen(a *app.App) *cobra.Command {
@@ -146,4 +147,18 @@ func writeNew(path string, content []byte, mode fs.FileMode) error {
 
 func existsError(path string) error {
 	return fmt.Errorf("%s is there already, and keys are never overwritten: move it away, or choose another name with --output-key-prefix", path)
+}
+
+// signWithTopic is "airgap help sign-with".
+func signWithTopic() *cobra.Command {
+	return &cobra.Command{
+		Use: "sign-with", Short: "How a program signs that has the key in an HSM, a smart card or a service",
+		Long: `With --sign-with PROGRAM --public-key FILE a program signs in place of a key in a file.
+
+` + command.Protocol + `
+Settings for PROGRAM belong in its environment, or in a script around it. This one signs with OpenSSL and a PKCS#11
+token:
+
+` + command.Example,
+	}
 }

@@ -41,7 +41,9 @@ With --ledger-key, their signatures are checked.
   airgap plan docker.io/acme/dhi-python:3.13 --platform linux/amd64
   airgap plan -c regsync.yaml --mirror dhi --ledger-key airgap.pub
   airgap plan -c regsync.yaml --json | jq '.images[] | {source, newBytes}'`,
-		RunE: func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), a, &flags, "", args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPlan(cmd.Context(), a, &flags, &option.Signing{}, args)
+		},
 	}
 	flags.Add(cmd.Flags())
 	return cmd
@@ -67,19 +69,19 @@ type pullCost struct {
 	Window    string `json:"window,omitempty"`
 }
 
-// runPlan shows what an export would carry. key is the file of the private key that would sign it, "" where that is not known.
-func runPlan(ctx context.Context, a *app.App, flags *option.Selection, key string, args []string) (err error) {
+// runPlan shows what an export would carry. signing says who would sign it, where that is known.
+func runPlan(ctx context.Context, a *app.App, flags *option.Selection, signing *option.Signing, args []string) (err error) {
 	asked, err := flags.Read(ctx, a, args)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, asked.Close()) }()
-	if asked.Options.Mirror != nil && key != "" {
-		signer, err := option.LoadPrivateKey(ctx, a, "--key", key)
+	if asked.Options.Mirror != nil && signing.IsGiven() {
+		key, err := signing.Load(ctx, a)
 		if err != nil {
 			return err
 		}
-		asked.Trust(signer.Public())
+		asked.Trust(key.Public())
 	}
 	if m := asked.Options.Mirror; m != nil && len(m.Trusted) == 0 {
 		m.Unchecked = true

@@ -23,7 +23,14 @@ import (
 const asAirgap = "AIRGAP_TEST_AS_AIRGAP"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asAirgap) != "" {
+	switch {
+	case isAsSigner():
+		if err := asSigner(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case os.Getenv(asAirgap) != "":
 		main()
 	}
 	os.Exit(m.Run())
@@ -32,7 +39,8 @@ func TestMain(m *testing.M) {
 // killable is a registry that kills whoever exports from it.
 type killable struct {
 	*carried
-	server *registrytest.Server
+	server  *registrytest.Server
+	signing []string // flags
 
 	mu      sync.Mutex
 	after   int // blobs that are served before; -1 kills nobody
@@ -47,6 +55,7 @@ func newKillable(t *testing.T) *killable {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	k.file, k.public = filepath.Join(k.home, "bundle.tar"), filepath.Join(k.home, "airgap.pub")
 	k.writeKeys(t)
+	k.signing = []string{"--key", filepath.Join(k.home, "airgap.key")}
 	k.image(t, "1", "first")
 	return k
 }
@@ -87,7 +96,7 @@ func (k *killable) start(t *testing.T, after int, more ...string) (killed bool) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	args := append([]string{"export", k.server.Host() + "/acme/app:1", "--key", filepath.Join(k.home, "airgap.key"), "-o", k.file}, more...)
+	args := slices.Concat([]string{"export", k.server.Host() + "/acme/app:1", "-o", k.file}, k.signing, more)
 	command := exec.CommandContext(ctx, os.Args[0], args...)
 	command.Env = append(os.Environ(), asAirgap+"=1")
 	var stderr bytes.Buffer

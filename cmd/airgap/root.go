@@ -69,7 +69,7 @@ internet.`,
 		newDemo(a, run))
 	addGroup(root, "mirror", "Mirrors, week by week:", newStatus(a), newReceipt(a), newDiff(a), newPrune(a))
 	addGroup(root, "access", "Keys and registries:", newKeygen(a), newLogin(a), newLogout(a))
-	root.AddCommand(newVersion(a), exitCodesTopic())
+	root.AddCommand(newVersion(a), exitCodesTopic(), signWithTopic())
 	root.SetFlagErrorFunc(flagError)
 	inOrder(root)
 	return root

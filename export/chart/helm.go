@@ -1,7 +1,6 @@
 package chart
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+
+	"airgap/bundle/program"
 )
 
 // ErrNoHelm: there is no helm to render a chart with.
@@ -25,12 +25,6 @@ type Helm struct {
 	Env  []string // its environment, as os.Environ gives it; variables of helm's own are not passed on
 	Dir  string   // for its files; "" is the system's directory for such
 }
-
-// maxStderr bounds what is kept of what helm says, in bytes.
-const maxStderr = 8 << 10
-
-// helmPatience is how long helm may take to end once its context is done.
-const helmPatience = 5 * time.Second
 
 // Render renders the chart in archive, a .tgz file, with the given values files, and looks for images in the result,
 // with hooks and tests among it. label names the result in Image.Where. It returns ErrNoHelm, the context's error, an error
@@ -50,7 +44,7 @@ func (h Helm) Render(ctx context.Context, archive, label string, values []string
 	if err != nil {
 		return Found{}, err
 	}
-	var stderr tail
+	var stderr program.Tail
 	command.Stderr = &stderr
 	out, err := command.StdoutPipe()
 	if err != nil {
@@ -70,17 +64,17 @@ func (h Helm) Render(ctx context.Context, archive, label string, values []string
 	case readErr != nil:
 		return Found{}, readErr
 	case err != nil:
-		return Found{}, fmt.Errorf("helm template: %w: %s", err, strings.TrimSpace(stderr.String()))
+		return Found{}, fmt.Errorf("helm template: %w: %s", err, &stderr)
 	}
 	return found, nil
 }
 
 // command prepares "helm template" with flags that versions 3 and 4 have.
 func (h Helm) command(ctx context.Context, home, archive string, values []string) (*exec.Cmd, error) {
-	program := h.Path
-	if program == "" {
+	helm := h.Path
+	if helm == "" {
 		var err error
-		if program, err = exec.LookPath("helm"); err != nil {
+		if helm, err = exec.LookPath("helm"); err != nil {
 			return nil, startError(ctx, err)
 		}
 	}
@@ -96,9 +90,9 @@ func (h Helm) command(ctx context.Context, home, archive string, values []string
 	if err != nil {
 		return nil, err
 	}
-	command := exec.CommandContext(ctx, program, append(args, path)...) //nolint:gosec // helm, and no shell
+	command := exec.CommandContext(ctx, helm, append(args, path)...) //nolint:gosec // helm, and no shell
 	command.Env = h.environment(home)
-	command.WaitDelay = helmPatience
+	command.WaitDelay = program.Patience
 	return command, nil
 }
 
@@ -131,21 +125,4 @@ func startError(ctx context.Context, err error) error {
 		return ErrNoHelm
 	}
 	return fmt.Errorf("helm: %w", err)
-}
-
-// tail keeps the end of what is written to it. The buffer is not embedded: io.Copy would use its ReadFrom.
-type tail struct{ kept bytes.Buffer }
-
-func (t *tail) String() string { return t.kept.String() }
-
-func (t *tail) Write(p []byte) (int, error) {
-	n := len(p)
-	if len(p) > maxStderr {
-		p = p[len(p)-maxStderr:]
-	}
-	if over := t.kept.Len() + len(p) - maxStderr; over > 0 {
-		t.kept.Next(over)
-	}
-	_, err := t.kept.Write(p)
-	return n, err
 }

@@ -37,14 +37,30 @@ func exportWorld(t *testing.T, keyType string) *world {
 	w.fixture.Push(t, from)
 	w.run(t, "airgap", "keygen", "--type", keyType)
 	w.run(t, "airgap", exportArgs(w.fixture, from)...)
+	w.unpack(t, "world.tar")
+	return w
+}
+
+// unpack puts a bundle into layout.
+func (w *world) unpack(t *testing.T, file string) {
+	t.Helper()
 	if err := os.Mkdir(filepath.Join(w.dir, "layout"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w.run(t, "tar", "xf", "world.tar", "-C", "layout")
+	w.run(t, "tar", "xf", file, "-C", "layout")
 	var index ocispec.Index
 	w.readJSON(t, "index.json", &index)
 	w.index = index.Manifests
-	return w
+}
+
+// cosignChecks lets cosign check the signature in layout over one of its files with a key, as FORMAT.md says.
+func (w *world) cosignChecks(t *testing.T, key, file string, more ...string) error {
+	t.Helper()
+	var manifest ocispec.Manifest
+	w.readJSON(t, blobPath(w.index[1].Digest.String()), &manifest)
+	_, err := w.try(t, "cosign", append([]string{"verify-blob-attestation", "--key", key, "--bundle", filepath.Join("layout", blobPath(manifest.Layers[0].Digest.String())),
+		"--type", "https://sigstore.dev/cosign/sign/v1", "--insecure-ignore-tlog=true", filepath.Join("layout", file)}, more...)...)
+	return err
 }
 
 func (w *world) readJSON(t *testing.T, path string, v any) {
@@ -222,20 +238,13 @@ func TestCosignChecksTheSignature(t *testing.T) {
 		t.Run(keyType, func(t *testing.T) {
 			w := exportWorld(t, keyType)
 			index, artifact := w.index[0].Digest.String(), w.index[1].Digest.String()
-			var manifest ocispec.Manifest
-			w.readJSON(t, blobPath(artifact), &manifest)
-			verify := func(key, file string) error {
-				_, err := w.try(t, "cosign", "verify-blob-attestation", "--key", key, "--bundle", filepath.Join("layout", blobPath(manifest.Layers[0].Digest.String())),
-					"--type", "https://sigstore.dev/cosign/sign/v1", "--insecure-ignore-tlog=true", filepath.Join("layout", file))
-				return err
-			}
-			if err := verify("airgap.pub", blobPath(index)); err != nil {
+			if err := w.cosignChecks(t, "airgap.pub", blobPath(index)); err != nil {
 				t.Error(err)
 			}
-			if verify("airgap.pub", blobPath(artifact)) == nil {
+			if w.cosignChecks(t, "airgap.pub", blobPath(artifact)) == nil {
 				t.Error("cosign accepts the signature over another file")
 			}
-			if verify(fixtureFile(t, "cosign.pub"), blobPath(index)) == nil {
+			if w.cosignChecks(t, fixtureFile(t, "cosign.pub"), blobPath(index)) == nil {
 				t.Error("cosign accepts the signature by another key")
 			}
 		})

@@ -33,11 +33,7 @@ func (b *bench) writeConfig(t testing.TB, name, text string, hosts ...string) st
 	for _, host := range hosts {
 		creds += fmt.Sprintf("  - {registry: %q, tls: disabled}\n", host)
 	}
-	path := filepath.Join(b.dir, name)
-	if err := os.WriteFile(path, []byte(strings.Replace(text, "version: 1\n", "version: 1\n"+creds, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return b.write(t, name, strings.Replace(text, "version: 1\n", "version: 1\n"+creds, 1))
 }
 
 // dhiTags are tags at the source of the two repositories in Docker's sample, and whether the sample selects them.

@@ -88,6 +88,16 @@ func (b *bench) run(t testing.TB, tool string, args ...string) string {
 	return out
 }
 
+// write makes a file in the bench's directory and returns its path.
+func (b *bench) write(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(b.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // plainHTTP tells regctl, which unlike the other tools has to be told, that the host has no TLS.
 func (b *bench) plainHTTP(t testing.TB, hosts ...string) {
 	t.Helper()

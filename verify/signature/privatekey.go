@@ -77,6 +77,24 @@ func newPrivateKey(key any) (*PrivateKey, error) {
 	return &PrivateKey{signer: signer, public: public}, nil
 }
 
+// HeldElsewhere returns a key whose private part is somewhere else: in an HSM, a smart card, or a service. sign gets what public's algorithm
+// signs, the digest of the message or, for Ed25519, the message itself, and returns the signature over it, which is checked with public.
+func HeldElsewhere(public PublicKey, sign func(signed []byte) ([]byte, error)) *PrivateKey {
+	return &PrivateKey{signer: elsewhere{public.key, sign}, public: public}
+}
+
+// elsewhere is a crypto.Signer for what is decided by the type of the key alone.
+type elsewhere struct {
+	public crypto.PublicKey
+	sign   func(signed []byte) ([]byte, error)
+}
+
+func (e elsewhere) Public() crypto.PublicKey { return e.public }
+
+func (e elsewhere) Sign(_ io.Reader, signed []byte, _ crypto.SignerOpts) ([]byte, error) {
+	return e.sign(signed)
+}
+
 // Public returns the key to check k's signatures with.
 func (k *PrivateKey) Public() PublicKey { return k.public }
 
@@ -88,7 +106,14 @@ func (k PrivateKey) Format(s fmt.State, _ rune) {
 // sign signs message. Without a source of randomness ECDSA is deterministic (RFC 6979); Ed25519 and RSA with PKCS#1
 // v1.5 are so by themselves.
 func (k *PrivateKey) sign(message *Message) ([]byte, error) {
-	return k.signer.Sign(nil, message.signed(k.public.hash), k.public.hash)
+	raw, err := k.signer.Sign(nil, message.signed(k.public.hash), k.public.hash)
+	if err != nil {
+		return nil, err
+	}
+	if !k.public.Verifies(message, raw) {
+		return nil, fmt.Errorf("%w: the %d bytes that were made are not; is it the key that belongs to the public one, and the algorithm %s?", ErrNotSigned, len(raw), k.public.Algorithm())
+	}
+	return raw, nil
 }
 
 // MarshalEncrypted returns the key as a file that cosign reads too: PKCS#8 under scrypt and NaCl's secretbox, in PEM.

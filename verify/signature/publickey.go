@@ -64,6 +64,19 @@ func hashFor(key crypto.PublicKey) (crypto.Hash, error) {
 // 5280, section 4.1): what `openssl pkey -pubin -in airgap.pub -outform DER | sha256sum` prints.
 func (k PublicKey) Fingerprint() string { return k.fingerprint.String() }
 
+// Algorithm names the one that goes with the type of the key, as in ecdsa-p256-sha256; "" for the zero PublicKey.
+func (k PublicKey) Algorithm() string {
+	switch key := k.key.(type) {
+	case *ecdsa.PublicKey:
+		return fmt.Sprintf("ecdsa-p%d-sha%d", key.Params().BitSize, k.hash.Size()*8)
+	case *rsa.PublicKey:
+		return fmt.Sprintf("rsa-pkcs1-sha%d", k.hash.Size()*8)
+	case ed25519.PublicKey:
+		return "ed25519"
+	}
+	return ""
+}
+
 // Digest returns the digest that Fingerprint writes out; zero for the zero PublicKey.
 func (k PublicKey) Digest() bundle.Digest { return k.fingerprint }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Sign returns key's signature over manifestIndex: the JSON of a Sigstore bundle, as the package comment describes.
-// The same key and digest give the same bytes. Errors are those of the key's implementation.
+// The same key and digest give the same bytes, unless the key is held elsewhere. Errors are those of the key's implementation, or ErrNotSigned.
 func Sign(key *PrivateKey, manifestIndex bundle.Digest) ([]byte, error) {
 	return Attest(key, manifestIndex, PredicateType, json.RawMessage("{}"))
 }

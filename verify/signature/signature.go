@@ -12,7 +12,7 @@
 //	https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
 //	https://github.com/in-toto/attestation/blob/v1.1.2/spec/v1/statement.md
 //
-// The same key and digest give the same bytes.
+// The same key and digest give the same bytes, unless the key is held elsewhere (package command).
 //
 // # Algorithms
 //
@@ -42,8 +42,8 @@ import (
 	"airgap/bundle"
 )
 
-// Sentinels for callers. Every error of Verify wraps one of the first four, every error about a key file one of the
-// last two.
+// Sentinels for callers. Every error of Verify wraps one of the first four, every error about a key file
+// ErrKey or ErrPassword.
 var (
 	// ErrMalformed: not a signature of the kind that the package comment describes.
 	ErrMalformed = errors.New("malformed signature")
@@ -57,6 +57,8 @@ var (
 	ErrWrongSubject = errors.New("signature over something else")
 	// ErrKey: a key file that cannot be used.
 	ErrKey = errors.New("unusable key")
+	// ErrNotSigned: whoever holds the key returned something other than its signature.
+	ErrNotSigned = errors.New("not a signature by this key")
 	// ErrPassword: the key file is encrypted, and the password is wrong or there is none.
 	ErrPassword = errors.New("wrong or missing password")
 )

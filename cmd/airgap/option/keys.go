@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/spf13/pflag"
+
 	"airgap/cmd/airgap/app"
 	"airgap/verify/signature"
+	"airgap/verify/signature/command"
 )
 
 // PasswordVariables may hold the password of a private key. Set and empty means that the password is empty.
@@ -28,7 +31,60 @@ func PasswordFromEnvironment(a *app.App) (password []byte, variable string) {
 // errNoPassword is for where nobody can be asked.
 var errNoPassword = app.Usagef("the private key has a password, and there is no terminal to ask for it: set AIRGAP_PASSWORD (or COSIGN_PASSWORD)")
 
-// LoadPrivateKey reads the private key in a file that was given with a flag, and asks for its password if it has one.
+// Signing says who signs what a command makes: a key in a file, or a program that has one.
+type Signing struct {
+	flag    string // of the key
+	key     string
+	command string
+	public  string
+}
+
+// Add defines the flags; flag names the one for a key in a file, and what says what is signed.
+func (s *Signing) Add(f *pflag.FlagSet, flag, what string) {
+	s.flag = "--" + flag
+	f.StringVar(&s.key, flag, "", "`FILE` with the private key that signs "+what+" (make one with \"airgap keygen\")")
+	f.StringVar(&s.command, "sign-with", "", "`PROGRAM` that signs "+what+" in place of a key in a file: with an HSM, a smart card or a service (see \"airgap help sign-with\")")
+	f.StringVar(&s.public, "public-key", "", "`FILE` with the public key that --sign-with signs for (PEM)")
+}
+
+// IsGiven tells whether any of the flags was.
+func (s *Signing) IsGiven() bool { return s.key != "" || s.command != "" || s.public != "" }
+
+// Check says what is wrong with the flags; why says what they are needed for.
+func (s *Signing) Check(why string) error {
+	switch {
+	case s.key != "" && s.command != "":
+		return app.Usagef("%s and --sign-with are two ways to sign: give one", s.flag)
+	case s.key == "" && s.command == "" && s.public == "":
+		return app.Usagef("%s is missing: %s", s.flag, why)
+	case s.command == "" && s.public != "":
+		return app.Usagef("--public-key is for --sign-with")
+	case s.command != "" && s.public == "":
+		return app.Usagef("--public-key is missing: the file with the public key that %s signs for", s.command)
+	}
+	return nil
+}
+
+// Load returns the key, which has a program sign until ctx is done.
+func (s *Signing) Load(ctx context.Context, a *app.App) (*signature.PrivateKey, error) {
+	if s.command == "" {
+		return LoadPrivateKey(ctx, a, s.flag, s.key)
+	}
+	keys, err := LoadPublicKeys(a, "--public-key", []string{s.public})
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) != 1 {
+		return nil, app.Usagef("--public-key: %s has %d keys; a program signs for one", s.public, len(keys))
+	}
+	key, err := command.Key(ctx, s.command, keys[0])
+	if err != nil {
+		return nil, app.Usagef("--sign-with: %w", err)
+	}
+	return key, nil
+}
+
+// LoadPrivateKey reads the private key in a file, which was given with a flag, and asks for its password if it has one.
 func LoadPrivateKey(ctx context.Context, a *app.App, flag, path string) (*signature.PrivateKey, error) {
 	content, err := readKeyFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
