@@ -111,9 +111,13 @@ func (o Options) withDefaults() Options {
 func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Report, error) {
 	o = o.withDefaults()
 	started := o.Now()
+	o.Fails = b.Fails
 	placed, err := placing.Place(b.Contents(), o.Rules)
 	if err != nil {
 		return nil, err
+	}
+	if len(placed.Images) == 0 && len(placed.Failing) > 0 {
+		return nil, fmt.Errorf("nothing is left to be imported: %w", b.Judgement().Err())
 	}
 	record, noPlace := o.Recording.place(&b.Contents().Header, o.Destination, placed)
 	inv, err := inventory.New(b, placed)

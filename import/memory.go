@@ -335,6 +335,7 @@ func (m *memory) rows() iter.Seq[record.Placed] {
 		images := m.inv.Images
 		for row, root := range m.inv.Contents.Roots() {
 			p := record.Placed{Root: row, Digest: root.Digest, Outcome: record.LeftOut}
+			_, p.Failing = slices.BinarySearch(m.inv.Failing, row)
 			if len(images) > 0 && images[0].Root == row {
 				m.fill(&p, images[0])
 				images = images[1:]

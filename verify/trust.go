@@ -20,6 +20,7 @@ type Trust struct {
 	Now         time.Time            // for ages; zero: the clock's
 	Destination string               // HOST[/PREFIX] that the bundle is for; "": not known, and who is limited to some does not count
 	Signatures  []signature.Detached // besides the one that the bundle holds
+	SkipFailing bool                 // images that do not meet the policy are told by Bundle.Fails, and are no reason to refuse the bundle
 }
 
 // Why a bundle is not believed, where nothing is wrong with its signature. See also the errors of package signature.

@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"airgap/bundle"
+	"airgap/verify/judge"
 	"airgap/verify/party"
 	"airgap/verify/signature"
 )
@@ -20,10 +21,12 @@ type Bundle struct {
 	graph  *bundle.Graph
 	head   *Head
 	bases  []*Bundle // by place in the header, nil where it was not given; see Over
+
+	judgement *judge.Judgement
 }
 
 // Open checks the signatures of a bundle before anything else in it is believed, then header, tables, derived
-// entries and every manifest. sealed stays the caller's to close. Errors are those of Trust and of package signature (trust), and
+// entries and every manifest, and then what proves something about the images against the policy (judge.ErrPolicy). sealed stays the caller's to close. Errors are those of Trust and of package signature (trust), and
 // of package bundle (damage); all problems with manifests are in one error.
 func Open(ctx context.Context, sealed *bundle.Sealed, t Trust) (*Bundle, error) {
 	head, err := t.check(ctx, &sealed.Head)
@@ -38,7 +41,11 @@ func Open(ctx context.Context, sealed *bundle.Sealed, t Trust) (*Bundle, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Bundle{reader: reader, graph: graph, head: head}, nil
+	b := &Bundle{reader: reader, graph: graph, head: head}
+	if b.judgement, err = t.judge(ctx, b); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Head is the head of a bundle whose signature has been checked, with or without the rest of it. Only OpenHead makes one.

@@ -31,6 +31,7 @@ import (
 	"airgap/import/target"
 	"airgap/import/transfer"
 	"airgap/verify"
+	"airgap/verify/judge"
 	"airgap/verify/signature"
 )
 
@@ -51,6 +52,7 @@ const (
 	exitUnchecked    = 12
 	exitReplay       = 13
 	exitStranded     = 14
+	exitFails        = 15
 	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -68,6 +70,7 @@ var exitCodes = []struct {
 	{exitReplay, "an older bundle than was imported before, another one under its number, too old, or of another mirror", anyOf(record.ErrOlder, record.ErrOther, verify.ErrTooOld, record.ErrMirror)},
 	{exitPreflight, "the preflight found something in the way; nothing was written", anyOf(finding.ErrBlocked)},
 	{exitStranded, "the target lacks what the bundle stands on (see --want); nothing was written", anyOf(stranded.ErrStranded)},
+	{exitFails, "an image fails the policy; nothing was written", anyOf(judge.ErrPolicy)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle, or too few did", anyOf(signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed,
 		signature.ErrWrongPredicate, signature.ErrWrongSubject, verify.ErrRevoked, verify.ErrScope, verify.ErrThreshold, prune.ErrDoubtful)},

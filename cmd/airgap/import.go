@@ -45,6 +45,7 @@ type importFlags struct {
 	flatten       bool
 	overwriteTags bool
 	noOverwrite   bool
+	skipFailing   bool
 	allowPublic   bool
 	thorough      bool
 	dryRun        bool
@@ -74,6 +75,9 @@ Images go to the destination that the bundle records for them, below PREFIX. --m
 another path; PREFIX is not applied to those. For registries that allow no deeper paths, --flatten makes one
 element of what comes below PREFIX: each / becomes --, and two or more dashes in a row become one more, so that
 no two paths become the same and each can be read back.
+
+With --policy, an image that lacks a signature or an attestation that it must have is refused with the whole
+bundle (exit code 15) or, with --skip-failing, left out: nothing that only it needs is pushed, and no tag of it moves.
 
 With --report, what the import did to tags can be undone with "airgap rollback".
 
@@ -123,8 +127,9 @@ that stores it (exit code 14), and --want writes a list for "airgap export --wan
 
 // add defines the flags.
 func (f *importFlags) add(set *pflag.FlagSet) {
-	f.AddKey(set)
+	f.AddTrust(set)
 	f.Beside.Add(set)
+	set.BoolVar(&f.skipFailing, "skip-failing", false, "leave images out that fail the policy, and import the others")
 	set.BoolVar(&f.dryRun, "dry-run", false, "ask the target what it has and show what would be done, but write nothing")
 	set.StringVar(&f.report, "report", "", "`FILE` for a report in JSON: a row for each image, referrer and tag; \"airgap rollback\" reads it")
 	set.StringVar(&f.want, "want", "", "`FILE` for a list of what the bundle leaves out and the target lacks, which \"airgap export --want\" answers")
@@ -193,7 +198,7 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 	if options.Recording.Trust, err = flags.Trust(a); err != nil {
 		return err
 	}
-	options.Recording.Trust.Destination = options.Destination.String()
+	options.Recording.Trust.Destination, options.Recording.Trust.SkipFailing = options.Destination.String(), flags.skipFailing
 	if err := flags.Read(&options.Recording.Trust, files); err != nil {
 		return err
 	}
@@ -427,6 +432,9 @@ func showWork(a *app.App, r *report.Report) {
 	}
 	for _, missing := range r.Missing {
 		a.Warn("not in the bundle, since it could not be had at export: %s: %s", missing.Source, missing.Reason)
+	}
+	for _, failing := range r.Failing {
+		a.Warn("left out, since it fails the policy: %s: %s", failing.Source, strings.Join(failing.Reasons, "; "))
 	}
 	if n := len(r.Nondistributable); n > 0 {
 		a.Warn("%d nondistributable layers are not in the bundle: whoever runs these images needs them from elsewhere", n)

@@ -17,17 +17,18 @@ import (
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
+	"airgap/cmd/airgap/verdict"
 	"airgap/export"
 	"airgap/export/catalogue"
 	"airgap/verify"
+	"airgap/verify/judge"
 	"airgap/verify/party"
-	"airgap/verify/policy"
 )
 
 // inspectFlags are the flags of inspect.
 type inspectFlags struct {
 	option.Registry
-	keys          []string
+	trust         option.Source
 	platform      string
 	digest        bool
 	json          bool
@@ -43,7 +44,8 @@ func newInspect(a *app.App) *cobra.Command {
 artifact type, predicate type, size, digest and where it was found. The argument is a bundle if there is a file
 of that name, else a reference; several arguments are places that have the volumes of one bundle.
 
-Without --key the signature of a bundle is not checked, and the output says so.
+Without --key the signature of a bundle is not checked, and the output says so. With --policy, the output says of each
+image what the policy says of it, and of signatures and attestations whose they are.
 
 ` + option.RegistryHelp,
 		Example: `  airgap inspect python.tar --key airgap.pub
@@ -55,7 +57,7 @@ Without --key the signature of a bundle is not checked, and the output says so.
 		RunE: func(cmd *cobra.Command, args []string) error { return runInspect(cmd.Context(), a, &flags, args) },
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&flags.keys, "key", nil, "`FILE` with a public key that is trusted (PEM), to check the signature of a bundle")
+	flags.trust.AddTrust(f)
 	f.StringVar(&flags.platform, "platform", "", "`OS/ARCH[/VARIANT]`: show only this platform of each image")
 	f.BoolVar(&flags.digest, "digest", false, "print digests only")
 	f.BoolVar(&flags.json, "json", false, "print the same facts as JSON")
@@ -95,6 +97,7 @@ type imageFacts struct {
 	ReferrerPath string        `json:"referrerPath,omitempty"`
 	UsedBy       []string      `json:"usedBy,omitempty"`       // charts
 	LeftOutBytes int64         `json:"leftOutBytes,omitempty"` // which other bundles store; several images may need the same
+	Judgement    *judge.Image  `json:"judgement,omitempty"`    // what the policy says of it
 }
 
 // runInspect takes one file or reference, or several places that have the volumes of one bundle.
@@ -105,8 +108,8 @@ func runInspect(ctx context.Context, a *app.App, flags *inspectFlags, args []str
 			return err
 		}
 	} else {
-		if len(flags.keys) > 0 {
-			return app.Absent(err) // a signature can only be checked in a file
+		if flags.trust.IsGiven() {
+			return app.Absent(err) // a signature can only be checked in a file, and here a policy only be held against one
 		}
 		if looksLikeFile(args[0]) {
 			return app.Absent(err)
@@ -149,7 +152,7 @@ func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files [
 	}
 	defer func() { err = errors.Join(err, sealed.Close()) }()
 	facts := &bundleFacts{ManifestIndex: sealed.ManifestIndex()}
-	contents, graph, err := openToShow(ctx, a, sealed, flags.keys, facts)
+	contents, graph, judgement, err := openToShow(ctx, a, sealed, &flags.trust, facts)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +162,7 @@ func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files [
 			if !yield(imageFacts{
 				Source: root.Source, Destination: root.Destination(), Private: root.Private, Tree: tree.Of(graph, i),
 				Platforms: root.Platforms, Original: root.Original, ReferrerPath: root.ReferrerPath, UsedBy: root.UsedBy,
-				LeftOutBytes: leftOutBytes(contents, graph, i),
+				LeftOutBytes: leftOutBytes(contents, graph, i), Judgement: judgement.Of(i),
 			}) {
 				return
 			}
@@ -186,26 +189,27 @@ func leftOutBytes(c *bundle.Contents, g *bundle.Graph, root int) (total int64) {
 	return total
 }
 
-// openToShow reads the tables and manifests of a bundle, where keys are given only if one of them signed it.
-func openToShow(ctx context.Context, a *app.App, sealed *bundle.Sealed, keys []string, facts *bundleFacts) (*bundle.Contents, *bundle.Graph, error) {
-	if len(keys) > 0 {
-		trusted, err := option.LoadPublicKeys(a, "--key", keys)
+// openToShow reads the tables and manifests of a bundle, where it is said who has to have signed it only if they did.
+func openToShow(ctx context.Context, a *app.App, sealed *bundle.Sealed, from *option.Source, facts *bundleFacts) (*bundle.Contents, *bundle.Graph, *judge.Judgement, error) {
+	if from.IsGiven() {
+		trust, err := from.Trust(a)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		checked, err := verify.Open(ctx, sealed, verify.Trust{Policy: policy.OfKeys(trusted)})
+		trust.SkipFailing = true // they are shown
+		checked, err := verify.Open(ctx, sealed, trust)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		facts.SignatureChecked, facts.Signers = true, party.Names(checked.Signers())
-		return checked.Contents(), checked.Graph(), nil
+		return checked.Contents(), checked.Graph(), checked.Judgement(), nil
 	}
 	reader, err := sealed.Reader(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	graph, err := reader.Walk(ctx)
-	return reader.Contents(), graph, err
+	return reader.Contents(), graph, nil, err
 }
 
 func inspectReference(ctx context.Context, a *app.App, flags *inspectFlags, ref string) (found *inspection, err error) {
@@ -280,7 +284,13 @@ func (i *inspection) show(a *app.App) {
 	for image := range i.images {
 		a.Print("")
 		a.Print("%s", image.heading())
-		showTree(a, image.Tree, "", "")
+		if image.Judgement != nil {
+			a.Print("policy: %s", verdict.Words(image.Judgement))
+			for _, reason := range image.Judgement.Reasons {
+				a.Print("  %s", reason)
+			}
+		}
+		showTree(a, image.Tree, verdict.ByCarrier(image.Judgement), "", "")
 	}
 	for _, m := range i.Missing {
 		a.Print("")
@@ -314,16 +324,16 @@ func (f *imageFacts) heading() string {
 	return heading
 }
 
-// showTree prints a manifest on a line and what hangs from it below, indented. first begins the line itself, rest the
+// showTree prints a manifest on a line, with whose proofs it carries, and what hangs from it below, indented. first begins the line itself, rest the
 // lines under it.
-func showTree(a *app.App, t *tree.Tree, first, rest string) {
-	a.Print("%s%s", first, treeLine(t))
+func showTree(a *app.App, t *tree.Tree, proofs map[bundle.Digest]string, first, rest string) {
+	a.Print("%s%s%s", first, treeLine(t), proofs[t.Digest])
 	branches := append(append([]*tree.Tree{}, t.Children...), t.Referrers...)
 	for i, branch := range branches {
 		if i < len(branches)-1 {
-			showTree(a, branch, rest+"├─ ", rest+"│  ")
+			showTree(a, branch, proofs, rest+"├─ ", rest+"│  ")
 		} else {
-			showTree(a, branch, rest+"└─ ", rest+"   ")
+			showTree(a, branch, proofs, rest+"└─ ", rest+"   ")
 		}
 	}
 	if t.Omitted > 0 {

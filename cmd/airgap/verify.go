@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,9 +13,10 @@ import (
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
+	"airgap/cmd/airgap/verdict"
 	"airgap/verify"
+	"airgap/verify/judge"
 	"airgap/verify/party"
-	"strings"
 )
 
 // verifyFlags are the flags of verify.
@@ -36,12 +38,18 @@ func newVerify(a *app.App) *cobra.Command {
 believed; then the tables, the manifests and how they hang together; then the length and digest of every
 blob, on all cores. All problems are reported together, each with the image that it concerns.
 
+With --policy, what proves something about each image is checked as well, before any layer is read: its signatures and
+attestations are shown with who made them, and an image that lacks what the policy asks for is an error (exit code 15).
+
 A bundle that leaves out what earlier ones store says which these are. With --base they are checked together with it.
 
 ` + option.VolumesHelp + `
 
 Standard output gets the digest of the manifest index, which stands for the whole file.`,
 		Example: `  airgap verify python.tar --key airgap.pub
+
+  # Also say whether each image has the signatures and attestations that it must have
+  airgap verify python.tar --key airgap.pub --policy trust.yaml
 
   # Also unpack the layers, and compare them with the images' configs
   airgap verify python.tar --key airgap.pub --deep
@@ -61,6 +69,7 @@ Standard output gets the digest of the manifest index, which stands for the whol
 	flags.Source.Add(cmd.Flags())
 	flags.Beside.Add(cmd.Flags())
 	option.AddBases(cmd.Flags(), &flags.bases, "to be checked as well")
+	cmd.Flags().StringVar(&flags.For, "for", "", "`HOST[/PREFIX]` that the bundle is to go to, for policies that limit signers to destinations")
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also unpack every layer, and compare it with the image's config")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the result as JSON")
 	return cmd
@@ -75,6 +84,8 @@ type verifyResult struct {
 	StandsOn []checkedBase    `json:"standsOn,omitempty"`
 	Counts   bundle.Counts    `json:"counts"`
 	Missing  []bundle.Missing `json:"missing,omitempty"`
+
+	Judgement *judge.Judgement `json:"judgement,omitempty"`
 }
 
 // checkedBase is what was left to a base, and whether that was checked as well.
@@ -93,11 +104,15 @@ func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []stri
 	if err := flags.Read(&trust, files); err != nil {
 		return err
 	}
+	trust.SkipFailing = true // so that all of the judgement is shown
 	from, err := flags.Open(ctx, a, files, flags.bases, trust)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
+	if err := flags.showFailures(a, from.Checked); err != nil {
+		return err
+	}
 	if err := checkBlobs(ctx, a, from, flags.deep); err != nil {
 		return err
 	}
@@ -137,10 +152,24 @@ func checkParity(ctx context.Context, a *app.App, set *volume.Set) error {
 	return err
 }
 
+// showFailures says what the policy says of the images. It is an error if one of them fails.
+func (f *verifyFlags) showFailures(a *app.App, b *verify.Bundle) error {
+	verdict.Show(a, b.Judgement())
+	err := b.Judgement().Err()
+	if err != nil && f.json {
+		err = errors.Join(err, a.PrintJSON(resultOf(b)))
+	}
+	return err
+}
+
+func resultOf(b *verify.Bundle) verifyResult {
+	header := &b.Contents().Header
+	return verifyResult{b.ManifestIndex(), party.Names(b.Signers()), header.Created, seriesOf(header), basesOf(b), header.Counts, b.Contents().Missing, b.Judgement()}
+}
+
 func showVerified(a *app.App, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {
 	header := &b.Contents().Header
-	signers := party.Names(b.Signers())
-	a.Say("signed by %s", strings.Join(signers, ", "))
+	a.Say("signed by %s", strings.Join(party.Names(b.Signers()), ", "))
 	series := seriesOf(header)
 	for _, line := range series.lines() {
 		a.Say("%s", line)
@@ -153,7 +182,7 @@ func showVerified(a *app.App, flags *verifyFlags, b *verify.Bundle, took time.Du
 		a.Warn("not in the bundle, since it could not be had at export: %s: %s", m.Source, m.Reason)
 	}
 	if flags.json {
-		return a.PrintJSON(verifyResult{b.ManifestIndex(), signers, header.Created, series, bases, header.Counts, b.Contents().Missing})
+		return a.PrintJSON(resultOf(b))
 	}
 	a.Print("%s", b.ManifestIndex())
 	return nil

@@ -20,6 +20,9 @@ type Rules struct {
 	// Flatten makes one path element of each recorded path, and puts it below the prefix: a/b becomes a--b, and a--b becomes
 	// a---b. What Map gives another destination stays as it is.
 	Flatten bool
+
+	// Fails tells of images that are left out because they do not meet a policy, by row of the roots table; nil: none.
+	Fails func(root int) bool
 }
 
 // Image is a root and where it goes.
@@ -38,6 +41,7 @@ type Placements struct {
 	Repos    []name.Repository // sorted
 	Images   []Image           // in the order of the roots
 	Excluded []string          // sources that Rules.Only left out
+	Failing  []int             // rows of the roots table that Rules.Fails left out
 }
 
 // Roots are those of a bundle: *bundle.Contents has them.
@@ -74,6 +78,10 @@ func (p *placer) add(row int, root *bundle.Root) {
 	path, tag := p.destination(source, root)
 	if !p.wanted(source, root, path, tag) {
 		p.Excluded = append(p.Excluded, root.Source)
+		return
+	}
+	if p.rules.Fails != nil && p.rules.Fails(row) {
+		p.Failing = append(p.Failing, row)
 		return
 	}
 	err := CheckName(path, tag)

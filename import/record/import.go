@@ -61,7 +61,7 @@ func (i *Import) told() time.Time {
 	return i.Finished
 }
 
-// IsWhole tells whether everything in the bundle is there.
+// IsWhole tells whether everything in the bundle is there, but for what did not meet the policy.
 func (i *Import) IsWhole() bool { return i.Complete && !i.Partial }
 
 // Counts are rows by their outcome.
@@ -70,11 +70,12 @@ type Counts struct {
 	Moved     int `json:"moved"`
 	Unchanged int `json:"unchanged"`
 	LeftOut   int `json:"leftOut"`
+	Failing   int `json:"failing,omitempty"` // of those left out
 }
 
-// add counts an outcome; false for an unknown one.
-func (c *Counts) add(o Outcome) bool {
-	switch o {
+// add counts a row; false for one with an unknown outcome.
+func (c *Counts) add(p *Placed) bool {
+	switch p.Outcome {
 	case New:
 		c.New++
 	case Moved:
@@ -85,6 +86,9 @@ func (c *Counts) add(o Outcome) bool {
 		c.LeftOut++
 	default:
 		return false
+	}
+	if p.Failing {
+		c.Failing++
 	}
 	return true
 }
@@ -108,6 +112,7 @@ type Placed struct {
 	Digest     bundle.Digest `json:"digest"`
 	Before     bundle.Digest `json:"before,omitzero"` // what the tag had, where that was something else and is known
 	Outcome    Outcome       `json:"outcome"`
+	Failing    bool          `json:"failing,omitempty"` // it was left out because it did not meet the policy
 }
 
 // check checks the row that stands in place row.
@@ -119,6 +124,8 @@ func (p *Placed) check(row int) error {
 		return errors.New("no digest")
 	case (p.Outcome == LeftOut) != (p.Repository == ""):
 		return fmt.Errorf("%q with the repository %.100q", p.Outcome, p.Repository)
+	case p.Failing && p.Outcome != LeftOut:
+		return fmt.Errorf("%q though it is failing", p.Outcome)
 	case p.Outcome == LeftOut:
 		return nil
 	}
@@ -205,7 +212,7 @@ func writeRows(w io.Writer, rows iter.Seq[Placed], counts *Counts) error {
 	buffered := bufio.NewWriter(w)
 	row := 0
 	for p := range rows {
-		if err := p.check(row); err != nil || !counts.add(p.Outcome) {
+		if err := p.check(row); err != nil || !counts.add(&p) {
 			return fmt.Errorf("row %d, %q: %w", row, p.Outcome, errors.Join(bundle.ErrFormat, err))
 		}
 		line, err := marshal(p)

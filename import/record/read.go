@@ -155,7 +155,7 @@ func readRows(r io.Reader, contents *bundle.Contents, each func(Placed) error) e
 		case err != nil:
 		case row >= roots || p.Digest != contents.Root(row).Digest:
 			err = errors.New("it is not what the bundle lists")
-		case !counts.add(p.Outcome):
+		case !counts.add(&p):
 			err = fmt.Errorf("outcome %.40q", p.Outcome)
 		default:
 			if err := each(p); err != nil {

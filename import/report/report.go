@@ -52,6 +52,8 @@ type Report struct {
 	Missing []bundle.Missing `json:"missing,omitempty"`
 	// Excluded are the sources of images that the rules left out.
 	Excluded []string `json:"excluded,omitempty"`
+	// Failing are the images that were left out because they do not meet the policy.
+	Failing []FailingRow `json:"failing,omitempty"`
 	// Nondistributable are layers that the bundle names and does not hold: whoever runs these images needs them from
 	// elsewhere.
 	Nondistributable []bundle.Digest `json:"nondistributable,omitempty"`
@@ -83,6 +85,14 @@ type ImageRow struct {
 	UsedBy      []string      `json:"usedBy,omitempty"`   // sources of the charts that use it
 	Private     bool          `json:"private"`            // an anonymous request was refused at the source
 	Status      Status        `json:"status"`             // of the image with everything that hangs from it
+}
+
+// FailingRow is a root of the bundle that does not meet the policy, and why.
+type FailingRow struct {
+	Source  string        `json:"source"`
+	Digest  bundle.Digest `json:"digest"`
+	Rule    string        `json:"rule,omitempty"`
+	Reasons []string      `json:"reasons"`
 }
 
 // ReferrerRow is a manifest that refers to another one of an image, by its subject or by a cosign tag.
@@ -121,6 +131,10 @@ func New(inv *inventory.Inventory) *Report {
 	}
 	for _, image := range inv.Images {
 		report.addImage(inv, image)
+	}
+	for _, root := range inv.Failing {
+		image := &inv.Bundle.Judgement().Images[root]
+		report.Failing = append(report.Failing, FailingRow{image.Source, image.Digest, image.Rule, image.Reasons})
 	}
 	for i := range inv.Tags {
 		t := &inv.Tags[i]

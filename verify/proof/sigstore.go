@@ -50,13 +50,11 @@ func (p *Proof) parseBundle(content []byte, _ map[string]string) error {
 	}
 	s.envelope = true
 	s.sign(e.GetSignatures()[0].GetSig())
-	if err := p.open(e.GetPayloadType(), e.GetPayload()); err != nil {
-		return err
-	}
-	if p.PredicateType == signature.PredicateType {
+	err := p.open(e.GetPayloadType(), e.GetPayload())
+	if p.PredicateType == signature.PredicateType { // also where it is about something else
 		p.Kind, p.PredicateType, p.statement = Signature, "", nil
 	}
-	return nil
+	return err
 }
 
 func (s *signed) sign(raw []byte) { s.signatures, s.stamped = [][]byte{raw}, raw }

@@ -29,6 +29,8 @@ missing is rebuilt from the volumes of parity while it is read, and nothing is w
 // Source says which bundle to read, and how.
 type Source struct {
 	Keys       []string
+	Policy     Policy
+	For        string // HOST[/PREFIX] that the bundle is for, where the command is not told otherwise
 	repair     bool
 	OneAtATime bool
 
@@ -37,8 +39,14 @@ type Source struct {
 
 // Add defines the flags.
 func (f *Source) Add(flags *pflag.FlagSet) {
-	f.AddKey(flags)
+	f.AddTrust(flags)
 	f.AddVolumes(flags)
+}
+
+// AddTrust defines the flags about whom to trust alone.
+func (f *Source) AddTrust(flags *pflag.FlagSet) {
+	f.AddKey(flags)
+	f.Policy.Add(flags, "an image that fails has the bundle refused, before any layer is read and anything is written")
 }
 
 // AddKey defines the flag for keys alone.
@@ -96,13 +104,36 @@ func (s *Bundle) WarnOfDamage(a *app.App) {
 	}
 }
 
-// Trust loads the keys that are trusted.
+// IsGiven tells whether it was said whom to trust.
+func (f *Source) IsGiven() bool { return len(f.Keys) > 0 || f.Policy.file != "" }
+
+// Trust reads the policy and loads the keys that are trusted.
 func (f *Source) Trust(a *app.App) (verify.Trust, error) {
-	if len(f.Keys) == 0 {
-		return verify.Trust{}, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
+	t := verify.Trust{Now: a.Now(), Destination: f.For}
+	read, err := f.Policy.Read()
+	if err != nil {
+		return t, err
+	}
+	signersNamed := read != nil && len(read.Bundle.Party.Keys)+len(read.Bundle.Party.Identities) > 0
+	switch {
+	case signersNamed && len(f.Keys) > 0:
+		return t, app.Usagef("the policy says who signs bundles, so that --key must not")
+	case signersNamed:
+		t.Policy = read
+		return t, nil
+	case len(f.Keys) == 0:
+		return t, app.Usagef("--key is missing: the public key (airgap.pub) of whoever makes the bundles")
 	}
 	trusted, err := LoadPublicKeys(a, "--key", f.Keys)
-	return verify.Trust{Policy: policy.OfKeys(trusted), Now: a.Now()}, err
+	if err != nil {
+		return t, err
+	}
+	t.Policy = policy.OfKeys(trusted)
+	if read != nil {
+		read.Bundle.Party, read.Bundle.Threshold = t.Policy.Bundle.Party, t.Policy.Bundle.Threshold
+		t.Policy = read
+	}
+	return t, nil
 }
 
 // Open opens a bundle and checks all of it but the content of the blobs, together with those that it stands on, as far as they are
