@@ -47,10 +47,10 @@ type killer struct {
 
 	mu        sync.Mutex
 	armed     bool
-	after     int // requests, of those that count, that are answered before
+	after     int // writing requests, of those that count, that are answered before
 	moment    moment
 	method    string // of the requests that count; empty for all that write
-	path      string // if not empty, all requests count, and no others, that have it in their path
+	path      string // in that of the requests that count; empty for all
 	process   *os.Process
 	dead      bool // killed: nothing arrives any more
 	writes    int
@@ -76,7 +76,7 @@ func (k *killer) fault(w http.ResponseWriter, r *http.Request, next http.Handler
 	if writing {
 		k.writes++
 	}
-	k.dead = k.isTheOne(r, writing)
+	k.dead = writing && k.isTheOne(r)
 	dead, when := k.dead, k.moment
 	k.mu.Unlock()
 	switch {
@@ -93,12 +93,8 @@ func (k *killer) fault(w http.ResponseWriter, r *http.Request, next http.Handler
 }
 
 // isTheOne tells whether this is the request to kill at. The lock is held.
-func (k *killer) isTheOne(r *http.Request, writing bool) bool {
-	counts := writing && (k.method == "" || r.Method == k.method)
-	if k.path != "" {
-		counts = strings.Contains(r.URL.Path, k.path)
-	}
-	if !k.armed || !counts {
+func (k *killer) isTheOne(r *http.Request) bool {
+	if !k.armed || k.method != "" && r.Method != k.method || !strings.Contains(r.URL.Path, k.path) {
 		return false
 	}
 	k.after--
