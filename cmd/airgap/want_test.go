@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"airgap/bundle"
@@ -87,30 +88,40 @@ func TestSupplementStandsOnItsOwnRepositories(t *testing.T) {
 		t.Helper()
 		w.expect(t, exitOK, "", append(append([]string{"export"}, args...), "--key", filepath.Join(w.home, "airgap.key"), "--ledger", filepath.Join(w.home, "ledger"))...)
 	}
-	app, other := source.Host()+"/acme/app:1", source.Host()+"/acme/other:1"
+	images := []string{source.Host() + "/acme/app:1", source.Host() + "/acme/large:1", source.Host() + "/acme/other:1", "--mirror", "dhi", "-o"}
 	file := func(name string) string { return filepath.Join(w.home, name) }
 	image("acme/other", "shared", "other's")
 	image("acme/app", "lost", "shared", "lost later")
-	export(app, other, "--mirror", "dhi", "-o", file("1.tar"))
+	image("acme/large", "lost", "shared", "other's")
+	export(append(images, file("1.tar"))...)
 	image("acme/app", "lost", "shared", "lost later", "new")
-	export(app, other, "--mirror", "dhi", "-o", file("2.tar"))
+	image("acme/large", "lost", "shared", "other's", "new")
+	export(append(images, file("2.tar"))...)
 
 	target := fars["go-containerregistry"](t)
-	lose := func(text string) {
-		target.Do(t, http.MethodDelete, "/v2/mirror/acme/app/blobs/"+layer("acme/app", text).Digest.String())
+	lose := func(repo, text string) {
+		target.Do(t, http.MethodDelete, "/v2/mirror/"+repo+"/blobs/"+layer(repo, text).Digest.String())
 	}
 	imports := func(code int, name string, more ...string) {
 		t.Helper()
 		w.expect(t, code, "", append([]string{"import", file(name), target.host + "/mirror", "--no-record", "--key", file("airgap.pub")}, more...)...)
 	}
 	imports(exitOK, "1.tar")
-	lose("lost")
-	lose("shared")
+	for _, text := range []string{"lost", "shared", "other's"} {
+		lose("acme/app", text)
+		lose("acme/large", text)
+	}
 	imports(exitStranded, "2.tar", "--want", file("want.json"))
+	list := string(read(t, file("want.json")))
+	for text, isWanted := range map[string]bool{"lost": true, "shared": true, "other's": false} { // what it takes with the one image is enough
+		if strings.Contains(list, `{"digest":"`+bundle.DigestOf([]byte(text)).String()) != isWanted {
+			t.Errorf("%q is wanted, or is not: %s", text, list)
+		}
+	}
 	export("--want", file("want.json"), "-o", file("supplement.tar"))
 	imports(exitOK, "supplement.tar", "--dry-run")
 
-	lose("lost later")
+	lose("acme/app", "lost later")
 	imports(exitStranded, "supplement.tar", "--want", file("want.json"))
 	export("--want", file("want.json"), "-o", file("again.tar"))
 	imports(exitOK, "again.tar")

@@ -4,6 +4,7 @@ package stranded
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,8 +19,8 @@ import (
 var ErrStranded = errors.New("the target lacks what the bundle stands on")
 
 // Want returns what was looked for and not found, as a list that export answers; nil where nothing is lacking. Nothing is said of
-// repositories that are unasked. The manifests that list what is lacking are all that a supplement has of the images, so the list
-// names as well what these need and their own repositories lack, wherever else it was found.
+// repositories that are unasked. Manifests that list what is lacking are all that a supplement has of the images, so the list names as
+// well what these need and their own repositories lack, wherever else it was found.
 func Want(inv *inventory.Inventory, unasked []bool) *ledger.Want {
 	lost := map[int32]bool{} // rows of blobs
 	for blob := range inv.Blobs() {
@@ -31,9 +32,12 @@ func Want(inv *inventory.Inventory, unasked []bool) *ledger.Want {
 		return nil
 	}
 	wanted := map[int32][]bundle.Digest{} // manifests that list it, by row of the blob
-	for manifest, repos := range listing(inv, lost) {
-		for _, row := range needs(inv, manifest, repos, lost) {
-			wanted[row] = append(wanted[row], inv.Digest(manifest))
+	for row, suppliers := range suppliersOf(inv, lost) {
+		for _, s := range least(suppliers) {
+			wanted[row] = append(wanted[row], inv.Digest(s.manifest))
+			for blob, listing := range s.also {
+				wanted[blob] = append(wanted[blob], inv.Digest(listing))
+			}
 		}
 	}
 	header := &inv.Contents.Header
@@ -48,42 +52,65 @@ func Want(inv *inventory.Inventory, unasked []bool) *ledger.Want {
 			storedBy = header.Bases[b.Base]
 		}
 		slices.SortFunc(manifests, compareDigests)
-		want.Blobs = append(want.Blobs, ledger.WantedBlob{Digest: b.Digest, Size: b.Size, StoredBy: storedBy, Manifests: manifests})
+		want.Blobs = append(want.Blobs, ledger.WantedBlob{Digest: b.Digest, Size: b.Size, StoredBy: storedBy, Manifests: slices.Compact(manifests)})
 	}
 	slices.SortFunc(want.Blobs, func(a, b ledger.WantedBlob) int { return compareDigests(a.Digest, b.Digest) })
 	return want
 }
 
-// listing returns the manifests that list what is lost, and their children, with the repositories that they go to.
-func listing(inv *inventory.Inventory, lost map[int32]bool) map[int32][]int32 {
-	repos := map[int32][]int32{}
-	var add func(row, repo int32)
-	add = func(row, repo int32) {
-		repos[row] = append(repos[row], repo)
-		for _, child := range inv.Graph.Node(int(row)).Children {
-			add(child, repo)
-		}
-	}
-	for manifest := range inv.Manifests() {
-		if slices.ContainsFunc(inv.Graph.Node(int(manifest.Row)).Blobs, func(row int32) bool { return lost[row] }) {
-			add(manifest.Row, manifest.Repo)
-		}
-	}
-	return repos
+// supplier is a manifest by which a supplement can bring what is lost.
+type supplier struct {
+	manifest int32
+	also     map[int32]int32 // rows of blobs that have to come along, and the manifests that list them
+	bytes    int64           // of these
 }
 
-// needs returns the blobs of a manifest that a supplement has to bring: what is lost, and what none of the repositories has. What
-// the bundle stores comes with the bundle, but not with the next supplement of the same one.
-func needs(inv *inventory.Inventory, manifest int32, repos []int32, lost map[int32]bool) (rows []int32) {
-	isSupplement := inv.Contents.Header.Completes != nil
-	for _, row := range inv.Graph.Node(int(manifest)).Blobs {
-		isHeld := slices.ContainsFunc(repos, func(repo int32) bool { return inv.State(inventory.Need{Row: row, Repo: repo}).IsThere() })
-		comes := !inventory.IsLeftOut(inv, row) && !isSupplement || !inv.Contents.Blobs[row].IsNeeded()
-		if (lost[row] || !isHeld && !comes) && !slices.Contains(rows, row) {
-			rows = append(rows, row)
+// suppliersOf returns, by row, the manifests that list what is lost.
+func suppliersOf(inv *inventory.Inventory, lost map[int32]bool) map[int32][]*supplier {
+	repos := map[int32][]int32{}
+	for manifest := range inv.Manifests() {
+		if slices.ContainsFunc(inv.Graph.Node(int(manifest.Row)).Blobs, func(row int32) bool { return lost[row] }) {
+			repos[manifest.Row] = append(repos[manifest.Row], manifest.Repo)
 		}
 	}
-	return rows
+	suppliers := map[int32][]*supplier{}
+	for _, manifest := range slices.Sorted(maps.Keys(repos)) {
+		s := &supplier{manifest: manifest, also: map[int32]int32{}}
+		s.add(inv, manifest, repos[manifest], lost)
+		for _, row := range inv.Graph.Node(int(manifest)).Blobs {
+			if lost[row] {
+				suppliers[row] = append(suppliers[row], s)
+			}
+		}
+	}
+	return suppliers
+}
+
+// add takes in what a manifest and its children need and none of the repositories has. What the bundle stores comes with the bundle,
+// but not with the next supplement of the same one.
+func (s *supplier) add(inv *inventory.Inventory, manifest int32, repos []int32, lost map[int32]bool) {
+	isSupplement := inv.Contents.Header.Completes != nil
+	node := inv.Graph.Node(int(manifest))
+	for _, row := range node.Blobs {
+		isHeld := slices.ContainsFunc(repos, func(repo int32) bool { return inv.State(inventory.Need{Row: row, Repo: repo}).IsThere() })
+		comes := !inventory.IsLeftOut(inv, row) && !isSupplement || !inv.Contents.Blobs[row].IsNeeded()
+		if _, known := s.also[row]; !known && !lost[row] && !isHeld && !comes {
+			s.also[row] = manifest
+			s.bytes += inv.Size(row)
+		}
+	}
+	for _, child := range node.Children {
+		s.add(inv, child, repos, lost)
+	}
+}
+
+// least returns the suppliers that need nothing else or, if there are none, the one that needs least.
+func least(suppliers []*supplier) []*supplier {
+	best := slices.MinFunc(suppliers, func(a, b *supplier) int { return cmp.Compare(a.bytes, b.bytes) })
+	if len(best.also) > 0 {
+		return []*supplier{best}
+	}
+	return slices.DeleteFunc(suppliers, func(s *supplier) bool { return len(s.also) > 0 })
 }
 
 func compareDigests(a, b bundle.Digest) int { return bytes.Compare(a[:], b[:]) }
