@@ -36,7 +36,8 @@ its garbage collection does the rest.
 Only what the record says was brought goes, by the name that it was given there, and only while that still names the
 same. Nothing goes that an image needs which any mirror in the record lists, nothing that the newest bundles could
 not have at export (--keep-going), and nothing that was there before. If not all entries of the record are signed
-by a trusted key, nothing is removed. The command can be run again.
+by a trusted key, nothing is removed. Where a record is of several destinations, imports into another one than this
+do not count. The command can be run again.
 
 ` + option.RecordHelp + `
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/import/placing"
 	"airgap/import/record"
 )
 
@@ -66,11 +67,15 @@ func read(ctx context.Context, h *record.History, o Options) (*knowledge, error)
 		all = append(all, entry{e, imports})
 	}
 	k := &knowledge{listed: map[key]bool{}, needed: map[string]map[bundle.Digest]bool{"": {}}, bare: map[thing]bool{}, nowhere: map[string]bool{}}
-	kept, old := divide(all, o.Keep)
 	isOurs := func(e entry) bool { return e.Header.Mirror == o.Mirror && e.number() > 0 }
 	if !slices.ContainsFunc(all, func(e entry) bool { return isOurs(e) && e.Header.Sequence > 0 }) {
 		return nil, fmt.Errorf("record %s: %w: %s", h, ErrNothingKnown, o.Mirror)
 	}
+	here, err := destination(all, isOurs, o.Destination)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", h, err)
+	}
+	kept, old := divide(all, here, o.Keep)
 	for _, e := range kept {
 		if isOurs(e) && e.Header.Sequence > 0 {
 			k.kept = append(k.kept, e.Base().Name())
@@ -79,7 +84,7 @@ func read(ctx context.Context, h *record.History, o Options) (*knowledge, error)
 			return nil, err
 		}
 	}
-	f := finder{k, o, map[key]*candidate{}, map[thing]*candidate{}}
+	f := finder{k, o, here, map[key]*candidate{}, map[thing]*candidate{}}
 	for _, e := range slices.Backward(old) {
 		if !isOurs(e) {
 			continue
@@ -92,16 +97,38 @@ func read(ctx context.Context, h *record.History, o Options) (*knowledge, error)
 	return k, nil
 }
 
+// destination returns that of the imports that are meant. A record may be of several: what one of them got says nothing of another.
+func destination(all []entry, isOurs func(entry) bool, d placing.Destination) (string, error) {
+	var overlapping []string
+	for _, e := range all {
+		for _, i := range e.imports {
+			isInside := i.WentTo(d.Registry) && (d.Prefix == "" || strings.HasPrefix(i.Destination+"/", d.String()+"/"))
+			if isAround := strings.HasPrefix(d.String(), i.Destination+"/"); isOurs(e) && (isInside || isAround) {
+				overlapping = append(overlapping, i.Destination)
+			}
+		}
+	}
+	slices.Sort(overlapping)
+	overlapping = slices.Compact(overlapping)
+	switch {
+	case len(overlapping) == 0 || slices.Contains(overlapping, d.String()):
+		return d.String(), nil
+	case len(overlapping) > 1:
+		return "", fmt.Errorf("%w: %s", ErrSeveral, strings.Join(overlapping, ", "))
+	}
+	return overlapping[0], nil
+}
+
 // divide tells bundles that keep their images from others. Of each mirror, those are the newest ones of which everything was brought,
 // all that are newer than these, and the one that was brought last, if that was an older one. A supplement goes with the bundle that it
 // completes. What is of no mirror keeps them always.
-func divide(all []entry, keep int) (kept, old []entry) {
+func divide(all []entry, here string, keep int) (kept, old []entry) {
 	whole := map[string][]uint64{} // the sequences of those that count, by mirror
 	last := map[string]entry{}
 	for _, e := range all {
 		mirror := e.Header.Mirror
 		before, known := last[mirror]
-		if e.Header.Sequence > 0 && e.wholeAt() != nil && (!known || e.wholeAt().Finished.After(before.wholeAt().Finished)) {
+		if whole := e.wholeAt(here); e.Header.Sequence > 0 && whole != nil && (!known || whole.Finished.After(before.wholeAt(here).Finished)) {
 			last[mirror] = e
 		}
 	}
@@ -114,7 +141,7 @@ func divide(all []entry, keep int) (kept, old []entry) {
 			continue
 		}
 		kept = append(kept, e)
-		if e.Header.Sequence > 0 && e.wholeAt() != nil && !slices.Contains(counted, sequence) {
+		if e.Header.Sequence > 0 && e.wholeAt(here) != nil && !slices.Contains(counted, sequence) {
 			whole[mirror] = append(counted, sequence)
 		}
 	}
@@ -129,10 +156,10 @@ func (e entry) number() uint64 {
 	return e.Header.Sequence
 }
 
-// wholeAt is the last import that brought everything; nil where there was none.
-func (e entry) wholeAt() *record.Imported {
+// wholeAt is the last import that brought everything to a destination; nil where there was none.
+func (e entry) wholeAt(destination string) *record.Imported {
 	for _, i := range slices.Backward(e.imports) {
-		if i.IsWhole() {
+		if i.IsWhole() && i.Destination == destination {
 			return i
 		}
 	}
@@ -210,6 +237,7 @@ func (k *knowledge) isMissing(root *bundle.Root) bool {
 type finder struct {
 	*knowledge
 	options Options
+	here    string // see destination
 	tags    map[key]*candidate
 	all     map[thing]*candidate
 }
@@ -240,7 +268,7 @@ func (f *finder) add(ctx context.Context, e entry) error {
 	return nil
 }
 
-func (f *finder) wentHere(i *record.Imported) bool { return i.WentTo(f.options.Destination.Registry) }
+func (f *finder) wentHere(i *record.Imported) bool { return i.Destination == f.here }
 
 func (f *finder) isBelow(repository string) bool {
 	prefix := f.options.Destination.Prefix

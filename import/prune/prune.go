@@ -21,6 +21,8 @@ var (
 	ErrNotPruned = errors.New("not removed")
 	// ErrDoubtful: the record has entries that no trusted key signed, and what these list is not known.
 	ErrDoubtful = errors.New("the record has bundles that no trusted key signed, and so it is not known what they need: name their keys with --key as well, or delete these tags")
+	// ErrSeveral: it is not clear which of several destinations is meant.
+	ErrSeveral = errors.New("the record is of imports into several destinations: name one of them")
 	// ErrNothingKnown: the record has nothing of the mirror.
 	ErrNothingKnown = errors.New("the record has no bundle of this mirror, signed by a trusted key")
 )
@@ -31,7 +33,7 @@ const DefaultKeep = 2
 // Options are the settings of Run.
 type Options struct {
 	Mirror      string
-	Destination placing.Destination // nothing outside of it is removed
+	Destination placing.Destination // of the imports that count, or around it; nothing outside of it is removed
 	Keep        int                 // bundles, of which everything was brought, that keep their images; 0: DefaultKeep
 	Delete      bool                // otherwise it is only shown
 	Harbor      *harbor.Client      // the API of the target where that is Harbor; nil for other registries

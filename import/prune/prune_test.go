@@ -1,12 +1,14 @@
 package prune_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +73,8 @@ type carried struct {
 	images   []image
 	key      *signature.PrivateKey // nil: ledgertest.Key
 	partial  bool
-	killed   bool // before it recorded what it did
+	killed   bool   // before it recorded what it did
+	into     string // prefix; "" for lab
 	// completes is the number of the bundle, if this is a supplement.
 	completes uint64
 }
@@ -113,7 +116,7 @@ func (w *world) bring(c carried) {
 	key := func(i image) string { return i.Path + "\x00" + i.Tag + "\x00" + i.Digest().String() }
 	slices.SortFunc(c.images, func(a, b image) int { return strings.Compare(key(a), key(b)) })
 	for i, image := range c.images {
-		path := "lab/" + image.Path
+		path := cmp.Or(c.into, "lab") + "/" + image.Path
 		row := record.Placed{Root: i, Repository: path, Tag: image.Tag, Digest: image.Digest(), Outcome: record.New}
 		switch old := w.tags(path)[image.Tag]; {
 		case old == image.Digest():
@@ -129,7 +132,7 @@ func (w *world) bring(c carried) {
 	}
 	w.brings++
 	i := record.Import{
-		Bundle: a.Index.Digest, Mirror: c.mirror, Sequence: c.sequence, Destination: destination(w.t, w.server).String(),
+		Bundle: a.Index.Digest, Mirror: c.mirror, Sequence: c.sequence, Destination: w.server.Host() + "/" + cmp.Or(c.into, "lab"),
 		Finished: time.Unix(int64(1_700_000_000+w.brings), 0), Complete: true, Partial: c.partial,
 	}
 	if err := record.Done(w.t.Context(), w.repo, a.Index.Descriptor, i, slices.Values(rows)); err != nil {
@@ -320,6 +323,30 @@ func TestPruneKeepsWhatHasNoTag(t *testing.T) {
 		w.expect(prune.Options{Delete: true, Keep: 1}, "", map[string]prune.Status{"1": prune.Removed, "2": prune.Removed})
 		w.expectArtifacts(child, index)
 	})
+}
+
+// Two destinations may share a record: what one of them got says nothing of the other.
+func TestPruneOfOneDestination(t *testing.T) {
+	s := registrytest.New(t, registrytest.AcknowledgeSubjects())
+	w := newWorld(t, s, importtest.Client(), nil)
+	for sequence := range uint64(3) {
+		w.bring(carried{mirror: "dhi", sequence: sequence + 1, images: []image{app("all"), app(strconv.FormatUint(sequence+1, 10))}})
+	}
+	for sequence := range uint64(3) {
+		w.bring(carried{mirror: "dhi", sequence: sequence + 4, images: []image{app("all")}, into: "prod"})
+	}
+	w.expect(prune.Options{Delete: true}, "2 3 all", map[string]prune.Status{"1": prune.Removed})
+	h, err := record.Open(t.Context(), w.repo, ledgertest.Trust, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := placing.ParseDestination(s.Host())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prune.Run(t.Context(), h, w.client, prune.Options{Mirror: "dhi", Destination: d, Delete: true}); !errors.Is(err, prune.ErrSeveral) || !strings.Contains(err.Error(), s.Host()+"/prod") {
+		t.Error(err)
+	}
 }
 
 // A supplement keeps its images as long as the bundle that it completes keeps those.
