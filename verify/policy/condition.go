@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 )
 
@@ -13,8 +14,9 @@ type Condition struct {
 	Path Path
 	Text string // for people, as in `$.predicate.x is "y"`
 
-	holds func(value any) bool // nil: leadsNowhere or its opposite is all that is asked for
-	empty bool                 // the path has to lead nowhere
+	holds  func(value any) bool // nil: that the path leads somewhere, or nowhere, is all that is asked for
+	empty  bool                 // the path has to lead nowhere
+	wanted []any                // of is and in: texts, numbers (*big.Rat), true, false and nil
 }
 
 // Check tells why the condition does not hold for a decoded statement, or nil where it does. Statements are decoded with
@@ -39,6 +41,20 @@ func (c *Condition) Check(statement any) error {
 		}
 	}
 	return nil
+}
+
+// excludes tells whether two conditions on one path can never hold together. False may mean that it is not known.
+func (c *Condition) excludes(other *Condition) bool {
+	if c.empty != other.empty {
+		return true
+	}
+	return c.wanted != nil && other.wanted != nil && !slices.ContainsFunc(c.wanted, func(one any) bool {
+		return slices.ContainsFunc(other.wanted, func(two any) bool {
+			a, isNumber := one.(*big.Rat)
+			b, _ := two.(*big.Rat)
+			return one == two || isNumber && b != nil && a.Cmp(b) == 0
+		})
+	})
 }
 
 // show writes a value of a statement for a message. It is text from outside.

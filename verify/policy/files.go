@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 
@@ -118,7 +120,7 @@ func (p *parties) directory(at yaml.Position, directory string, names, suffixes 
 	return all
 }
 
-// publicKeys reads keys, and notes the certificates among them, whose dates mean nothing here.
+// publicKeys reads keys, of certificates as well.
 func (p *parties) publicKeys(c content) []signature.PublicKey {
 	keys, err := signature.ParsePublicKeys(c.bytes)
 	if err != nil {
@@ -128,6 +130,11 @@ func (p *parties) publicKeys(c content) []signature.PublicKey {
 	if p.keys += len(keys); p.keys > maxKeys {
 		p.Bad(c.at, "more than %d keys in all", maxKeys)
 		return nil
+	}
+	for block, rest := pem.Decode(c.bytes); block != nil; block, rest = pem.Decode(rest) {
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
+			p.ends(c, certificate, "its key counts all the same")
+		}
 	}
 	return keys
 }
@@ -162,7 +169,16 @@ func (p *parties) certificates(c content) []*x509.Certificate {
 		p.Bad(c.at, "more than %d keys and certificates in all", maxKeys)
 		return nil
 	}
+	for _, certificate := range certificates {
+		p.ends(c, certificate, "only what a timestamp shows to be older counts by it")
+	}
 	return certificates
+}
+
+// ends remarks on a certificate once its time is over.
+func (p *parties) ends(c content, certificate *x509.Certificate, then string) {
+	end := certificate.NotAfter
+	p.remarks = append(p.remarks, remark{c.at, fmt.Sprintf("the certificate in %.200q ended on %s; %s", c.where, end.UTC().Format(time.DateOnly), then), end})
 }
 
 // trustedRoot reads a trusted_root.json.

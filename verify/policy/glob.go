@@ -78,11 +78,12 @@ func parseSource(text string) source {
 type sourceGlob struct {
 	*regexp.Regexp
 
+	pattern string
 	isNamed bool // it is about more than the repository
 }
 
 func newSourceGlob(pattern string, compiled *regexp.Regexp) sourceGlob {
-	return sourceGlob{compiled, strings.ContainsAny(pattern[strings.LastIndexByte(pattern, '/')+1:], ":@")}
+	return sourceGlob{compiled, pattern, strings.ContainsAny(pattern[strings.LastIndexByte(pattern, '/')+1:], ":@")}
 }
 
 func (g sourceGlob) matches(s source) bool {
@@ -90,4 +91,19 @@ func (g sourceGlob) matches(s source) bool {
 		return slices.ContainsFunc(s.named, g.MatchString)
 	}
 	return g.MatchString(s.repository)
+}
+
+// apart tells of two globs that what they match begins or ends differently. It is quick.
+func (g sourceGlob) apart(other sourceGlob) bool {
+	const wild = "*?{}"
+	begin, otherBegin := g.pattern, other.pattern
+	if i := strings.IndexAny(begin, wild); i >= 0 {
+		begin = begin[:i]
+	}
+	if i := strings.IndexAny(otherBegin, wild); i >= 0 {
+		otherBegin = otherBegin[:i]
+	}
+	end := g.pattern[strings.LastIndexAny(g.pattern, wild)+1:]
+	otherEnd := other.pattern[strings.LastIndexAny(other.pattern, wild)+1:]
+	return !strings.HasPrefix(begin, otherBegin) && !strings.HasPrefix(otherBegin, begin) || !strings.HasSuffix(end, otherEnd) && !strings.HasSuffix(otherEnd, end)
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"regexp"
 	"slices"
@@ -45,7 +46,7 @@ func Parse(file string, content []byte, files Files) (*Policy, error) {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
 	p := &parser{
-		parties: parties{files: library{files, map[string][]byte{}, map[bundle.Digest]*root.TrustedRoot{}}, named: map[string]*party.Party{}},
+		parties: parties{files: library{files, map[string][]byte{}, map[bundle.Digest]*root.TrustedRoot{}}, named: map[string]*party.Party{}, idle: map[string]yaml.Position{}},
 		policy:  &Policy{Digest: bundle.DigestOf(content)},
 	}
 	p.Strict = true
@@ -53,6 +54,7 @@ func Parse(file string, content []byte, files Files) (*Policy, error) {
 	if err := p.Problems.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
+	p.policy.remarks = p.remarks
 	return p.policy, nil
 }
 
@@ -72,6 +74,7 @@ func (p *parser) document(root *yaml.Value) {
 		p.policy.Judges = true
 		p.images(images)
 	}
+	p.unused()
 	if unmatched == nil {
 		return
 	}
@@ -175,7 +178,14 @@ func (p *parser) signers(v *yaml.Value) {
 		p.Mapping(f.Value, "a party", known)
 		whose := p.party(f.Position, &w, false)
 		whose.Name = f.Key
-		p.named[f.Key] = &whose
+		p.named[f.Key], p.idle[f.Key] = &whose, f.Position
+	}
+}
+
+// unused remarks on signers whom nothing asks for.
+func (p *parser) unused() {
+	for _, name := range slices.Sorted(maps.Keys(p.idle)) {
+		p.remark(p.idle[name], "nothing asks for %q", name)
 	}
 }
 
@@ -183,7 +193,7 @@ func (p *parser) bundle(v *yaml.Value) {
 	var w words
 	var approvals *yaml.Value
 	into := &p.policy.Bundle
-	into.Threshold = 1
+	into.Threshold, into.position = 1, v.Position.String()
 	known := w.with(yaml.Keys{
 		"threshold": p.Number(&into.Threshold, 1), "maxAge": p.duration(&into.MaxAge), "approvals": keep(&approvals),
 	})
@@ -197,7 +207,7 @@ func (p *parser) bundle(v *yaml.Value) {
 
 func (p *parser) approvals(v *yaml.Value) {
 	var w words
-	a := &Approvals{Threshold: 1}
+	a := &Approvals{Threshold: 1, position: v.Position.String()}
 	known := w.with(yaml.Keys{
 		"threshold": p.Number(&a.Threshold, 1),
 		"distinctFrom": func(v *yaml.Value) {
@@ -276,6 +286,9 @@ func (p *parser) rule(v *yaml.Value) {
 func (p *parser) match(r *Rule, v *yaml.Value) {
 	globs, compiled := p.globs(v)
 	for i, glob := range globs {
+		for _, doubt := range doubtSource(glob) {
+			p.remark(v.Position, "%s", doubt)
+		}
 		r.Match, r.sources = append(r.Match, glob), append(r.sources, newSourceGlob(glob, compiled[i]))
 	}
 }
@@ -396,7 +409,6 @@ func (p *parser) condition(v *yaml.Value) Condition {
 
 // isOneOf reads values with which those in a statement are compared.
 func (p *parser) isOneOf(c *Condition, values []*yaml.Value, word string) {
-	var wanted []any
 	var texts []string
 	for _, v := range values {
 		value, err := literal(v)
@@ -404,7 +416,7 @@ func (p *parser) isOneOf(c *Condition, values []*yaml.Value, word string) {
 			p.Bad(v.Position, "%s: %w", v.Shown(), err)
 			continue
 		}
-		wanted = append(wanted, value)
+		c.wanted = append(c.wanted, value)
 		if v.IsText {
 			texts = append(texts, fmt.Sprintf("%.100q", v.Text))
 		} else {
@@ -412,13 +424,9 @@ func (p *parser) isOneOf(c *Condition, values []*yaml.Value, word string) {
 		}
 	}
 	c.Text = word + strings.Join(texts, ", ")
+	wanted := c.wanted
 	c.holds = func(value any) bool {
-		for _, one := range wanted {
-			if equal(value, one) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(wanted, func(one any) bool { return equal(value, one) })
 	}
 }
 

@@ -33,9 +33,9 @@ func world(t testing.TB) policytest.Files {
 	files["packers/README"] = "not a key"
 	files["dhi.crt.pem"] = authority
 	files["ca/root.crt"] = authority
-	files["trusted_root.json"] = policytest.TrustedRoot(t, authority)
+	files["trusted_root.json"] = policytest.TrustedRoot(t, authority, true)
 	_, other := policytest.Key(t, never)
-	files["other_root.json"] = policytest.TrustedRoot(t, other)
+	files["other_root.json"] = policytest.TrustedRoot(t, other, false)
 	return files
 }
 

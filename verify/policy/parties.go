@@ -22,9 +22,11 @@ type parties struct {
 	yaml.Decoder
 
 	files       library
-	named       map[string]*party.Party // signers
-	keys        int                     // keys and certificates so far
-	expressions int                     // so far
+	named       map[string]*party.Party  // signers
+	idle        map[string]yaml.Position // signers whom nothing has asked for so far
+	remarks     []remark
+	keys        int // keys and certificates so far
+	expressions int // so far
 }
 
 // words are the values of the keys with which a party is written.
@@ -59,6 +61,7 @@ func (p *parties) party(at yaml.Position, w *words, isScoped bool) party.Party {
 			p.partyKeys(&whose, item, isScoped)
 		}
 	}
+	p.repeated(w.keys, whose.Keys)
 	if w.identities != nil {
 		for _, item := range p.list(w.identities) {
 			whose.Identities = append(whose.Identities, p.identity(item, isScoped))
@@ -72,6 +75,9 @@ func (p *parties) party(at yaml.Position, w *words, isScoped bool) party.Party {
 		p.Bad(w.identities.Position, "identities need a trustedRoot: the trusted_root.json that says who vouches for them")
 	case w.identities == nil && w.trustedRoot != nil:
 		p.Bad(w.trustedRoot.Position, "trustedRoot does nothing without identities")
+	}
+	if whose.Root != nil && len(whose.Root.RekorLogs())+len(whose.Root.TimestampingAuthorities()) == 0 {
+		p.remark(w.trustedRoot.Position, "there is no transparency log and no timestamp authority in it, so that nothing shows when identities signed, and none counts")
 	}
 	if w.notation != nil {
 		whose.Notation = p.notation(w.notation)
@@ -90,6 +96,17 @@ func (p *parties) party(at yaml.Position, w *words, isScoped bool) party.Party {
 	return whose
 }
 
+// repeated remarks on keys that are there twice.
+func (p *parties) repeated(at *yaml.Value, keys []party.Key) {
+	where := map[bundle.Digest]string{}
+	for _, key := range keys {
+		if before := where[key.Digest()]; before != "" {
+			p.remark(at.Position, "%s has the same key as %s; it counts once", key.Where, before)
+		}
+		where[key.Digest()] = key.Where
+	}
+}
+
 // by adds the parties that are named. isAll: there is nobody else, so that theirs is the name of the party.
 func (p *parties) by(whose *party.Party, v *yaml.Value, isAll bool) {
 	var names []string
@@ -103,6 +120,7 @@ func (p *parties) by(whose *party.Party, v *yaml.Value, isAll bool) {
 			p.Bad(item.Position, "there is no %.80q in signers", name)
 			continue
 		}
+		delete(p.idle, name)
 		names = append(names, name)
 		if err := join(whose, named); err != nil {
 			p.Bad(item.Position, "%.80q %w", name, err)
@@ -192,7 +210,8 @@ func (p *parties) scope(known yaml.Keys, scope *party.Scope, isScoped bool) {
 func (p *parties) identity(v *yaml.Value, isScoped bool) party.Identity {
 	var id party.Identity
 	known := yaml.Keys{
-		"issuer": p.Text(&id.Issuer), "subject": p.Text(&id.Subject),
+		"issuer":            func(v *yaml.Value) { p.literal(v, &id.Issuer) },
+		"subject":           func(v *yaml.Value) { p.literal(v, &id.Subject) },
 		"issuerExpression":  func(v *yaml.Value) { id.IssuerExpression = p.expression(v) },
 		"subjectExpression": func(v *yaml.Value) { id.SubjectExpression = p.expression(v) },
 	}
@@ -215,6 +234,13 @@ func (p *parties) identity(v *yaml.Value, isScoped bool) party.Identity {
 	return id
 }
 
+// literal reads what has to be equal.
+func (p *parties) literal(v *yaml.Value, into *string) {
+	if p.Text(into)(v); strings.Contains(*into, "*") {
+		p.remark(v.Position, "%.100q is compared as it stands, and no * in it stands for anything else; write an Expression", *into)
+	}
+}
+
 // expression reads a regular expression for a whole text.
 func (p *parties) expression(v *yaml.Value) *regexp.Regexp {
 	var text string
@@ -229,11 +255,22 @@ func (p *parties) expression(v *yaml.Value) *regexp.Regexp {
 		p.Bad(v.Position, "%.100q is not a regular expression (RE2): %v", text, err)
 		return nil
 	}
-	compiled, err := regexp.Compile(`\A(?:` + text + `)\z`)
+	compiled, err := regexp.Compile(wholeBegin + text + wholeEnd)
 	if err != nil {
 		p.Bad(v.Position, "%.100q is not a regular expression (RE2): %w", text, err)
 	}
+	for _, doubt := range doubtExpression(text) {
+		p.remark(v.Position, "%s", doubt)
+	}
 	return compiled
+}
+
+// What makes an expression one for a whole text.
+const wholeBegin, wholeEnd = `\A(?:`, `)\z`
+
+// expressionText returns an expression as it is written in the policy.
+func expressionText(e *regexp.Regexp) string {
+	return strings.TrimSuffix(strings.TrimPrefix(e.String(), wholeBegin), wholeEnd)
 }
 
 // notation reads a trust store.
@@ -257,6 +294,9 @@ func (p *parties) notation(v *yaml.Value) *party.Notation {
 		"identities": func(v *yaml.Value) {
 			for _, item := range p.list(v) {
 				n.Identities = append(n.Identities, p.notationIdentity(item))
+			}
+			if len(n.Identities) > 1 && slices.Contains(n.Identities, "*") {
+				p.Bad(v.Position, "* stands for everybody; no other identity can stand beside it")
 			}
 		},
 	})

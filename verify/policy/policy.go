@@ -18,6 +18,8 @@ type Policy struct {
 	Judges    bool // it has rules for images
 	Images    []Rule
 	Unmatched Unmatched
+
+	remarks []remark
 }
 
 // OfKeys returns the policy that keys alone stand for: a signature by any of them is enough, and no image is judged.
@@ -55,6 +57,8 @@ type Bundle struct {
 	Threshold int           // at least 1; 0 where the policy does not say whose signatures count
 	MaxAge    time.Duration // 0: any
 	Approvals *Approvals    // nil: none are asked for
+
+	position string // FILE:LINE:COLUMN
 }
 
 // Approvals are the approvals that an import demands.
@@ -62,6 +66,8 @@ type Approvals struct {
 	Party              party.Party
 	Threshold          int // at least 1
 	DistinctFromBundle bool
+
+	position string
 }
 
 // Rule says what is asked of some images. The first that matches an image decides. Only Parse makes rules that match any.

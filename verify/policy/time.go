@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -113,3 +114,15 @@ func parseDuration(text string) (time.Duration, error) {
 }
 
 var errDuration = errors.New("an age is expected, such as 30d or 1d12h, of more than nothing and at most 100 years")
+
+// formatDuration writes a duration as policies do; weeks are counted in days, as people do with 30d.
+func formatDuration(d time.Duration) string {
+	var b strings.Builder
+	for _, unit := range units[1:] {
+		if n := int64(d / unit.length); n > 0 {
+			fmt.Fprintf(&b, "%d%c", n, unit.letter)
+			d %= unit.length
+		}
+	}
+	return b.String()
+}

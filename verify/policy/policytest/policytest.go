@@ -67,17 +67,24 @@ func Key(t testing.TB, notAfter time.Time) (public, certificate string) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}))
 }
 
-// TrustedRoot is a trusted_root.json with the certificate of one certificate authority, given in PEM.
-func TrustedRoot(t testing.TB, certificate string) string {
+// TrustedRoot is a trusted_root.json with the certificate of one certificate authority, given in PEM, which may also be that of a
+// timestamp authority.
+func TrustedRoot(t testing.TB, certificate string, timestamps bool) string {
 	t.Helper()
 	block, _ := pem.Decode([]byte(certificate))
 	authority, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var authorities []root.TimestampingAuthority
+	if timestamps {
+		authorities = append(authorities, &root.SigstoreTimestampingAuthority{
+			Root: authority, Leaf: authority, ValidityPeriodStart: authority.NotBefore, ValidityPeriodEnd: authority.NotAfter, URI: "https://tsa.test",
+		})
+	}
 	trusted, err := root.NewTrustedRoot(root.TrustedRootMediaType01, []root.CertificateAuthority{
 		&root.FulcioCertificateAuthority{Root: authority, ValidityPeriodStart: authority.NotBefore, ValidityPeriodEnd: authority.NotAfter, URI: "https://fulcio.test"},
-	}, nil, nil, nil)
+	}, nil, authorities, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
