@@ -32,6 +32,7 @@ import (
 	"airgap/import/transfer"
 	"airgap/verify"
 	"airgap/verify/judge"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -102,7 +103,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // isUsage matches errors in arguments, also those that a package finds.
 func isUsage(err error) bool {
-	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, placing.ErrMapping, report.ErrReport, verify.ErrNoKey, verify.ErrBase,
+	return isA[app.UsageError](err) || anyOf(export.ErrReference, signature.ErrKey, config.ErrConfig, policy.ErrPolicy, placing.ErrMapping, report.ErrReport, verify.ErrNoKey, verify.ErrBase,
 		verify.ErrLacking, mirror.ErrBase, mirror.ErrUnknown, ledger.ErrReceipt, ledger.ErrWant)(err)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/terminal"
+	"airgap/cmd/airgap/trust"
 )
 
 // run runs one command line and returns the exit code. It prints what went wrong, but never exits.
@@ -68,7 +69,7 @@ internet.`,
 		newExport(a), newPlan(a), newConfig(a), newVerify(a), newCountersign(a), newImport(a), newRollback(a), newInspect(a), newSplit(a), newJoin(a), newRepair(a),
 		newDemo(a, run))
 	addGroup(root, "mirror", "Mirrors, week by week:", newStatus(a), newReceipt(a), newDiff(a), newPrune(a))
-	addGroup(root, "access", "Keys and registries:", newKeygen(a), newLogin(a), newLogout(a))
+	addGroup(root, "access", "Keys, trust and registries:", newKeygen(a), trust.NewPolicy(a), newLogin(a), newLogout(a))
 	root.AddCommand(newVersion(a), exitCodesTopic(), signWithTopic())
 	root.SetFlagErrorFunc(flagError)
 	inOrder(root)

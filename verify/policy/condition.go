@@ -1,12 +1,14 @@
 package policy
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Condition is one line of expect. Only Parse makes one.
@@ -14,6 +16,7 @@ type Condition struct {
 	Path Path
 	Text string // for people, as in `$.predicate.x is "y"`
 
+	decode bool                 // the values are base64 of what counts
 	holds  func(value any) bool // nil: that the path leads somewhere, or nowhere, is all that is asked for
 	empty  bool                 // the path has to lead nowhere
 	wanted []any                // of is and in: texts, numbers (*big.Rat), true, false and nil
@@ -36,11 +39,26 @@ func (c *Condition) Check(statement any) error {
 		return nil
 	}
 	for _, value := range values {
+		if c.decode {
+			if value, err = decodeBase64(value); err != nil {
+				return fmt.Errorf("%s %w", c.Path, err)
+			}
+		}
 		if !c.holds(value) {
 			return fmt.Errorf("%s is expected, but it is %s", c.Text, show(value))
 		}
 	}
 	return nil
+}
+
+// decodeBase64 returns the text that a value stands for (RFC 4648, section 4).
+func decodeBase64(value any) (string, error) {
+	text, isText := value.(string)
+	decoded, err := base64.StdEncoding.DecodeString(text)
+	if !isText || err != nil || !utf8.Valid(decoded) {
+		return "", fmt.Errorf("is %s, which is no base64 of a text", show(value))
+	}
+	return string(decoded), nil
 }
 
 // excludes tells whether two conditions on one path can never hold together. False may mean that it is not known.

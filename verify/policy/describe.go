@@ -9,9 +9,12 @@ import (
 	"airgap/verify/party"
 )
 
-// Describe says in sentences what the policy asks for, of bundles first and then of images, rule by rule.
+// Describe says in sentences who has a name, and what the policy asks for, of bundles first and then of images, rule by rule.
 func (p *Policy) Describe() []string {
 	var lines []string
+	for _, whose := range p.signers {
+		lines = append(lines, whose.Name+" is "+either(members(whose))+".")
+	}
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if p.Bundle.Threshold == 0 {
 		add("Whose signatures count over a bundle is not said here, but with --key.")
@@ -86,9 +89,11 @@ func (d *AttestationDemand) describe() string {
 	} else {
 		text += ", signed by " + atLeast(1, &d.Party)
 	}
-	for i, c := range d.Expect {
-		text += when(i == 0, ", in which ") + when(i > 0, " and ") + c.Text
+	var conditions []string
+	for _, c := range d.Expect {
+		conditions = append(conditions, c.Text)
 	}
+	text += when(len(conditions) > 0, ", in which "+strings.Join(conditions, " and "))
 	return text + notOlder(d.MaxAge) + when(d.Optional, "; where there is one, it is good") + "."
 }
 
@@ -115,20 +120,16 @@ func either(texts []string) string {
 	}
 }
 
-// atLeast names a party, and how many of it are asked for.
+// atLeast names a party, and how many of it are asked for. Who is named is not listed again.
 func atLeast(threshold int, whose *party.Party) string {
-	all := members(whose)
-	name := ""
-	if !strings.Contains(whose.Name, ":") { // it has one, and is not called by its place
-		name = whose.Name + " "
+	who := either(members(whose))
+	if isNamed := !strings.Contains(whose.Name, ":"); isNamed {
+		who = strings.ReplaceAll(whose.Name, ", ", " or ")
 	}
-	switch {
-	case threshold > 1:
-		return fmt.Sprintf("%d of %s(%s)", threshold, name, strings.Join(all, "; "))
-	case len(all) > 1:
-		return fmt.Sprintf("any of %s(%s)", name, strings.Join(all, "; "))
+	if threshold > 1 {
+		return fmt.Sprintf("%d of %s", threshold, who)
 	}
-	return name + when(name != "", "(") + strings.Join(all, "") + when(name != "", ")")
+	return who
 }
 
 // members says who belongs to a party.

@@ -55,7 +55,7 @@ var (
 	// looseDot is a dot that stands for any character, between letters as in a host name.
 	looseDot    = regexp.MustCompile(`(?:^|[^\\])[A-Za-z0-9]\.[A-Za-z]`)
 	looseBegin  = regexp.MustCompile(`^\(*\^?\.[*+]`)
-	looseEnd    = regexp.MustCompile(`[A-Za-z0-9]\.[*+]\$?\)*$`)
+	looseEnd    = regexp.MustCompile(`^\(*\^?https?://[^/]+(/[^/]*)?[A-Za-z0-9]\.[*+]\$?\)*$|@[^/]*[A-Za-z0-9]\.[*+]\$?\)*$`) // a host, or who has a name there
 	everything  = regexp.MustCompile(`^\(*\^?\.[*+]\$?\)*$`)
 	hasOpenHost = regexp.MustCompile(`^https?://\.[*+]|^https?://\[\^`)
 )

@@ -126,7 +126,9 @@ func (f *findings) rule(r *Rule) {
 	}
 	for i := range r.Attestations {
 		d := &r.Attestations[i]
-		f.threshold(d.Position, &d.Party, 1)
+		if !d.Unsigned {
+			f.threshold(d.Position, &d.Party, 1)
+		}
 		if d.MaxAge > 0 && !showsTime(&d.Party) && !slices.ContainsFunc(d.Types, f.mayStateTime(d)) {
 			f.add(d.Position, "maxAge can never be met: where a statement of type %s says its time is not known; write time: with the path to it", either(d.Types))
 		}

@@ -162,11 +162,10 @@ images:
 `)
 	got := strings.Join(p.Describe(), "\n")
 	for _, want := range []string{
-		"A bundle counts when it is signed by 2 of (the key packers/a.pub (sha256:", " for the mirrors m", "It may be 14d12h old.",
-		"An import needs the approval of 2 of (the key officers/x.pub", "; who signed the bundle does not count.",
-		"Images docker.io/acme/* (ours):\n  Each platform, or an index that lists it, is signed by docker (the key dhi.pub (sha256:", "; the signature names the repository of the source.",
-		"  The index, or a single manifest, has an attestation https://a/b or https://c/d, signed by docker (the key dhi.pub",
-		`, in which $.predicate.x is "y" and $.predicate.n is at most 3, at most 30d ago.`,
+		"docker is the key dhi.pub (sha256:", "A bundle counts when it is signed by 2 of the key packers/a.pub (sha256:", " for the mirrors m", "It may be 14d12h old.",
+		"An import needs the approval of 2 of the key officers/x.pub", "; who signed the bundle does not count.",
+		"Images docker.io/acme/* (ours):\n  Each platform, or an index that lists it, is signed by docker; the signature names the repository of the source.",
+		"  The index, or a single manifest, has an attestation https://a/b or https://c/d, signed by docker", `, in which $.predicate.x is "y" and $.predicate.n is at most 3, at most 30d ago.`,
 		"  The index or any platform may have an attestation https://e/f, which nobody has to have signed; where there is one, it is good.",
 		"Images quay.io/** are refused: not from there\n", "Images ghcr.io/** are carried, and nothing is asked of them.\n", "Images that no rule matches are refused.",
 	} {

@@ -179,6 +179,7 @@ func (p *parser) signers(v *yaml.Value) {
 		whose := p.party(f.Position, &w, false)
 		whose.Name = f.Key
 		p.named[f.Key], p.idle[f.Key] = &whose, f.Position
+		p.policy.signers = append(p.policy.signers, &whose)
 	}
 }
 
@@ -386,7 +387,10 @@ func (p *parser) condition(v *yaml.Value) Condition {
 		return func(v *yaml.Value) { tests++; read(v) }
 	}
 	p.Mapping(v, "a condition", yaml.Keys{
-		"path":    func(v *yaml.Value) { c.Path = p.path(v) },
+		"path": func(v *yaml.Value) { c.Path = p.path(v) },
+		"decode": func(v *yaml.Value) {
+			choose(p, v, &c.decode, map[string]bool{"base64": true}, "base64")
+		},
 		"is":      is(func(v *yaml.Value) { p.isOneOf(&c, []*yaml.Value{v}, "is ") }),
 		"in":      is(func(v *yaml.Value) { p.isOneOf(&c, p.list(v), "is one of ") }),
 		"matches": is(func(v *yaml.Value) { p.matches(&c, v) }),
@@ -403,7 +407,10 @@ func (p *parser) condition(v *yaml.Value) Condition {
 	if tests != 1 {
 		p.Bad(v.Position, "a condition has one of is, in, matches, atMost, atLeast and exists")
 	}
-	c.Text = c.Path.String() + " " + c.Text
+	if exists := v.Field("exists"); exists != nil && c.decode {
+		p.Bad(exists.Position, "what is only there has nothing to decode")
+	}
+	c.Text = c.Path.String() + when(c.decode, ", decoded,") + " " + c.Text
 	return c
 }
 
@@ -451,7 +458,7 @@ func literal(v *yaml.Value) (any, error) {
 
 func (p *parser) matches(c *Condition, v *yaml.Value) {
 	globs, compiled := p.globs(v)
-	c.Text = "matches " + strings.Join(globs, ", ")
+	c.Text = fmt.Sprintf("matches %.300q", either(globs))
 	c.holds = func(value any) bool {
 		text, isText := value.(string)
 		return isText && slices.ContainsFunc(compiled, func(glob *regexp.Regexp) bool { return glob.MatchString(text) })

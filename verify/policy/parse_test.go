@@ -159,6 +159,8 @@ func TestParseRefuses(t *testing.T) {
 		"is infinite":       {rule("attestations: {type: a, keys: dhi.pub, expect: {path: $.a, atMost: .inf}}"), "a number is expected"},
 		"exists maybe":      {rule("attestations: {type: a, keys: dhi.pub, expect: {path: $.a, exists: yes}}"), "true or false is expected"},
 		"at most a text":    {rule("attestations: {type: a, keys: dhi.pub, expect: {path: $.a, atMost: '1'}}"), "a number is expected"},
+		"decode":            {rule("attestations: {type: a, keys: dhi.pub, expect: {path: $.a, is: a, decode: hex}}"), "base64 is expected"},
+		"decode nothing":    {rule("attestations: {type: a, keys: dhi.pub, expect: {path: $.a, exists: true, decode: base64}}"), "nothing to decode"},
 		"descent":           {rule("attestations: {type: a, keys: dhi.pub, expect: {path: $..a, is: 1}}"), "not in the part of JSONPath"},
 		"filter":            {rule("attestations: {type: a, keys: dhi.pub, expect: {path: '$[?@.a]', is: 1}}"), "is expected at"},
 		"name with a dash":  {rule("attestations: {type: a, keys: dhi.pub, expect: {path: $.a-b, is: 1}}"), "is expected at"},
@@ -317,7 +319,7 @@ images:
 
 const statement = `{"predicateType": "t", "predicate": {"result": "clean", "n": 3, "big": 9007199254740993, "tiny": 0.10, "huge": 1e999999,
 	"no": null, "yes": true, "list": ["a", "a"], "mixed": ["a", 1], "runs": [{"at": "2026-03-01T00:00:00Z"}, {"at": "2026-02-01T00:00:00+01:00"}],
-	"odd 'name\\": 1, "": 2, "source": "git+https://github.com/acme/app@refs/heads/main", "empty": [], "metadata": {"buildFinishedOn": "2026-01-01T00:00:00Z"}, "wrong": ["2026-01-01T00:00:00Z", 3]}}`
+	"odd 'name\\": 1, "": 2, "source": "git+https://github.com/acme/app@refs/heads/main", "empty": [], "metadata": {"buildFinishedOn": "2026-01-01T00:00:00Z"}, "report": "UmVwb3J0OgpJbmZlY3RlZCBmaWxlczogMAplbmQK", "wrong": ["2026-01-01T00:00:00Z", 3]}}`
 
 func decoded(t testing.TB) any {
 	t.Helper()
@@ -333,43 +335,48 @@ func decoded(t testing.TB) any {
 func TestConditions(t *testing.T) {
 	value, files := decoded(t), world(t)
 	for condition, want := range map[string]string{ // "": it holds
-		"path: $.predicate.result, is: clean":                                      "",
-		"path: $.predicate.result, is: infected":                                   `$.predicate.result is "infected" is expected, but it is "clean"`,
-		"path: $.predicate.gone, is: clean":                                        "leads to nothing",
-		"path: '$.predicate.empty[*]', is: clean":                                  "leads to nothing",
-		"path: $.predicate.n, is: 3":                                               "",
-		"path: $.predicate.n, is: 3.0":                                             "",
-		"path: $.predicate.n, is: '3'":                                             "but it is 3",
-		"path: $.predicate.big, is: 9007199254740992":                              "but it is 9007199254740993",
-		"path: $.predicate.big, atMost: 9007199254740992":                          "but it is 9007199254740993",
-		"path: $.predicate.tiny, is: 0.1":                                          "",
-		"path: $.predicate.huge, atLeast: 1":                                       "but it is 1e999999",
-		"path: $.predicate.n, atMost: 3":                                           "",
-		"path: $.predicate.n, atMost: 2":                                           "is at most 2 is expected",
-		"path: $.predicate.n, atLeast: 3":                                          "",
-		"path: $.predicate.n, atLeast: 4":                                          "but it is 3",
-		"path: $.predicate.result, atMost: 4":                                      `but it is "clean"`,
-		"path: $.predicate.no, is: null":                                           "",
-		"path: $.predicate.gone, is: null":                                         "leads to nothing",
-		"path: $.predicate.yes, is: true":                                          "",
-		"path: $.predicate.yes, is: 'true'":                                        "but it is true",
-		"path: $.predicate.yes, is: 1":                                             "but it is true",
-		"path: '$.predicate.list[*]', is: a":                                       "",
-		"path: $.predicate.list.*, in: [b, a]":                                     "",
-		"path: '$.predicate.list[2]', is: a":                                       "leads to nothing",
-		"path: '$.predicate.mixed[*]', is: a":                                      "but it is 1",
-		"path: $.predicate.list, is: a":                                            "but it is a list",
-		"path: $.predicate, is: a":                                                 "but it is an object",
-		`path: "$.predicate['odd \\'name\\\\']", is: 1`:                            "",
-		"path: $.predicate.list.a, exists: true":                                   "leads to nothing",
-		"path: $.predicate.list, exists: true":                                     "",
-		"path: $.predicate.gone, exists: false":                                    "",
-		"path: $.predicate.no, exists: false":                                      "must not be there",
-		"path: $.predicate.source, matches: git+https://*":                         "but it is",
-		"path: $.predicate.source, matches: git+https://github.com/**":             "",
-		"path: $.predicate.source, matches: [x, 'git+https://**@refs/heads/main']": "",
-		"path: $.predicate.n, matches: '*'":                                        "but it is 3",
-		"path: $, is: a":                                                           "but it is an object",
+		"path: $.predicate.result, is: clean":                                            "",
+		"path: $.predicate.result, is: infected":                                         `$.predicate.result is "infected" is expected, but it is "clean"`,
+		"path: $.predicate.gone, is: clean":                                              "leads to nothing",
+		"path: '$.predicate.empty[*]', is: clean":                                        "leads to nothing",
+		"path: $.predicate.n, is: 3":                                                     "",
+		"path: $.predicate.n, is: 3.0":                                                   "",
+		"path: $.predicate.n, is: '3'":                                                   "but it is 3",
+		"path: $.predicate.big, is: 9007199254740992":                                    "but it is 9007199254740993",
+		"path: $.predicate.big, atMost: 9007199254740992":                                "but it is 9007199254740993",
+		"path: $.predicate.tiny, is: 0.1":                                                "",
+		"path: $.predicate.huge, atLeast: 1":                                             "but it is 1e999999",
+		"path: $.predicate.n, atMost: 3":                                                 "",
+		"path: $.predicate.n, atMost: 2":                                                 "is at most 2 is expected",
+		"path: $.predicate.n, atLeast: 3":                                                "",
+		"path: $.predicate.n, atLeast: 4":                                                "but it is 3",
+		"path: $.predicate.result, atMost: 4":                                            `but it is "clean"`,
+		"path: $.predicate.no, is: null":                                                 "",
+		"path: $.predicate.gone, is: null":                                               "leads to nothing",
+		"path: $.predicate.yes, is: true":                                                "",
+		"path: $.predicate.yes, is: 'true'":                                              "but it is true",
+		"path: $.predicate.yes, is: 1":                                                   "but it is true",
+		"path: '$.predicate.list[*]', is: a":                                             "",
+		"path: $.predicate.list.*, in: [b, a]":                                           "",
+		"path: '$.predicate.list[2]', is: a":                                             "leads to nothing",
+		"path: '$.predicate.mixed[*]', is: a":                                            "but it is 1",
+		"path: $.predicate.list, is: a":                                                  "but it is a list",
+		"path: $.predicate, is: a":                                                       "but it is an object",
+		`path: "$.predicate['odd \\'name\\\\']", is: 1`:                                  "",
+		"path: $.predicate.list.a, exists: true":                                         "leads to nothing",
+		"path: $.predicate.list, exists: true":                                           "",
+		"path: $.predicate.gone, exists: false":                                          "",
+		"path: $.predicate.no, exists: false":                                            "must not be there",
+		"path: $.predicate.source, matches: git+https://*":                               "but it is",
+		"path: $.predicate.source, matches: git+https://github.com/**":                   "",
+		"path: $.predicate.source, matches: [x, 'git+https://**@refs/heads/main']":       "",
+		"path: $.predicate.n, matches: '*'":                                              "but it is 3",
+		`path: $.predicate.report, decode: base64, matches: "**\nInfected files: 0\n**"`: "",
+		`path: $.predicate.report, decode: base64, matches: "**\nInfected files: 1\n**"`: `but it is "Report:\nInfected files: 0\nend\n"`,
+		`path: $.predicate.report, matches: "**Infected files: 0**"`:                     `but it is "UmVw`,
+		`path: $.predicate.result, decode: base64, is: x`:                                `is "clean", which is no base64 of a text`,
+		`path: $.predicate.n, decode: base64, is: 3`:                                     `is 3, which is no base64 of a text`,
+		"path: $, is: a":                                                                 "but it is an object",
 	} {
 		p, err := policy.Parse("trust.yaml", []byte("version: 1\nimages: {match: '**', attestations: {type: t, unsigned: true, expect: {"+condition+"}}}"), files)
 		if err != nil {
@@ -427,6 +434,36 @@ func TestTimeOf(t *testing.T) {
 	}
 }
 
+// The examples are policies that mean what they seem to, once the files that they ask for are there.
+func TestExamples(t *testing.T) {
+	files := world(t)
+	for _, name := range []string{"airgap.pub", "team.pub"} {
+		files[name] = files["dhi.pub"]
+	}
+	files["acme-ca.crt"], files["timestamp-ca.crt"] = files["ca/root.crt"], files["ca/root.crt"]
+	if names := policy.Examples(); !slices.Equal(names, []string{"cosign", "dhi", "notation"}) {
+		t.Errorf("%q", names)
+	}
+	for _, name := range policy.Examples() {
+		p := parse(t, files, string(policy.Example(name)))
+		for _, f := range p.Findings(today) {
+			t.Errorf("%s: %s", name, f)
+		}
+	}
+	if policy.Example("../POLICY") != nil {
+		t.Error("there are no other files")
+	}
+	for source, want := range map[string]string{"dhi.io/python:3.13": "DHI images", "docker.io/acme/dhi-python:3.13": "DHI images", "dhi.io/redis-chart:1": "DHI charts", "docker.io/acme/python:3": ""} {
+		name := ""
+		if r := parse(t, files, string(policy.Example("dhi"))).Rule(source); r != nil {
+			name = r.Name
+		}
+		if name != want {
+			t.Errorf("%s: %q, want %q", source, name, want)
+		}
+	}
+}
+
 // Whatever the bytes, there is a policy or an error that says where, and a policy can be asked.
 func FuzzParse(f *testing.F) {
 	page, err := os.ReadFile("POLICY.md")
@@ -438,6 +475,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
 	f.Add([]byte("version: 1\nimages: &a [{match: ['{a,b}/**', '?:1'], attestations: [{type: x, unsigned: true, time: \"$['a'][0].*\", expect: [{path: $, in: [1, null, a]}, {path: $.a, exists: false}]}]}]\n"))
 	f.Add([]byte("version: 1\nbundle: {keys: [{directory: packers, mirrors: a, destinations: b}], approvals: {keys: officers}}\n"))
+	for _, name := range policy.Examples() {
+		f.Add(policy.Example(name))
+	}
 	files := world(f)
 	value := decoded(f)
 	f.Fuzz(func(t *testing.T, content []byte) {

@@ -20,6 +20,7 @@ type Policy struct {
 	Unmatched Unmatched
 
 	remarks []remark
+	signers []*party.Party // that have names
 }
 
 // OfKeys returns the policy that keys alone stand for: a signature by any of them is enough, and no image is judged.

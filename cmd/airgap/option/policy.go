@@ -26,13 +26,14 @@ func (p *Policy) Read() (*policy.Policy, error) {
 	if p.file == "" {
 		return nil, nil //nolint:nilnil // that there is no policy is no error
 	}
-	return readPolicy(p.file)
+	return ReadPolicy(p.file, "--policy: ")
 }
 
-func readPolicy(file string) (*policy.Policy, error) {
+// ReadPolicy reads a policy and the files that it names. by begins what is said where the policy cannot be read.
+func ReadPolicy(file, by string) (*policy.Policy, error) {
 	content, err := app.ReadSmallFile(file)
 	if err != nil {
-		return nil, app.Usagef("--policy: %w", err)
+		return nil, app.Usagef("%s%w", by, err)
 	}
 	return policy.Parse(file, content, policyFiles{filepath.Dir(file)})
 }
