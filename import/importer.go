@@ -104,11 +104,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Run imports b. The report says how far it got, and is there with an error, too, once the mappings make sense. A run
+// Run imports b, if it has the approvals that the policy asks for (approval.ErrMissing). The report says how far it got, and is there with an error, too, once the mappings make sense. A run
 // that failed can be repeated, and continues; a run after success changes nothing. Cancelling gives ctx.Err(): what was
 // pushed stays, without a tag, unless tags were being moved already (the report says which were). After an error that wraps
 // readback.ErrUnchecked, everything was written.
 func Run(ctx context.Context, b *verify.Bundle, t Target, o Options) (*report.Report, error) {
+	if err := b.Approved().Err(); err != nil {
+		return nil, fmt.Errorf("nothing was written to %s: %w", o.Destination, err)
+	}
 	o = o.withDefaults()
 	started := o.Now()
 	o.Fails = b.Fails

@@ -36,7 +36,7 @@ func (b *Bundle) Over(bases ...*Bundle) (*Bundle, error) {
 
 // placeOf returns which of the header's bases a bundle is.
 func (b *Bundle) placeOf(base *Bundle) (int, error) {
-	listed, name := b.Contents().Header.Bases, base.name()
+	listed, name := b.Contents().Header.Bases, nameOf(base)
 	place := slices.IndexFunc(listed, func(l bundle.Base) bool { return l.ManifestIndex == name.ManifestIndex })
 	switch {
 	case len(listed) == 0:
@@ -51,7 +51,7 @@ func (b *Bundle) placeOf(base *Bundle) (int, error) {
 	return place, nil
 }
 
-func (b *Bundle) name() bundle.Base { return b.Contents().Header.Base(b.ManifestIndex()) }
+func nameOf(b *Bundle) bundle.Base { return b.Contents().Header.Base(b.ManifestIndex()) }
 
 // namesShown bounds how many bundles an error lists.
 const namesShown = 10
@@ -79,13 +79,13 @@ func (b *Bundle) checkBase(row int) error {
 	blob := &b.Contents().Blobs[row]
 	at, listed := base.Contents().Find(blob.Digest)
 	if !listed {
-		return fmt.Errorf("%w: it is said to be stored by %s, which does not list it", bundle.ErrFormat, base.name())
+		return fmt.Errorf("%w: it is said to be stored by %s, which does not list it", bundle.ErrFormat, nameOf(base))
 	}
 	switch stored := &base.Contents().Blobs[at]; {
 	case !stored.IsStored():
-		return fmt.Errorf("%w: it is said to be stored by %s, which has it as %q", bundle.ErrFormat, base.name(), stored.Stored)
+		return fmt.Errorf("%w: it is said to be stored by %s, which has it as %q", bundle.ErrFormat, nameOf(base), stored.Stored)
 	case stored.Size != blob.Size:
-		return fmt.Errorf("%w: it has %d bytes, and %d in %s, which is said to store it", bundle.ErrFormat, blob.Size, stored.Size, base.name())
+		return fmt.Errorf("%w: it has %d bytes, and %d in %s, which is said to store it", bundle.ErrFormat, blob.Size, stored.Size, nameOf(base))
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (b *Bundle) HasBase(place int) bool { return b.bases != nil && b.bases[plac
 func (b *Bundle) Where(row int) string {
 	path := b.graph.Path(row)
 	if base := b.base(row); base != nil {
-		path += ", in " + base.name().String()
+		path += ", in " + nameOf(base).String()
 	}
 	return path
 }

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/verify/approval"
 	"airgap/verify/party"
 	"airgap/verify/policy"
+	"airgap/verify/proof"
 	"airgap/verify/signature"
 )
 
@@ -21,14 +23,13 @@ type Trust struct {
 	Destination string               // HOST[/PREFIX] that the bundle is for; "": not known, and who is limited to some does not count
 	Signatures  []signature.Detached // besides the one that the bundle holds
 	SkipFailing bool                 // images that do not meet the policy are told by Bundle.Fails, and are no reason to refuse the bundle
+	Approvals   []signature.Detached
 }
 
-// Why a bundle is not believed, where nothing is wrong with its signature. See also the errors of package signature.
+// Why a bundle is not believed, where nothing is wrong with its signature. See also proof.ErrRevoked, and the errors of package signature.
 var (
 	// ErrNoKey: the policy trusts nobody, so that no bundle could pass.
 	ErrNoKey = errors.New("no public key to check the signature with")
-	// ErrRevoked: by a key that is revoked.
-	ErrRevoked = errors.New("signed by a key that is revoked")
 	// ErrScope: by somebody who counts for other mirrors or destinations.
 	ErrScope = errors.New("signed by somebody who does not count for it")
 	// ErrThreshold: by too few.
@@ -71,7 +72,7 @@ func (t Trust) check(ctx context.Context, head *bundle.Head) (*Head, error) {
 	if err != nil {
 		return nil, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), err)
 	}
-	h := &Head{head: head, header: header}
+	h := &Head{head: head, header: header, approved: t.approved(s, head)}
 	for _, one := range count {
 		h.signers = append(h.signers, one.signer)
 		if one.file.Content != nil {
@@ -79,6 +80,18 @@ func (t Trust) check(ctx context.Context, head *bundle.Head) (*Head, error) {
 		}
 	}
 	return h, nil
+}
+
+// approved judges the approvals that the policy asks for; nil where it asks for none.
+func (t Trust) approved(s *signed, head *bundle.Head) *approval.Approved {
+	if t.Policy.Bundle.Approvals == nil {
+		return nil
+	}
+	c := approval.Case{Ask: t.Policy.Bundle.Approvals, ManifestIndex: head.ManifestIndex(), Destination: t.Destination, Now: t.now()}
+	for _, one := range s.by {
+		c.Signers = append(c.Signers, one.signer)
+	}
+	return c.Judge(t.Approvals)
 }
 
 // signed are the good signatures over a head, before it is known what the bundle is, and what is wrong with the others.
@@ -95,36 +108,22 @@ type good struct {
 
 // signatures checks all signatures over a head. It is an error if none of them is good.
 func (t Trust) signatures(head *bundle.Head) (*signed, error) {
-	if t.Policy == nil || len(t.Policy.Bundle.Party.Keys) == 0 {
+	if t.Policy == nil || len(t.Policy.Bundle.Party.Keys)+len(t.Policy.Bundle.Party.Identities) == 0 {
 		return nil, ErrNoKey
 	}
-	whose := &t.Policy.Bundle.Party
-	keys := make([]signature.PublicKey, len(whose.Keys))
-	for i, key := range whose.Keys {
-		keys[i] = key.PublicKey
-	}
 	s := &signed{}
-	check := func(content []byte, file signature.Detached) error {
-		key, err := signature.Verify(content, head.ManifestIndex(), keys)
-		if err != nil {
-			return err
-		}
-		signer := party.Signer{Party: whose.Name, Key: key.Digest()}
-		if whose.Revoked[signer.Key] {
-			return fmt.Errorf("%w: %s", ErrRevoked, signer)
-		}
-		if !slices.ContainsFunc(s.by, func(other good) bool { return other.signer.ID() == signer.ID() }) {
+	add := func(content []byte, file signature.Detached) error {
+		signer, err := signerOf(content, head.ManifestIndex(), &t.Policy.Bundle.Party)
+		if err == nil && !slices.ContainsFunc(s.by, func(other good) bool { return other.signer.ID() == signer.ID() }) {
 			s.by = append(s.by, good{signer, file})
 		}
-		return nil
+		return err
 	}
 	for _, content := range head.Signatures() {
-		if err := check(content, signature.Detached{}); err != nil {
-			s.problems.Add(err)
-		}
+		s.problems.Add(add(content, signature.Detached{}))
 	}
 	for _, file := range t.Signatures {
-		if err := check(file.Content, file); err != nil {
+		if err := add(file.Content, file); err != nil {
 			s.problems.Add(fmt.Errorf("%s: %w", file.Name, err))
 		}
 	}
@@ -135,6 +134,34 @@ func (t Trust) signatures(head *bundle.Head) (*signed, error) {
 		return nil, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), s.problems.Err())
 	}
 	return s, nil
+}
+
+// signerOf tells who of a party made a signature.
+func signerOf(content []byte, manifestIndex bundle.Digest, whose *party.Party) (party.Signer, error) {
+	keys := make([]signature.PublicKey, len(whose.Keys))
+	for i, key := range whose.Keys {
+		keys[i] = key.PublicKey
+	}
+	key, err := signature.Verify(content, manifestIndex, keys)
+	switch signer := (party.Signer{Party: whose.Name, Key: key.Digest()}); {
+	case errors.Is(err, signature.ErrCertificate) && len(whose.Identities) > 0:
+		return identityOf(content, manifestIndex, whose)
+	case err != nil:
+		return party.Signer{}, err
+	case whose.Revoked[signer.Key]:
+		return party.Signer{}, fmt.Errorf("%w: %s", proof.ErrRevoked, signer)
+	default:
+		return signer, nil
+	}
+}
+
+// identityOf tells which identity of a party made a signature with a certificate.
+func identityOf(content []byte, manifestIndex bundle.Digest, whose *party.Party) (party.Signer, error) {
+	signer, err := proof.ReadBundle(content, manifestIndex).By(whose)
+	if err != nil {
+		return party.Signer{}, fmt.Errorf("%w: %w", signature.ErrUntrustedKey, err)
+	}
+	return signer, signature.CheckCertified(content, manifestIndex)
 }
 
 // admit holds a bundle against what its signers count for, and returns those that count for it.
@@ -156,11 +183,14 @@ func (t Trust) admit(s *signed, header *bundle.Header) (count []good, err error)
 			ErrThreshold, strings.Join(names, ", "), len(count), ask.Threshold))
 		return nil, s.problems.Err()
 	}
-	now := t.Now
-	if now.IsZero() {
-		now = time.Now()
+	return count, CheckAge(header, ask.MaxAge, t.now())
+}
+
+func (t Trust) now() time.Time {
+	if t.Now.IsZero() {
+		return time.Now()
 	}
-	return count, CheckAge(header, ask.MaxAge, now)
+	return t.Now
 }
 
 // CheckAge refuses a bundle that was made longer ago than most (ErrTooOld), where that is not 0.
@@ -175,14 +205,25 @@ func CheckAge(header *bundle.Header, most time.Duration, now time.Time) error {
 	return nil
 }
 
-// inScope says why a signer does not count for a bundle of a mirror. One key may be there several times, with different scopes.
+// inScope says why a signer does not count for a bundle of a mirror. One key or identity may be there several times, with different scopes.
 func (t Trust) inScope(signer party.Signer, mirror string) error {
-	var problems bundle.Problems
+	var scopes []party.Scope
 	for _, key := range t.Policy.Bundle.Party.Keys {
-		if key.Digest() != signer.Key {
-			continue
+		if signer.Issuer == "" && key.Digest() == signer.Key {
+			scopes = append(scopes, key.Scope)
 		}
-		why := t.outside(key.Scope, mirror)
+	}
+	for _, identity := range t.Policy.Bundle.Party.Identities {
+		if identity.Matches(signer.Issuer, signer.Subject) {
+			scopes = append(scopes, identity.Scope)
+		}
+	}
+	if len(scopes) == 0 {
+		return fmt.Errorf("%w: %s", ErrScope, signer)
+	}
+	var problems bundle.Problems
+	for _, scope := range scopes {
+		why := t.outside(scope, mirror)
 		if why == "" {
 			return nil
 		}

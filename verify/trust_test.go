@@ -12,6 +12,7 @@ import (
 	"airgap/verify"
 	"airgap/verify/party"
 	"airgap/verify/policy"
+	"airgap/verify/proof"
 	"airgap/verify/signature"
 )
 
@@ -57,7 +58,7 @@ func TestTrust(t *testing.T) {
 		"no destination":           {b.Bytes, policy.Bundle{Party: party.Party{Keys: scoped(party.Scope{Destinations: []string{"**"}})}}, verify.Trust{}, 0, verify.ErrScope, "say so with --for", verify.ErrScope},
 		"mirror and destination":   {b.Bytes, policy.Bundle{Party: party.Party{Keys: scoped(party.Scope{Mirrors: []string{"dhi"}, Destinations: []string{"x"}})}}, verify.Trust{Destination: "y"}, 0, verify.ErrScope, "not for y", verify.ErrScope},
 		"one key, two scopes":      {b.Bytes, policy.Bundle{Party: party.Party{Keys: append(scoped(party.Scope{Mirrors: []string{"a"}}), scoped(party.Scope{Mirrors: []string{"dhi"}})...)}}, verify.Trust{}, 1, nil, "", nil},
-		"revoked":                  {b.Bytes, policy.Bundle{Party: party.Party{Keys: plain, Revoked: map[bundle.Digest]bool{key.Public().Digest(): true}}}, verify.Trust{}, 0, verify.ErrRevoked, key.Public().Fingerprint(), verify.ErrRevoked},
+		"revoked":                  {b.Bytes, policy.Bundle{Party: party.Party{Keys: plain, Revoked: map[bundle.Digest]bool{key.Public().Digest(): true}}}, verify.Trust{}, 0, proof.ErrRevoked, key.Public().Fingerprint(), proof.ErrRevoked},
 		"one of two":               {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{}, 0, verify.ErrThreshold, "by " + key.Public().Fingerprint() + ", which is 1 of 2", nil},
 		"two of two":               {b.Bytes, policy.Bundle{Party: party.Party{Keys: both}, Threshold: 2}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: countersigned}}}, 2, nil, "", nil},
 		"one twice":                {b.Bytes, policy.Bundle{Party: party.Party{Keys: append(both, plain...)}, Threshold: 2}, verify.Trust{Signatures: []signature.Detached{{Name: "beside", Content: again}}}, 0, verify.ErrThreshold, "1 of 2", nil},

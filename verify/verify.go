@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"airgap/bundle"
+	"airgap/verify/approval"
 	"airgap/verify/judge"
 	"airgap/verify/party"
 	"airgap/verify/signature"
@@ -50,10 +51,11 @@ func Open(ctx context.Context, sealed *bundle.Sealed, t Trust) (*Bundle, error) 
 
 // Head is the head of a bundle whose signature has been checked, with or without the rest of it. Only OpenHead makes one.
 type Head struct {
-	head    *bundle.Head
-	header  *bundle.Header
-	signers []party.Signer
-	beside  []signature.Detached // signatures that are not in the bundle
+	head     *bundle.Head
+	header   *bundle.Header
+	signers  []party.Signer
+	beside   []signature.Detached // signatures that are not in the bundle
+	approved *approval.Approved   // nil: the policy asks for no approvals
 }
 
 // OpenHead checks the signatures over a head, as Open does for a bundle; one that nobody signed is signature.ErrMissing.
@@ -76,6 +78,9 @@ func (h *Head) Contents(ctx context.Context) (*bundle.Contents, error) { return 
 // Signers returns who signed the bundle, of those that are trusted for it.
 func (b *Bundle) Signers() []party.Signer { return b.head.signers }
 
+// Approved returns who approved the bundle; nil where the policy asks for no approvals. Whoever imports demands that its Err is nil.
+func (b *Bundle) Approved() *approval.Approved { return b.head.approved }
+
 // ManifestIndex returns the digest of the signed object.
 func (b *Bundle) ManifestIndex() bundle.Digest { return b.reader.ManifestIndex() }
 
@@ -87,6 +92,9 @@ func (b *Bundle) Artifact() bundle.Artifact {
 	a := b.reader.Artifact()
 	for _, s := range b.head.beside {
 		a = a.With(s.Content, signature.PredicateType, b.head.header)
+	}
+	for _, f := range b.Approved().Counting() {
+		a = a.With(f.Content, approval.PredicateType, b.head.header)
 	}
 	return a
 }

@@ -31,8 +31,10 @@ import (
 	"airgap/import/target"
 	"airgap/import/transfer"
 	"airgap/verify"
+	"airgap/verify/approval"
 	"airgap/verify/judge"
 	"airgap/verify/policy"
+	"airgap/verify/proof"
 	"airgap/verify/signature"
 )
 
@@ -54,6 +56,7 @@ const (
 	exitReplay       = 13
 	exitStranded     = 14
 	exitFails        = 15
+	exitUnapproved   = 16
 	exitInterrupted  = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -74,7 +77,8 @@ var exitCodes = []struct {
 	{exitFails, "an image fails the policy; nothing was written", anyOf(judge.ErrPolicy)},
 	{exitDamaged, "damaged: no bundle, or not all volumes of one, or content of it or from a registry is not what it should be", anyOf(bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, export.ErrSubject, verify.ErrLayer, volume.ErrVolumes)},
 	{exitUntrusted, "no trusted key signed this bundle, or too few did", anyOf(signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed,
-		signature.ErrWrongPredicate, signature.ErrWrongSubject, verify.ErrRevoked, verify.ErrScope, verify.ErrThreshold, prune.ErrDoubtful)},
+		signature.ErrWrongPredicate, signature.ErrWrongSubject, proof.ErrRevoked, verify.ErrScope, verify.ErrThreshold, prune.ErrDoubtful)},
+	{exitUnapproved, "approvals that the policy asks for are missing; nothing was written", anyOf(approval.ErrMissing)},
 	{exitUnchecked, "everything was written, and some of it could not be read back", anyOf(readback.ErrUnchecked)},
 	{exitUnauthorized, "a registry refused the credentials, or the right to do this", anyOf(registry.ErrUnauthorized, registry.ErrForbidden)},
 	{exitMissing, "something that was asked for is not there: an image, its referrers, or a record", anyOf(registry.ErrNotFound, registry.ErrRepositoryUnknown, export.ErrNoReferrers, platform.ErrPlatform, export.ErrNothing, export.ErrGone,

@@ -211,6 +211,9 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 		return err
 	}
 	options.Recording.Account = account(ctx, client, options)
+	for _, f := range from.Checked.Approved().Counting() {
+		a.Say("approved: %s", f)
+	}
 	a.Say("signed by %s", strings.Join(party.Names(from.Checked.Signers()), ", "))
 	if options.Harbor, err = findHarbor(ctx, client, options); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 )
 
 func main() {
-	limitMemory()
+	app.LimitMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal cancels, and the command cleans up; stop restores the default, so that the second one kills.
 	context.AfterFunc(ctx, stop)

@@ -66,7 +66,7 @@ internet.`,
 	root.RunE = func(cmd *cobra.Command, args []string) error { return app.NoCommand(a.Screen, cmd, args) }
 	addGlobalFlags(root, a)
 	addGroup(root, "carry", "Carrying images:",
-		newExport(a), newPlan(a), newConfig(a), newVerify(a), newCountersign(a), newImport(a), newRollback(a), newInspect(a), newSplit(a), newJoin(a), newRepair(a),
+		newExport(a), newPlan(a), newConfig(a), newVerify(a), newCountersign(a), newApprove(a), newImport(a), newRollback(a), newInspect(a), newSplit(a), newJoin(a), newRepair(a),
 		newDemo(a, run))
 	addGroup(root, "mirror", "Mirrors, week by week:", newStatus(a), newReceipt(a), newDiff(a), newPrune(a))
 	addGroup(root, "access", "Keys, trust and registries:", newKeygen(a), trust.NewPolicy(a), newLogin(a), newLogout(a))

@@ -24,9 +24,10 @@ type verifyFlags struct {
 	option.Source
 	option.Beside
 
-	bases []string
-	deep  bool
-	json  bool
+	bases    []string
+	approved bool
+	deep     bool
+	json     bool
 }
 
 func newVerify(a *app.App) *cobra.Command {
@@ -68,8 +69,9 @@ Standard output gets the digest of the manifest index, which stands for the whol
 	}
 	flags.Source.Add(cmd.Flags())
 	flags.Beside.Add(cmd.Flags())
+	cmd.Flags().BoolVar(&flags.approved, "require-approvals", false, "fail where approvals are missing that the policy asks for, as import does")
 	option.AddBases(cmd.Flags(), &flags.bases, "to be checked as well")
-	cmd.Flags().StringVar(&flags.For, "for", "", "`HOST[/PREFIX]` that the bundle is to go to, for policies that limit signers to destinations")
+	cmd.Flags().StringVar(&flags.For, "for", "", "`HOST[/PREFIX]` that the bundle is to go to, for policies that limit signers, or approvals that are for some destinations")
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also unpack every layer, and compare it with the image's config")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the result as JSON")
 	return cmd
@@ -86,6 +88,7 @@ type verifyResult struct {
 	Missing  []bundle.Missing `json:"missing,omitempty"`
 
 	Judgement *judge.Judgement `json:"judgement,omitempty"`
+	Approvals *approvalFacts   `json:"approvals,omitempty"` // nothing where the policy asks for none
 }
 
 // checkedBase is what was left to a base, and whether that was checked as well.
@@ -111,6 +114,9 @@ func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []stri
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	if err := flags.showFailures(a, from.Checked); err != nil {
+		return err
+	}
+	if err := showApproved(a, from.Checked, flags.approved); err != nil {
 		return err
 	}
 	if err := checkBlobs(ctx, a, from, flags.deep); err != nil {
@@ -164,7 +170,7 @@ func (f *verifyFlags) showFailures(a *app.App, b *verify.Bundle) error {
 
 func resultOf(b *verify.Bundle) verifyResult {
 	header := &b.Contents().Header
-	return verifyResult{b.ManifestIndex(), party.Names(b.Signers()), header.Created, seriesOf(header), basesOf(b), header.Counts, b.Contents().Missing, b.Judgement()}
+	return verifyResult{b.ManifestIndex(), party.Names(b.Signers()), header.Created, seriesOf(header), basesOf(b), header.Counts, b.Contents().Missing, b.Judgement(), factsOfApprovals(b.Approved())}
 }
 
 func showVerified(a *app.App, flags *verifyFlags, b *verify.Bundle, took time.Duration) error {

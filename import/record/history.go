@@ -27,6 +27,7 @@ import (
 	"airgap/bundle/ledger"
 	"airgap/verify"
 	"airgap/verify/party"
+	"airgap/verify/proof"
 	"airgap/verify/signature"
 )
 
@@ -217,7 +218,7 @@ func (h *History) readEntry(ctx context.Context, tag string) (*Entry, error) {
 // isDoubtful tells whether err is about what is in the record, and not about reading it.
 func isDoubtful(err error) bool {
 	return slices.ContainsFunc([]error{
-		signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed, signature.ErrWrongPredicate, signature.ErrWrongSubject, verify.ErrRevoked, verify.ErrScope,
+		signature.ErrUntrustedKey, signature.ErrMissing, signature.ErrMalformed, signature.ErrWrongPredicate, signature.ErrWrongSubject, proof.ErrRevoked, verify.ErrScope,
 		bundle.ErrFormat, bundle.ErrDigest, bundle.ErrLimit, bundle.ErrUnsupported, bundle.ErrNotFound,
 	}, func(kind error) bool { return errors.Is(err, kind) })
 }

@@ -90,8 +90,8 @@ func parseBundle(signature []byte) (*sigstoreBundle, error) {
 		return nil, fmt.Errorf("%w: its media type is %.80q, not %s", ErrMalformed, b.MediaType, MediaType)
 	case b.Envelope == nil || b.Message != nil:
 		return nil, fmt.Errorf("%w: not a DSSE envelope alone; was it made by `cosign sign-blob`? Use `cosign sign`", ErrMalformed)
-	case b.Material.PublicKey == nil || b.Material.Certificate != nil || b.Material.Chain != nil:
-		return nil, fmt.Errorf("%w: made with a certificate; airgap checks signatures by keys", ErrMalformed)
+	case (b.Material.PublicKey == nil) == (b.Material.Certificate == nil) || b.Material.Chain != nil:
+		return nil, fmt.Errorf("%w: neither by a key nor with one certificate", ErrMalformed)
 	case len(b.Envelope.Signatures) != 1:
 		return nil, fmt.Errorf("%w: %d signatures in one envelope; there must be one", ErrMalformed, len(b.Envelope.Signatures))
 	}

@@ -38,6 +38,7 @@ package signature
 
 import (
 	"errors"
+	"fmt"
 
 	"airgap/bundle"
 )
@@ -47,6 +48,8 @@ import (
 var (
 	// ErrMalformed: not a signature of the kind that the package comment describes.
 	ErrMalformed = errors.New("malformed signature")
+	// ErrCertificate: made with a certificate, and not with a key that is known by itself. It wraps ErrMalformed.
+	ErrCertificate = fmt.Errorf("%w: made with a certificate", ErrMalformed)
 	// ErrMissing: there is no signature.
 	ErrMissing = errors.New("not signed")
 	// ErrUntrustedKey: no trusted key made this signature, or it was altered; the two cannot be told apart.

@@ -26,6 +26,9 @@ func Verify(signature []byte, manifestIndex bundle.Digest, trusted []PublicKey) 
 	if err != nil {
 		return PublicKey{}, err
 	}
+	if b.Material.PublicKey == nil {
+		return PublicKey{}, fmt.Errorf("%w: only the identities of a policy can say whose it is", ErrCertificate)
+	}
 	signed := NewEnvelopeMessage(b.Envelope.PayloadType, b.Envelope.Payload)
 	for _, key := range trusted {
 		if !key.Verifies(signed, b.Envelope.Signatures[0].Signature) {
@@ -37,6 +40,16 @@ func Verify(signature []byte, manifestIndex bundle.Digest, trusted []PublicKey) 
 		return key, nil
 	}
 	return PublicKey{}, untrusted(b.Material.PublicKey.Hint, trusted)
+}
+
+// CheckCertified checks that signature has the form that the package comment describes, with a certificate in place of a key, and is
+// over manifestIndex. Whose it is, is package proof's to say. Errors are those of Verify.
+func CheckCertified(signature []byte, manifestIndex bundle.Digest) error {
+	b, err := parseBundle(signature)
+	if err != nil {
+		return err
+	}
+	return b.Envelope.checkStatement(manifestIndex)
 }
 
 // VerifyHead checks that one of the signatures of a head is by one of the trusted keys, and returns that key. Errors are those of

@@ -21,19 +21,31 @@ import (
 // Beside are the flags for what came beside a bundle.
 type Beside struct {
 	signatures []string
+	approvals  []string
 }
 
 // Add defines the flags.
 func (f *Beside) Add(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&f.approvals, "approval", nil, "`FILE` with an approval that the policy asks for; NAME.*"+approvalSuffix+" beside NAME.tar are found by themselves")
 	flags.StringArrayVar(&f.signatures, "signature", nil, "`FILE` with another signature over the bundle; NAME.*"+signatureSuffix+" beside NAME.tar are found by themselves")
 }
 
-// signatureSuffix ends the names of files with signatures that lie beside bundles.
-const signatureSuffix = ".sigstore.json"
+// What the names of files end in that lie beside bundles.
+const (
+	signatureSuffix = ".sigstore.json"
+	approvalSuffix  = ".approval"
+)
 
 // Read adds to trust what came beside the bundle in files.
 func (f *Beside) Read(trust *verify.Trust, files []string) (err error) {
-	trust.Signatures, err = readBeside("--signature", f.signatures, files, signatureSuffix)
+	asksForApprovals := trust.Policy.Bundle.Approvals != nil
+	if len(f.approvals) > 0 && !asksForApprovals {
+		return app.Usagef("--approval is for a policy that asks for approvals, and there is none")
+	}
+	if trust.Signatures, err = readBeside("--signature", f.signatures, files, signatureSuffix); err != nil || !asksForApprovals {
+		return err
+	}
+	trust.Approvals, err = readBeside("--approval", f.approvals, files, approvalSuffix)
 	return err
 }
 

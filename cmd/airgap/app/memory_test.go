@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"math"
@@ -15,7 +15,7 @@ func TestMemoryLimitFollowsWhatIsInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
-	stop := limitMemory()
+	stop := LimitMemory()
 	defer stop()
 	inUse := make([][]byte, 128)
 	for i := range inUse {

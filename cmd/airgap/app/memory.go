@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"os"
@@ -22,8 +22,8 @@ func memoryLimit(live uint64) int64 {
 	return max(smallLimit, int64(live+live/4)+room)
 }
 
-// limitMemory makes the collector return what is not needed, until stop is called. GOMEMLIMIT in the environment wins.
-func limitMemory() (stop func()) {
+// LimitMemory makes the collector return what is not needed, until stop is called. GOMEMLIMIT in the environment wins.
+func LimitMemory() (stop func()) {
 	var stopped atomic.Bool
 	if _, isSet := os.LookupEnv("GOMEMLIMIT"); !isSet {
 		debug.SetMemoryLimit(smallLimit)
