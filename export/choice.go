@@ -48,6 +48,9 @@ func fingerprint(chosen string, signer Signer, o Options) string {
 	if o.Mirror != nil {
 		fmt.Fprintf(h, "%q %q ", o.Mirror.Name, o.Mirror.Ledger)
 	}
+	if o.Policy != nil {
+		fmt.Fprintf(h, "%s ", o.Policy.Digest)
+	}
 	fmt.Fprintf(h, "%s %q %+v %t %t %d", signer.Key.Fingerprint(), chosen, o.Walk.Attestations, o.Walk.AllowNoReferrers, o.KeepGoing, o.Created.Unix())
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -17,6 +17,7 @@ import (
 	"airgap/bundle"
 	"airgap/export/mirror"
 	"airgap/export/registry"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -56,13 +57,16 @@ const DefaultJobs = 6
 // Options are the settings of Run and MakePlan.
 type Options struct {
 	Walk      WalkOptions
-	KeepGoing bool             // go on without the images that fail, and record them as missing
+	KeepGoing bool             // go on without the images that fail or are refused by the policy, and record them as missing
 	Replan    bool             // where an export was interrupted, look again, and take only its blobs
 	Created   time.Time        // recorded as the time of the bundle; zero is the time at which it is planned
 	Now       func() time.Time // nil: time.Now
 	Jobs      int              // blobs under way at once; 0: DefaultJobs
 	Lookups   int              // manifests and lists under way at once; 0: Jobs
 	Observer  bundle.Observer  // nil: silence
+
+	Policy *policy.Policy // which images have to pass; nil: none
+	Proofs Source         // where proofs come from that are judged; nil: the source of everything
 
 	Mirror *mirror.Mirror // of which the bundle is the next one; nil: of none
 	Wishes mirror.Wishes  // what it builds on

@@ -19,7 +19,7 @@ import (
 type fetcher struct {
 	source   Source
 	manifest func(bundle.Digest) (*bundle.Manifest, error)
-	open     func(bundle.Digest) (io.ReadCloser, error) // of manifests; nil where all are written
+	open     func(bundle.Digest) (io.ReadCloser, error) // what was found or judged already, or bundle.ErrNotFound; nil: nothing was
 	layout   *bundle.Layout
 	writer   *bundle.Writer
 	jobs     int
@@ -33,8 +33,8 @@ type origin struct {
 	urls       []string // of foreign layers, should the registry not have it
 }
 
-func (f *fetcher) fetch(ctx context.Context, parallel bool) error {
-	if err := f.findOrigins(); err != nil {
+func (f *fetcher) fetch(ctx context.Context, parallel bool) (err error) {
+	if f.origins, err = findOrigins(f.layout.Contents(), f.manifest); err != nil {
 		return err
 	}
 	f.observer.Phase("fetch", f.total())
@@ -44,10 +44,9 @@ func (f *fetcher) fetch(ctx context.Context, parallel bool) error {
 	return f.toStream(ctx)
 }
 
-// findOrigins notes for each blob a repository with a manifest that lists it. The tables say where manifests were found.
-func (f *fetcher) findOrigins() error {
-	contents := f.layout.Contents()
-	f.origins = make([]origin, len(contents.Blobs))
+// findOrigins returns for each blob a repository with a manifest that lists it. The tables say where manifests were found.
+func findOrigins(contents *bundle.Contents, manifest func(bundle.Digest) (*bundle.Manifest, error)) ([]origin, error) {
+	origins := make([]origin, len(contents.Blobs))
 	repositories, seen := map[string]name.Repository{}, make([]bool, len(contents.Blobs))
 	for _, m := range contents.ManifestRows() {
 		row, _ := contents.Find(m.Digest)
@@ -59,22 +58,22 @@ func (f *fetcher) findOrigins() error {
 		if !known {
 			var err error
 			if repository, err = name.NewRepository(m.From); err != nil {
-				return err
+				return nil, err
 			}
 			repositories[m.From] = repository
 		}
-		manifest, err := f.manifest(m.Digest)
+		listing, err := manifest(m.Digest)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, d := range append(manifest.Blobs(), bundle.Descriptor{Digest: m.Digest}) {
+		for _, d := range append(listing.Blobs(), bundle.Descriptor{Digest: m.Digest}) {
 			if row, ok := contents.Find(d.Digest); ok {
-				f.origins[row].repository = repository
-				f.origins[row].urls = append(f.origins[row].urls, d.URLs...)
+				origins[row].repository = repository
+				origins[row].urls = append(origins[row].urls, d.URLs...)
 			}
 		}
 	}
-	return nil
+	return origins, nil
 }
 
 // rows returns the rows that have to be written, in file order.
@@ -187,11 +186,13 @@ func (c *countedWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// openBlob begins to read a blob, or a manifest that the walk has already.
+// openBlob begins to read a blob, or what is there already.
 func (f *fetcher) openBlob(ctx context.Context, row int) (io.ReadCloser, error) {
 	blob, from := f.layout.Contents().Blobs[row], f.origins[row]
-	if blob.Role == bundle.RoleManifest && f.open != nil {
-		return f.open(blob.Digest)
+	if f.open != nil {
+		if found, err := f.open(blob.Digest); !errors.Is(err, bundle.ErrNotFound) {
+			return found, err
+		}
 	}
 	body, err := f.source.Blob(ctx, from.repository.Digest(blob.Digest.String()), blob.Size)
 	if !errors.Is(err, registry.ErrNotFound) {

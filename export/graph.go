@@ -19,7 +19,7 @@ import (
 // graph is what the walk finds, by view and digest, so that images that share manifests share the requests too.
 type graph struct {
 	source   Source
-	store    *manifestStore
+	store    *contentStore
 	observer bundle.Observer
 	options  WalkOptions
 	work     *workQueue

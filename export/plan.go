@@ -7,12 +7,14 @@ import (
 
 	"airgap/bundle"
 	"airgap/export/mirror"
+	"airgap/verify/judge"
 )
 
 // Plan is what an export would carry. Nothing but manifests has been fetched for it. Close it when done.
 type Plan struct {
-	Contents *bundle.Contents // nil where no image was found
-	Graph    *bundle.Graph    // of Contents
+	Contents  *bundle.Contents // nil where no image was found
+	Graph     *bundle.Graph    // of Contents
+	Judgement *judge.Judgement // of all images that were found; nil without a policy that judges any
 
 	chosen  *Selection
 	walk    *walked
@@ -56,24 +58,33 @@ func makePlan(ctx context.Context, source Source, choice Choice, next *mirror.Ne
 	if len(w.Images) == 0 {
 		return p, nil
 	}
-	settings := bundle.PlanOptions{Created: p.options.Created, Missing: w.missing()}
+	settings := bundle.PlanOptions{Created: p.options.Created}
 	if next != nil {
 		settings.Mirror, settings.Sequence, settings.StoredBy = o.Mirror.Name, next.Sequence, next.StoredBy
 	}
-	p.Contents, err = bundle.Plan(w.Images, w.Manifest, settings)
-	w.Images = nil // the tables have all of it
+	err = p.tabulate(ctx, settings)
 	if err == nil {
-		p.Graph, err = bundle.NewGraph(ctx, p.Contents, w.Manifest)
+		err = p.judge(ctx, source, settings)
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
+	w.Images = nil // the tables have all of it
 	w.store.forget()
 	return p, nil
 }
 
-// Err returns what stands against writing the bundle: images that could not be had, unless Options.KeepGoing, or that
-// there are none at all.
+// tabulate makes the tables of the images.
+func (p *Plan) tabulate(ctx context.Context, settings bundle.PlanOptions) (err error) {
+	settings.Missing = p.walk.missing()
+	if p.Contents, err = bundle.Plan(p.walk.Images, p.walk.Manifest, settings); err == nil {
+		p.Graph, err = bundle.NewGraph(ctx, p.Contents, p.walk.Manifest)
+	}
+	return err
+}
+
+// Err returns what stands against writing the bundle: images that could not be had or that fail the policy, unless
+// Options.KeepGoing, or that there are none at all.
 func (p *Plan) Err() error {
 	switch err := p.walk.Err(); {
 	case p.Contents == nil && err == nil:

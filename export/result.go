@@ -6,26 +6,28 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/verify/judge"
 )
 
 // Result is what an export did, or what a plan comes to, for people and for --json.
 type Result struct {
-	ManifestIndex bundle.Digest   `json:"manifestIndex,omitzero"` // not of a plan
-	Size          int64           `json:"size,omitempty"`         // of the file, in bytes; not of a plan
-	Continued     bool            `json:"continued,omitempty"`    // what an earlier run had found was finished
-	Mirror        string          `json:"mirror,omitempty"`
-	Sequence      uint64          `json:"sequence,omitempty"`
-	Bases         []bundle.Base   `json:"bases,omitempty"`     // that store what was left out
-	Completes     *bundle.Base    `json:"completes,omitempty"` // of a supplement
-	Created       string          `json:"created"`
-	Counts        bundle.Counts   `json:"counts"`
-	Images        []ImageResult   `json:"images"`
-	Missing       []MissingResult `json:"missing"`
-	Excluded      []Excluded      `json:"excluded"`
-	LeftOut       []LeftOutLayer  `json:"leftOut"`
-	Found         []FoundImage    `json:"found,omitempty"`    // in charts and manifests
-	Unparsed      []UnparsedImage `json:"unparsed,omitempty"` // there
-	Warnings      []string        `json:"warnings"`
+	ManifestIndex bundle.Digest    `json:"manifestIndex,omitzero"` // not of a plan
+	Size          int64            `json:"size,omitempty"`         // of the file, in bytes; not of a plan
+	Continued     bool             `json:"continued,omitempty"`    // what an earlier run had found was finished
+	Mirror        string           `json:"mirror,omitempty"`
+	Sequence      uint64           `json:"sequence,omitempty"`
+	Bases         []bundle.Base    `json:"bases,omitempty"`     // that store what was left out
+	Completes     *bundle.Base     `json:"completes,omitempty"` // of a supplement
+	Created       string           `json:"created"`
+	Counts        bundle.Counts    `json:"counts"`
+	Images        []ImageResult    `json:"images"`
+	Judgement     *judge.Judgement `json:"judgement,omitempty"` // of all images that were found, those that fail among them
+	Missing       []MissingResult  `json:"missing"`
+	Excluded      []Excluded       `json:"excluded"`
+	LeftOut       []LeftOutLayer   `json:"leftOut"`
+	Found         []FoundImage     `json:"found,omitempty"`    // in charts and manifests
+	Unparsed      []UnparsedImage  `json:"unparsed,omitempty"` // there
+	Warnings      []string         `json:"warnings"`
 }
 
 // ImageResult is one image.
@@ -122,6 +124,7 @@ func (p *Plan) Result() (*Result, error) {
 		Found: p.chosen.Found, Unparsed: p.chosen.Unparsed,
 		Excluded: append([]Excluded{}, w.Excluded...), Warnings: slices.Concat([]string{}, p.chosen.Warnings, w.Warnings),
 	}
+	r.Judgement = p.Judgement
 	for _, f := range w.Failures {
 		r.Missing = append(r.Missing, MissingResult{f.Source, reason(f.Err)})
 	}
@@ -165,7 +168,7 @@ func newSummary(p *Plan) *summary {
 }
 
 func (s *summary) image(i int, root *bundle.Root) ImageResult {
-	notes := s.walk.notes[rootKey{root.Path, root.Tag, root.Digest}]
+	notes := s.walk.notes[keyOf(root)]
 	image := ImageResult{
 		Source: root.Source, Destination: root.Destination(), Entry: notes.entry, Digest: root.Digest, Original: root.Original, Sparse: root.IsSparse(),
 		Private: root.Private, UsedBy: root.UsedBy, Platforms: []string{}, ByType: map[string]int{}, FoundIn: map[string]int{}, LeftOut: []LeftOutReferrer{},

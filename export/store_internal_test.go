@@ -11,7 +11,7 @@ import (
 
 // Manifests are the same from memory and from the file, and memory has no more of them than maxParsed.
 func TestManifestsThatAreParsedAreBounded(t *testing.T) {
-	store, err := newManifestStore()
+	store, err := newContentStore()
 	if err != nil {
 		t.Fatal(err)
 	}

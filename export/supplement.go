@@ -134,7 +134,7 @@ func (s *Supplement) Run(ctx context.Context, source BlobSource, signer Signer, 
 
 // plan fetches the manifests, and makes sure that there are the blobs.
 func (s *Supplement) plan(ctx context.Context, source BlobSource, o Options) (p *Plan, err error) {
-	store, err := newManifestStore()
+	store, err := newContentStore()
 	if err != nil {
 		return nil, err
 	}

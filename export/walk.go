@@ -46,7 +46,7 @@ type walked struct {
 	Excluded []Excluded     // what the user's own settings leave out
 	Warnings []string
 
-	store *manifestStore
+	store *contentStore
 	graph *graph
 	notes map[rootKey]rootNotes
 }
@@ -104,7 +104,7 @@ const maxWarningsShown = 20
 // for each image"). Images are walked side by side, o.Lookups requests at a time, and what they share is looked up once.
 // One image that fails does not end the walk: see walked.Failures. The error is about the walk itself.
 func walk(ctx context.Context, source Source, requests []Request, o Options) (*walked, error) {
-	store, err := newManifestStore()
+	store, err := newContentStore()
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (w *walked) assemble(request *Request, state *rootState) {
 	}
 	w.Images = append(w.Images, image)
 	w.Warnings = append(w.Warnings, append(state.warnings, a.warnings...)...)
-	key := rootKey{image.Root.Path, image.Root.Tag, image.Root.Digest}
+	key := keyOf(&image.Root)
 	w.notes[key] = rootNotes{entry: request.Entry, left: append(w.notes[key].left, a.left...)}
 }
 

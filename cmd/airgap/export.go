@@ -16,8 +16,10 @@ import (
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
+	"airgap/cmd/airgap/verdict"
 	"airgap/export"
 	"airgap/export/registry"
+	"airgap/verify/judge"
 )
 
 // exportFlags are the flags of export.
@@ -49,6 +51,9 @@ Bundles of a mirror (--mirror, or mirror: in the configuration file) are numbere
 out the layers and configs that the one before lists. --since builds on others instead: a bundle, dhi@11, a line that
 somebody read aloud, or a receipt. What was lost in a row as --tolerate says does no harm.
 
+With --policy, or policy: in the configuration file, an image whose proofs are not as the policy asks fails the export
+before anything but proofs has been fetched (exit code 15), so that it is heard of before the disk leaves the building.
+
 ` + option.RegistryHelp,
 		Example: `  # A hardened image, with the attestations that Docker keeps in a registry of its own
   airgap export docker.io/acme/dhi-python:3.13 --key airgap.key -o python.tar
@@ -66,6 +71,9 @@ somebody read aloud, or a receipt. What was lost in a row as --tolerate says doe
 
   # Every Monday, only what is new
   airgap export -c regsync.yaml --mirror dhi --key airgap.key -o monday.tar
+
+  # Only images with the proofs that the other side will ask for
+  airgap export -c regsync.yaml --policy trust.yaml --key airgap.key -o monday.tar
 
   # What the other side lacks of a bundle of the mirror, by the list that "airgap import --want" wrote there
   airgap export --want want.json --key airgap.key -o supplement.tar
@@ -138,7 +146,7 @@ func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []s
 		return err
 	}
 	if flags.dryRun || !flags.ChoosesNothing(args) {
-		return app.Usagef("--want alone says what is exported: it cannot go with references, files that name some, flags about a mirror, or --dry-run")
+		return app.Usagef("--want alone says what is exported: it cannot go with references, files that name some, flags about a mirror, --policy (the bundle that it completes was judged), or --dry-run")
 	}
 	key, err := flags.signing.Load(ctx, a)
 	if err != nil {
@@ -196,6 +204,7 @@ func showExport(a *app.App, flags *exportFlags, r *export.Result, took time.Dura
 			a.Say("  %s from %s", terminal.Count(image.FoundIn[repository], "referrer"), repository)
 		}
 	}
+	verdict.Show(a.Say, r.Judgement)
 	showFound(a.Say, r)
 	showLeftOut(a, r)
 	if n := len(r.LeftOut); n > 0 {
@@ -245,7 +254,7 @@ func standsOn(bases []bundle.Base) string {
 
 // withKeepGoing says what can be done about images that cannot be had.
 func withKeepGoing(err error) error {
-	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrRepositoryUnknown) || errors.Is(err, export.ErrNoReferrers) {
+	if errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrRepositoryUnknown) || errors.Is(err, export.ErrNoReferrers) || errors.Is(err, judge.ErrPolicy) {
 		return errors.Join(err, errors.New("nothing was written; --keep-going exports the other images and records these as missing"))
 	}
 	return err

@@ -87,6 +87,21 @@ func TestPolicies(t *testing.T) {
 					t.Errorf("verify %s: exit code %d, want %d: %s", from, got, code, c.err.String())
 				}
 			}
+			planned := c.run(append([]string{"plan", "--json", "--policy", file}, c.everything()...)...)
+			var plan struct{ Judgement *judge.Judgement }
+			if err := json.Unmarshal(c.out.Bytes(), &plan); err != nil || plan.Judgement == nil || planned != code {
+				t.Fatalf("plan: exit code %d, want %d (%v): %s%s", planned, code, err, c.out.String(), c.err.String())
+			}
+			for _, e := range expectations(t, file) {
+				e.meets(t, plan.Judgement)
+			}
+			if code != exitOK {
+				second := filepath.Join(t.TempDir(), "second.tar")
+				c.expect(t, code, "--keep-going", append([]string{"export", "--policy", file, "--key", filepath.Join(c.home, "airgap.key"), "-o", second}, c.everything()...)...)
+				if left := glob(second + "*"); len(left) > 0 {
+					t.Errorf("the export that was refused left %v", left)
+				}
+			}
 			for _, from := range []string{c.file, "-", volumes} {
 				c.pipe(t, c.file)
 				c.expect(t, code, "", "import", from, target+"/mirror", "--key", c.public, "--policy", file, "--dry-run")

@@ -16,6 +16,7 @@ import (
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
 	"airgap/cmd/airgap/terminal"
+	"airgap/cmd/airgap/verdict"
 	"airgap/export"
 	"airgap/export/mirror"
 	"airgap/export/registry"
@@ -36,10 +37,14 @@ exit code is not 0 if anything that was asked for could not be had.
 Of a mirror it shows what is left out, and which of the last 20 bundles would make the next one smallest to build on.
 With --ledger-key, their signatures are checked.
 
+With --policy, the proofs of all images are fetched and judged, as "airgap export" does before it fetches anything
+else (exit code 15).
+
 ` + option.RegistryHelp,
 		Example: `  airgap plan -c regsync.yaml
   airgap plan docker.io/acme/dhi-python:3.13 --platform linux/amd64
   airgap plan -c regsync.yaml --mirror dhi --ledger-key airgap.pub
+  airgap plan -c regsync.yaml --policy trust.yaml
   airgap plan -c regsync.yaml --json | jq '.images[] | {source, newBytes}'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPlan(cmd.Context(), a, &flags, &option.Signing{}, args)
@@ -154,6 +159,7 @@ func showPlan(a *app.App, r *planReport) {
 	for i := range r.Images {
 		showPlannedImage(a, &r.Images[i])
 	}
+	verdict.Show(a.Print, r.Judgement)
 	showFound(a.Print, r.Result)
 	showExcluded(a, r.Excluded)
 	for _, m := range r.Missing {

@@ -24,12 +24,18 @@ type carried struct {
 func exportFixture(t *testing.T) *carried {
 	t.Helper()
 	c := newSource(t)
-	args := []string{"export", "--key", filepath.Join(c.home, "airgap.key"), "-o", c.file, "--referrers-from", c.images + "/acme/dhi-python=" + c.attestations + "/acme/dhi-python"}
+	args := append([]string{"export", "--key", filepath.Join(c.home, "airgap.key"), "-o", c.file}, c.everything()...)
+	c.expect(t, exitOK, "22 referrers from "+c.attestations+"/acme/dhi-python", args...)
+	return c
+}
+
+// everything asks for all that the fixture has.
+func (c *carried) everything() []string {
+	args := []string{"--referrers-from", c.images + "/acme/dhi-python=" + c.attestations + "/acme/dhi-python"}
 	for _, root := range c.fixture.Roots() {
 		args = append(args, c.images+"/"+root.Reference())
 	}
-	c.expect(t, exitOK, "22 referrers from "+c.attestations+"/acme/dhi-python", args...)
-	return c
+	return args
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -160,7 +160,7 @@ func checkParity(ctx context.Context, a *app.App, set *volume.Set) error {
 
 // showFailures says what the policy says of the images. It is an error if one of them fails.
 func (f *verifyFlags) showFailures(a *app.App, b *verify.Bundle) error {
-	verdict.Show(a, b.Judgement())
+	verdict.Show(a.Say, b.Judgement())
 	err := b.Judgement().Err()
 	if err != nil && f.json {
 		err = errors.Join(err, a.PrintJSON(resultOf(b)))

@@ -120,6 +120,14 @@ func TestSupplementStandsOnItsOwnRepositories(t *testing.T) {
 	}
 	export("--want", file("want.json"), "-o", file("supplement.tar"))
 	imports(exitOK, "supplement.tar", "--dry-run")
+	// It has no proofs: what a policy asks of the images is asked of the bundle that it completes. But what is denied stays out.
+	key := strings.ReplaceAll(strings.TrimSpace(string(read(t, file("airgap.pub")))), "\n", "\n        ")
+	w.write(t, "trust.yaml", "version: 1\nimages:\n  - match: '**'\n    signatures:\n      keys: |\n        "+key+"\n")
+	imports(exitFails, "2.tar", "--policy", file("trust.yaml"))
+	imports(exitOK, "supplement.tar", "--dry-run", "--policy", file("trust.yaml"))
+	w.write(t, "trust.yaml", "version: 1\nimages:\n  - {match: '*/acme/app', deny: withdrawn}\nunmatched: carry\n")
+	imports(exitFails, "supplement.tar", "--dry-run", "--policy", file("trust.yaml"))
+	w.expect(t, exitUsage, "--policy", "export", "--want", file("want.json"), "-o", file("s.tar"), "--key", filepath.Join(w.home, "airgap.key"), "--policy", file("trust.yaml"))
 
 	lose("acme/app", "lost later")
 	imports(exitStranded, "supplement.tar", "--want", file("want.json"))

@@ -48,6 +48,7 @@ type Note struct {
 type File struct {
 	Name             string
 	Mirror           string // the series of bundles that an export belongs to; "" where the file does not say
+	Policy           string // the file that says whom to trust (verify/policy/POLICY.md), beside this one; "" where the file does not say
 	Content          []byte // as it was parsed
 	Creds            []Credential
 	Parallel         int // 0 where the file does not say

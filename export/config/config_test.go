@@ -472,6 +472,15 @@ func FuzzNewestVersions(f *testing.F) {
 	})
 }
 
+func TestPolicy(t *testing.T) {
+	if got := parse(t, "version: 1\npolicy: trust.yaml\nsync: []\n").Policy; got != "trust.yaml" {
+		t.Errorf("the policy is %q", got)
+	}
+	if _, err := config.Parse("test.yaml", []byte("policy: [a, b]"), environment()); !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), "test.yaml:1:9") {
+		t.Errorf("two policies: %v", err)
+	}
+}
+
 func TestMirror(t *testing.T) {
 	if got := parse(t, "version: 1\nmirror: dhi\nsync: []\n").Mirror; got != "dhi" {
 		t.Errorf("the mirror is %q", got)

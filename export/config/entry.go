@@ -102,6 +102,7 @@ func (d *decoder) document(root *yaml.Value) {
 	d.Mapping(root, "the file", yaml.Keys{
 		"version": d.version,
 		"mirror":  d.mirror,
+		"policy":  d.Text(&d.file.Policy),
 		"creds": func(v *yaml.Value) {
 			for _, item := range d.Items(v) {
 				d.credential(item)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"airgap/cmd/airgap/app"
+	"airgap/export/config"
 	"airgap/verify/policy"
 )
 
@@ -27,6 +28,25 @@ func (p *Policy) Read() (*policy.Policy, error) {
 		return nil, nil //nolint:nilnil // that there is no policy is no error
 	}
 	return ReadPolicy(p.file, "--policy: ")
+}
+
+// of returns the policy that the flag names, or else the configuration files, each beside itself; nil where none does.
+func (p *Policy) of(files []*config.File) (*policy.Policy, error) {
+	from, by := p.file, ""
+	for _, f := range files {
+		if p.file != "" || f.Policy == "" {
+			continue
+		}
+		named := f.Policy
+		if !filepath.IsAbs(named) {
+			named = filepath.Join(filepath.Dir(f.Name), named)
+		}
+		if from != "" && from != named {
+			return nil, app.Usagef("%s names the policy %s, and %s the policy %s: say with --policy which one counts", by, from, f.Name, named)
+		}
+		from, by = named, f.Name
+	}
+	return (&Policy{from}).Read()
 }
 
 // ReadPolicy reads a policy and the files that it names. by begins what is said where the policy cannot be read.

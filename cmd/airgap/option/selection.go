@@ -29,6 +29,7 @@ import (
 type Selection struct {
 	Registry
 	Mirror
+	Policy
 
 	files                   []string
 	configs                 []string
@@ -71,6 +72,7 @@ func (s *Selection) Add(f *pflag.FlagSet) {
 	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once (for manifests, by default, as many as a registry turns out to take)")
 	f.BoolVar(&s.JSON, "json", false, "print the result as JSON on standard output")
 	s.Mirror.Add(f)
+	s.Policy.Add(f, "an image that fails is not exported (see --keep-going)")
 	s.Registry.Add(f)
 }
 
@@ -135,6 +137,9 @@ func (s *Selection) Read(ctx context.Context, a *app.App, args []string) (*Asked
 		c.Options.Lookups = export.MostLookups
 	}
 	if c.Options.Mirror, err = s.read(a, wanted.Files); err != nil {
+		return nil, err
+	}
+	if c.Options.Policy, err = s.Policy.of(wanted.Files); err != nil {
 		return nil, err
 	}
 	if err := s.connect(ctx, a, c); err != nil {
@@ -258,6 +263,7 @@ func (s *Selection) connect(ctx context.Context, a *app.App, c *Asked) error {
 		return fmt.Errorf("--cache-dir: %w", err)
 	}
 	c.Source, c.Choice.Source, c.Options.Walk.Facts = c.Cache, c.Cache.WithBlobs(), c.Cache
+	c.Options.Proofs = c.Choice.Source
 	return nil
 }
 

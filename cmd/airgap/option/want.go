@@ -90,5 +90,5 @@ func (s *Selection) find(ctx context.Context, a *app.App, want *ledger.Want, key
 
 // ChoosesNothing tells whether the command line leaves open which images are meant, and what a bundle of a mirror builds on.
 func (s *Selection) ChoosesNothing(args []string) bool {
-	return len(args)+len(s.configs)+len(s.files)+len(s.imagesFrom)+len(s.since) == 0 && s.tolerate == 0 && !s.full && s.name == ""
+	return len(args)+len(s.configs)+len(s.files)+len(s.imagesFrom)+len(s.since) == 0 && s.tolerate == 0 && !s.full && s.name == "" && s.file == ""
 }

@@ -8,19 +8,18 @@ import (
 	"strings"
 
 	"airgap/bundle"
-	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/terminal"
 	"airgap/verify/judge"
 )
 
 // Show says what a policy says of the images, each with what proves something about it.
-func Show(a *app.App, j *judge.Judgement) {
+func Show(say func(format string, args ...any), j *judge.Judgement) {
 	if j == nil {
 		return
 	}
 	for i := range j.Images {
 		for _, line := range imageLines(&j.Images[i]) {
-			a.Say("%s", line)
+			say("%s", line)
 		}
 	}
 	counts := map[judge.Verdict]int{}
@@ -34,7 +33,7 @@ func Show(a *app.App, j *judge.Judgement) {
 	if n := counts[judge.Fails]; n > 0 {
 		line += fmt.Sprintf(", %d that fail", n)
 	}
-	a.Say("%s", line)
+	say("%s", line)
 }
 
 // imageLines is the verdict on an image, and then a line or two for each of its manifests. Why one fails is in the judgement's error.
