@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"airgap/cmd/airgap/trust"
+	"airgap/verify/judge"
 )
 
 // A policy to begin with is taken as it is, once the files that it asks for are there; until then the check says which.
@@ -52,4 +53,54 @@ func TestPolicyFindings(t *testing.T) {
 	w.expect(t, exitUsage, "no such file", "policy", "check", file+"x")
 	w.expect(t, exitUsage, "did you mean \"images\"", "policy", "check", w.write(t, "bad.yaml", "version: 1\nimags: []"))
 	w.expect(t, exitUsage, "", "policy", "check", file, "docker.io/UPPER:1")
+}
+
+// What is learnt of a bundle is a policy that this bundle fulfils, from a file and from a pipe, and that asks for all that is there by
+// the keys that were given.
+func TestPolicyLearn(t *testing.T) {
+	c := exportFixture(t)
+	packers, err := filepath.Abs("../../testdata/fixtures/acme/cosign.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.expect(t, exitOK, "", "policy", "learn", c.file, "--key", c.public, "--key", packers)
+	learnt := c.out.String()
+	c.pipe(t, c.file)
+	c.expect(t, exitOK, "", "policy", "learn", "-", "--key", c.public, "--key", packers)
+	if c.out.String() != learnt {
+		t.Errorf("from a pipe it is another one:\n%s", c.out.String())
+	}
+	for _, want := range []string{
+		"\nsigners:\n  cosign: {keys: \"" + packers + "\"}\n", "\nbundle:\n  keys: [\"" + c.public + "\"]\n", "\nunmatched: refuse\n",
+		// DHI's shape, by platform, and on the index what is there.
+		"/acme/legacy\"]\n    signatures:\n      - {by: cosign}\n", "/acme/dhi-python\"]\n    attestations:\n      - {type: \"https://cyclonedx.org/bom/v1.6\", by: cosign}\n",
+		`      - {type: "https://slsa.dev/verification_summary/v1", by: cosign, every: index, expect: [{path: $.predicate.verifier.id, is: "https://acme.example/verifier"}, {path: $.predicate.verificationResult, is: "PASSED"}]}`,
+		`      - {type: "https://spdx.dev/Document", unsigned: true`, // BuildKit's
+		`by nobody who was given`, "    carry: true\n",
+	} {
+		if !strings.Contains(learnt, want) {
+			t.Errorf("%q is lacking", want)
+		}
+	}
+	file := c.write(t, "learnt.yaml", learnt)
+	c.expect(t, exitOK, "findings: 0", "policy", "check", file)
+	c.expect(t, exitOK, "", "verify", c.file, "--policy", file, "--json")
+	var result struct{ Judgement *judge.Judgement }
+	if err := json.Unmarshal(c.out.Bytes(), &result); err != nil || len(result.Judgement.Images) != len(c.fixture.Roots()) {
+		t.Fatalf("%v: %+v", err, result.Judgement)
+	}
+	passed := 0
+	for _, image := range result.Judgement.Images {
+		if image.Verdict == judge.Passes {
+			passed++
+		}
+	}
+	if passed < 3 {
+		t.Errorf("%d images pass; the policy asks for nothing of the others\n%s", passed, learnt)
+	}
+	if t.Failed() {
+		t.Logf("%s", learnt)
+	}
+	c.expect(t, exitUntrusted, "not signed by a trusted key", "policy", "learn", c.file, "--key", packers)
+	c.expect(t, exitUsage, "is not a trusted_root.json", "policy", "learn", c.file, "--key", c.public, "--trusted-root", packers)
 }

@@ -24,7 +24,7 @@ attestations it needs. It is one YAML file, and judged the same way on both side
   airgap policy check trust.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error { return app.NoCommand(a.Screen, cmd, args) },
 	}
-	cmd.AddCommand(newPolicyExample(a), newPolicyCheck(a))
+	cmd.AddCommand(newPolicyExample(a), newPolicyCheck(a), newPolicyLearn(a))
 	return cmd
 }
 

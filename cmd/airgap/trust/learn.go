@@ -1,0 +1,87 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/spf13/cobra"
+
+	"airgap/cmd/airgap/app"
+	"airgap/cmd/airgap/option"
+	"airgap/verify/policy/learn"
+)
+
+// learnFlags are the flags of policy learn.
+type learnFlags struct {
+	option.Source
+
+	roots []string
+}
+
+func newPolicyLearn(a *app.App) *cobra.Command {
+	var flags learnFlags
+	cmd := &cobra.Command{
+		Use:   "learn FILE|-|VOLUMES... --key FILE...",
+		Short: "Write the strictest policy that a bundle fulfils",
+		Long: `Look at the images of a bundle, and print the strictest policy that all of them fulfil: whose signatures and
+which attestations each has, by the keys and trusted roots that are given. It says what is, and not what should
+be, and is for a person to cut down. What verifies by nobody who was given is in its comments.
+
+One of the keys has to be that of the bundle itself; it becomes the one that signs bundles. The policy names
+files as they are given here, and finds them from the directory in which it lies.`,
+		Example: "  airgap policy learn monday.tar --key airgap.pub --key dhi.pub > trust.yaml",
+		Args:    app.AtLeast("FILE"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return learnPolicy(cmd.Context(), a, &flags, args) },
+	}
+	flags.AddKey(cmd.Flags())
+	flags.AddVolumes(cmd.Flags())
+	cmd.Flags().StringArrayVar(&flags.roots, "trusted-root", nil, "`FILE` of a trusted root (trusted_root.json): identities that it vouches for get into the policy")
+	return cmd
+}
+
+func learnPolicy(ctx context.Context, a *app.App, flags *learnFlags, files []string) (err error) {
+	candidates, err := flags.candidates(a)
+	if err != nil {
+		return err
+	}
+	whom, err := flags.Trust(a)
+	if err != nil {
+		return err
+	}
+	from, err := flags.Open(ctx, a, files, nil, whom)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	text, err := learn.Policy(ctx, from.Checked, candidates, from.Checked.Signers())
+	if err != nil {
+		return err
+	}
+	_, err = a.Stdout.Write(text)
+	return err
+}
+
+// candidates reads who may have made what there is.
+func (f *learnFlags) candidates(a *app.App) (all []learn.Candidate, err error) {
+	for _, file := range f.Keys {
+		keys, err := option.LoadPublicKeys(a, "--key", []string{file})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, learn.Candidate{File: filepath.ToSlash(file), Keys: keys})
+	}
+	for _, file := range f.roots {
+		content, err := app.ReadSmallFile(file)
+		if err != nil {
+			return nil, app.Usagef("--trusted-root: %w", err)
+		}
+		trusted, err := root.NewTrustedRootFromJSON(content)
+		if err != nil {
+			return nil, app.Usagef("--trusted-root: %s is not a trusted_root.json: %w", file, err)
+		}
+		all = append(all, learn.Candidate{File: filepath.ToSlash(file), Root: trusted})
+	}
+	return all, nil
+}
