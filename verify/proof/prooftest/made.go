@@ -30,6 +30,7 @@ type Layer struct {
 type Carrier struct {
 	Tag          string // ".sig" or ".att": behind that tag; otherwise a referrer
 	ArtifactType string
+	ConfigType   string // media type of the config; "": as the form has it
 	Annotations  map[string]string
 	Layers       []Layer
 }
@@ -45,6 +46,9 @@ func (c Carrier) Manifest(t testing.TB, about bundle.Descriptor) []byte {
 		m.Subject = &about
 	} else {
 		m.Config.MediaType = "application/vnd.oci.image.config.v1+json"
+	}
+	if c.ConfigType != "" {
+		m.Config.MediaType = c.ConfigType
 	}
 	for _, layer := range c.Layers {
 		m.Layers = append(m.Layers, bundle.Descriptor{

@@ -178,7 +178,10 @@ func (w *World) leaf(by authority, key crypto.PublicKey, subject string, from ti
 	return w.certificate(&x509.Certificate{
 		EmailAddresses: []string{subject}, NotBefore: from, NotAfter: from.Add(10 * time.Minute),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 8}, Value: issuer}},
+		ExtraExtensions: []pkix.Extension{ // both, as Fulcio writes them
+			{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}, Value: []byte(Issuer)},
+			{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 8}, Value: issuer},
+		},
 	}, by.intermediate, key, by.key)
 }
 
