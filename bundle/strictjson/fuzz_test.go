@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -43,9 +44,15 @@ func FuzzUnmarshal(f *testing.F) {
 	for _, seed := range []string{imageManifest, imageIndex, statement} {
 		f.Add([]byte(seed))
 	}
+	for _, seed := range []string{
+		`{"payload":"aGVsbG8=","size":3}`, `{"size":1,"payload":{"a":[1],"A":2},"after":"x"}`, `{"payload":null,"after":7}`, `{"payload":"a very long text, for the offset","after":1.5}`,
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		compare[any](t, in, tokensPass(in, true))
 		compare[json.RawMessage](t, in, tokensPass(in, false))
+		checkSpan(t, in)
 		checkDocument(t, in)
 	})
 }
@@ -97,6 +104,28 @@ func checkDocument(t *testing.T, in []byte) {
 	}
 	if err := strictjson.Unmarshal(out, &again); err != nil {
 		t.Fatalf("what was decoded and marshalled is refused: %v", err)
+	}
+}
+
+// checkSpan: a Span is where a json.RawMessage would be taken from, and nothing else is different.
+func checkSpan(t *testing.T, in []byte) {
+	t.Helper()
+	var raw struct {
+		Size  int             `json:"size"`
+		Value json.RawMessage `json:"payload"`
+		After int             `json:"after"`
+	}
+	var span struct {
+		Size  int             `json:"size"`
+		Value strictjson.Span `json:"payload"`
+		After int             `json:"after"`
+	}
+	rawErr, spanErr := strictjson.Unmarshal(in, &raw), strictjson.Unmarshal(in, &span)
+	if fmt.Sprint(rawErr) != fmt.Sprint(spanErr) {
+		t.Fatalf("as a RawMessage: %v; as a Span: %v", rawErr, spanErr)
+	}
+	if rawErr == nil && (!bytes.Equal(raw.Value, span.Value.Of(in)) || raw.Size != span.Size || raw.After != span.After) {
+		t.Fatalf("as a RawMessage: %+v; as a Span: %s of %+v", raw, span.Value.Of(in), span)
 	}
 }
 

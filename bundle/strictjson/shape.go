@@ -20,6 +20,8 @@ const (
 	shapeMap
 	// shapeList: an array of elem.
 	shapeList
+	// shapeSpan: checked as opaque, and not decoded.
+	shapeSpan
 )
 
 // shape is what the gate needs to know of a Go type.
@@ -33,6 +35,7 @@ type shape struct {
 var (
 	unknownShape = &shape{kind: shapeUnknown}
 	opaqueShape  = &shape{kind: shapeOpaque}
+	spanShape    = &shape{kind: shapeSpan}
 
 	unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
 
@@ -71,6 +74,9 @@ func build(t reflect.Type, begun map[reflect.Type]*shape) *shape {
 			return opaqueShape
 		}
 		t = t.Elem()
+	}
+	if t == reflect.TypeFor[Span]() {
+		return spanShape
 	}
 	if t.Implements(unmarshalerType) || reflect.PointerTo(t).Implements(unmarshalerType) {
 		return opaqueShape

@@ -23,7 +23,7 @@
 //
 // Annotations may well hold "Title" and "title": an object that is decoded into a Go map may have keys that differ
 // only in case. So may objects at any depth in a value that is decoded by its own UnmarshalJSON, json.RawMessage
-// among these: its meaning is not known here, so pass a RawMessage through Unmarshal again before reading it.
+// among these, and in a Span: its meaning is not known here, so pass it through Unmarshal again before reading it.
 // Everything else is held to the full rule, including the values of unknown fields and of type any.
 package strictjson
 
@@ -56,21 +56,55 @@ func (e *Error) Error() string {
 // Unwrap returns ErrRefused.
 func (e *Error) Unwrap() error { return ErrRefused }
 
+// Span is where in the document a value is, from its first byte to behind its last; zero for none. A field of this type takes a value that is checked
+// as a json.RawMessage would be and neither decoded nor copied: what is large, and what is read later.
+type Span [2]int
+
+// Of returns the value, which has passed the gate.
+func (s Span) Of(data []byte) []byte { return data[s[0]:s[1]] }
+
+// outline returns the document with its Spans in place of their values.
+func (s *scanner) outline() []byte {
+	if len(s.spans) == 0 {
+		return s.data
+	}
+	var outline []byte
+	from := 0
+	for _, span := range s.spans {
+		outline = append(outline, s.data[from:span[0]]...)
+		outline = fmt.Appendf(outline, "[%d,%d]", span[0], span[1])
+		from = span[1]
+	}
+	return append(outline, s.data[from:]...)
+}
+
+// offset returns where in the document a byte of its outline comes from.
+func (s *scanner) offset(outlined int) int {
+	longer := 0 // than the outline, up to here
+	for _, span := range s.spans {
+		if outlined+longer <= span[0] {
+			break
+		}
+		longer += span[1] - span[0] - len(fmt.Sprintf("[%d,%d]", span[0], span[1]))
+	}
+	return outlined + longer
+}
+
 // Unmarshal checks data as the package comment says and decodes it into v, a non-nil pointer to a zero value.
 // Fields that v does not have are checked and ignored. An error about data wraps ErrRefused, and for the gate's own
 // refusals is an *Error; v is then not to be used. Errors of UnmarshalText and UnmarshalJSON methods stay in the chain.
 //
 // Go maps with keys that are not strings are not meant to be passed: "1" and "01" would be one key.
 func Unmarshal(data []byte, v any) error {
-	return unmarshal(data, v, scanner{data: data})
+	return unmarshal(v, scanner{data: data})
 }
 
 // UnmarshalExact is Unmarshal for documents with no fields but those of v: any other field is refused.
 func UnmarshalExact(data []byte, v any) error {
-	return unmarshal(data, v, scanner{data: data, exact: true})
+	return unmarshal(v, scanner{data: data, exact: true})
 }
 
-func unmarshal(data []byte, v any, s scanner) error {
+func unmarshal(v any, s scanner) error {
 	target := reflect.ValueOf(v)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
 		return &json.InvalidUnmarshalError{Type: reflect.TypeOf(v)}
@@ -78,9 +112,11 @@ func unmarshal(data []byte, v any, s scanner) error {
 	if err := s.document(shapeOf(target.Type())); err != nil {
 		return err
 	}
-	err := json.Unmarshal(data, v)
+	err := json.Unmarshal(s.outline(), v)
 	if mismatch := (*json.UnmarshalTypeError)(nil); errors.As(err, &mismatch) {
-		return typeError(mismatch)
+		refused := typeError(mismatch)
+		refused.Offset = s.offset(refused.Offset)
+		return refused
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)

@@ -111,9 +111,9 @@ func (s *signed) annotateEntry(text string) error {
 		} `json:"Payload"`
 	}
 	var body struct {
-		Kind       string `json:"kind"`
-		APIVersion string `json:"apiVersion"`
-		Spec       unread `json:"spec"`
+		Kind       string          `json:"kind"`
+		APIVersion string          `json:"apiVersion"`
+		Spec       strictjson.Span `json:"spec"`
 	}
 	if err := strictjson.Unmarshal([]byte(text), &entry); err != nil {
 		return broken("annotation %s: %w", annotationEntry, err)

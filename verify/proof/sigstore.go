@@ -7,6 +7,7 @@ import (
 	_ "crypto/sha512"
 	"crypto/x509"
 	"fmt"
+	"slices"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -19,11 +20,22 @@ import (
 // parseBundle reads a Sigstore bundle, v0.1 to v0.3. A message signature is left without its message.
 // https://github.com/sigstore/protobuf-specs/blob/v0.5.2/protos/sigstore_bundle.proto
 func (p *Proof) parseBundle(content []byte, _ map[string]string) error {
-	if err := strictjson.Unmarshal(content, new(unread)); err != nil {
+	var outline struct {
+		Envelope struct {
+			Payload strictjson.Span `json:"payload"`
+		} `json:"dsseEnvelope"`
+	}
+	if err := strictjson.Unmarshal(content, &outline); err != nil {
 		return broken("Sigstore bundle: %w", err)
 	}
+	// The payload, nearly all of it mostly, is taken out before the slow reading of the rest.
+	payload := outline.Envelope.Payload
+	without := slices.Concat(content[:payload[0]], []byte(`""`), content[payload[1]:])
+	if payload == (strictjson.Span{}) {
+		without = content
+	}
 	var b sigstore.Bundle
-	if err := b.UnmarshalJSON(content); err != nil {
+	if err := b.UnmarshalJSON(without); err != nil {
 		return broken("Sigstore bundle: %.300s", err) // it may quote the content
 	}
 	material := b.GetVerificationMaterial()
@@ -50,7 +62,11 @@ func (p *Proof) parseBundle(content []byte, _ map[string]string) error {
 	}
 	s.envelope = true
 	s.sign(e.GetSignatures()[0].GetSig())
-	err := p.open(e.GetPayloadType(), e.GetPayload())
+	statement, err := base64In(payload.Of(content))
+	if err != nil {
+		return err
+	}
+	err = p.open(e.GetPayloadType(), statement)
 	if p.PredicateType == signature.PredicateType { // also where it is about something else
 		p.Kind, p.PredicateType, p.statement = Signature, "", nil
 	}

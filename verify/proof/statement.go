@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,22 +24,16 @@ const (
 // statement is what is read of an in-toto statement, v0.1 or v1.
 // https://github.com/in-toto/attestation/blob/v1.1.2/spec/v1/statement.md
 type statement struct {
-	Type          string    `json:"_type"`
-	Subject       []subject `json:"subject"`
-	PredicateType string    `json:"predicateType"`
-	Predicate     unread    `json:"predicate"`
+	Type          string          `json:"_type"`
+	Subject       []subject       `json:"subject"`
+	PredicateType string          `json:"predicateType"`
+	Predicate     strictjson.Span `json:"predicate"` // its keys are others', and may differ in case alone
 }
 
 type subject struct {
 	Digest      map[string]string `json:"digest"`
-	Annotations unread            `json:"annotations"`
+	Annotations strictjson.Span   `json:"annotations"`
 }
-
-// unread is JSON that passes the gate and is not decoded. Its keys are others', and may differ in case alone.
-type unread struct{}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (*unread) UnmarshalJSON([]byte) error { return nil }
 
 // parseStatement takes a payload for the statement of an attestation about p.About.
 func (p *Proof) parseStatement(payload []byte) error {
@@ -101,8 +96,8 @@ func (p *Proof) parseUnsigned(content []byte, _ map[string]string) error {
 // envelope is a DSSE envelope. Key ids are hints of anybody, and not read.
 // https://github.com/secure-systems-lab/dsse/blob/v1.0.2/envelope.md
 type envelope struct {
-	PayloadType string `json:"payloadType"`
-	Payload     []byte `json:"payload"`
+	PayloadType string          `json:"payloadType"`
+	Payload     strictjson.Span `json:"payload"`
 	Signatures  []struct {
 		Signature []byte `json:"sig"`
 	} `json:"signatures"`
@@ -127,7 +122,32 @@ func (p *Proof) parseEnvelope(content []byte, annotations map[string]string) err
 	if err := p.signed.annotate(annotations); err != nil {
 		return err
 	}
-	return p.open(e.PayloadType, e.Payload)
+	payload, err := base64In(e.Payload.Of(content))
+	if err != nil {
+		return err
+	}
+	return p.open(e.PayloadType, payload)
+}
+
+// base64In decodes a JSON value that has passed the gate: base64 in a string, or nothing.
+func base64In(value []byte) ([]byte, error) {
+	text, quoted := bytes.CutPrefix(value, []byte(`"`))
+	if !quoted || bytes.IndexByte(text, '\\') >= 0 {
+		var decoded []byte
+		if len(value) > 0 {
+			if err := json.Unmarshal(value, &decoded); err != nil {
+				return nil, broken("payload: %w", err)
+			}
+		}
+		return decoded, nil
+	}
+	text = text[:len(text)-1]
+	decoded := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(decoded, text)
+	if err != nil {
+		return nil, broken("payload: %w", err)
+	}
+	return decoded[:n], nil
 }
 
 // open takes what an envelope holds.
@@ -151,7 +171,7 @@ type simpleSigning struct {
 			Digest string `json:"docker-manifest-digest"`
 		} `json:"image"`
 	} `json:"critical"`
-	Optional unread `json:"optional"`
+	Optional strictjson.Span `json:"optional"`
 }
 
 // parseSimpleSigning reads a signature as cosign attaches it: the layer is the payload, the signature over it is an annotation.

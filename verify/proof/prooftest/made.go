@@ -319,3 +319,14 @@ func encode(t testing.TB, v any) []byte {
 	}
 	return text
 }
+
+// Attested returns attestations with a predicate, by the key p256, in each form that carries them.
+func (w *World) Attested(predicate json.RawMessage) map[string][]Carrier {
+	w.t.Helper()
+	statement := encode(w.t, map[string]any{
+		"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://spdx.dev/Document", "predicate": predicate,
+		"subject": []any{map[string]any{"name": "registry.example/acme/app", "digest": map[string]any{"sha256": w.About.Hex()}}},
+	})
+	m := w.envelope(w.Keys["p256"], inToto, statement)
+	return map[string][]Carrier{"envelope": tag(".att", m.layer()), "bundle": m.bundle03()}
+}
