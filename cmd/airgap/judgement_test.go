@@ -117,3 +117,72 @@ func TestPolicies(t *testing.T) {
 		})
 	}
 }
+
+// TestSkipFailing: what fails is left out with all that only it needs, and that is told and recorded; the same import again changes nothing.
+func TestSkipFailing(t *testing.T) {
+	c := exportFixture(t)
+	const policy = "../../verify/judge/testdata/signed-index.yaml"
+	failing := []string{"acme/docker", "acme/foreign", "acme/notation"}
+	server := registrytest.New(t)
+	report, record := filepath.Join(t.TempDir(), "report.json"), server.Host()+"/mirror/record"
+	args := []string{"import", "-", server.Host() + "/mirror", "--key", c.public, "--policy", policy, "--skip-failing", "--report", report, "--record", record}
+	c.pipe(t, c.file)
+	c.expect(t, exitOK, "left out, since it fails the policy: "+c.images+"/acme/notation:1.0: the image: no signature by packers", args...)
+	var done struct {
+		Complete bool
+		Images   []struct{ Source string }
+		Failing  []struct {
+			Source, Rule string
+			Reasons      []string
+		}
+	}
+	content, err := os.ReadFile(report)
+	if err == nil {
+		err = json.Unmarshal(content, &done)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !done.Complete || len(done.Failing) != len(failing) || len(done.Images)+len(done.Failing) != len(c.fixture.Roots()) {
+		t.Errorf("%+v", done)
+	}
+	for i, row := range done.Failing {
+		if !strings.Contains(row.Source, failing[i]) || row.Rule == "" || len(row.Reasons) == 0 {
+			t.Errorf("%+v", row)
+		}
+		if n := server.Count("PUT", "/v2/mirror/"+failing[i]+"/") + server.Count("POST", "/v2/mirror/"+failing[i]+"/"); n > 0 {
+			t.Errorf("%d requests write to %s", n, failing[i])
+		}
+	}
+	if server.Count("PUT", "/v2/mirror/acme/legacy/manifests/1.0") == 0 {
+		t.Error("what passes was not imported")
+	}
+	c.expect(t, exitOK, "", "status", server.Host()+"/mirror", "--key", c.public, "--record", record)
+	if out := c.out.String(); !strings.Contains(out, "complete") || !strings.Contains(out, "3 left out since they fail the policy") {
+		t.Error(out)
+	}
+	server.Forget()
+	c.pipe(t, c.file)
+	c.expect(t, exitOK, "nothing changed", args...)
+	if n := server.Count("PUT", "") + server.Count("POST", ""); n > 0 {
+		t.Errorf("%d requests write the second time", n)
+	}
+	// Under a policy that takes nothing, nothing is left to be imported.
+	none := c.write(t, "none.yaml", "version: 1\nimages: {match: \"**\", deny: not today}\n")
+	c.expect(t, exitFails, "nothing is left to be imported", "import", c.file, server.Host()+"/mirror", "--key", c.public, "--policy", none, "--skip-failing")
+}
+
+// TestInspectWithPolicy: the tree says whose the proofs are, and of each image what the policy says.
+func TestInspectWithPolicy(t *testing.T) {
+	c := exportFixture(t)
+	c.expect(t, exitOK, "", "inspect", c.file, "--key", c.public, "--policy", "../../verify/judge/testdata/attested-platforms.yaml")
+	for _, text := range []string{
+		"policy: passes (rule */acme/dhi-*, ", "policy: FAILS (rule */acme/legacy, ", "  linux/arm64/v8: no attestation https://openvex.dev/ns/** by packers",
+		"attestation by packers (sha256:", "attestation (unsigned)", "policy: carried (no rule matches)",
+	} {
+		if !strings.Contains(c.out.String(), text) {
+			t.Errorf("%q is not in\n%s", text, c.out.String())
+		}
+	}
+	c.expect(t, exitUsage, "--key is missing", "inspect", c.file, "--policy", "../../verify/judge/testdata/unsigned.yaml")
+}

@@ -204,6 +204,9 @@ func describeImport(i record.Import) string {
 		text += ": complete"
 	}
 	text += fmt.Sprintf(", %d new, %d moved, %d as before", i.Counts.New, i.Counts.Moved, i.Counts.Unchanged)
+	if i.Counts.Failing > 0 {
+		text += fmt.Sprintf(", %d left out since they fail the policy", i.Counts.Failing)
+	}
 	if i.AllowedOlder {
 		text += "; although a newer one, or another of this number, was there (--allow-older)"
 	}

@@ -75,6 +75,7 @@ type carried struct {
 	partial  bool
 	killed   bool   // before it recorded what it did
 	into     string // prefix; "" for lab
+	failing  string // the tag of what did not meet the policy, and was left out
 	// completes is the number of the bundle, if this is a supplement.
 	completes uint64
 }
@@ -117,6 +118,10 @@ func (w *world) bring(c carried) {
 	slices.SortFunc(c.images, func(a, b image) int { return strings.Compare(key(a), key(b)) })
 	for i, image := range c.images {
 		path := cmp.Or(c.into, "lab") + "/" + image.Path
+		if c.failing == image.Tag && c.failing != "" {
+			rows = append(rows, record.Placed{Root: i, Digest: image.Digest(), Outcome: record.LeftOut, Failing: true})
+			continue
+		}
 		row := record.Placed{Root: i, Repository: path, Tag: image.Tag, Digest: image.Digest(), Outcome: record.New}
 		switch old := w.tags(path)[image.Tag]; {
 		case old == image.Digest():
@@ -377,6 +382,18 @@ func TestPruneCountsWholeBundles(t *testing.T) {
 		// An older bundle that was let in is what is there now.
 		w.bring(carried{mirror: "dhi", sequence: 1, images: []image{app("1")}})
 		w.expect(prune.Options{Delete: true, Keep: 1}, "1 4", map[string]prune.Status{"2": prune.Removed, "3": prune.Removed})
+	})
+}
+
+// What was left out because it did not meet the policy is not withdrawn: what is there of it from before stays, and the bundle counts as
+// one that was brought.
+func TestPruneKeepsWhatFailed(t *testing.T) {
+	at(t, func(t *testing.T, w *world) {
+		w.bring(carried{mirror: "dhi", sequence: 1, images: []image{app("1"), app("2")}})
+		w.bring(carried{mirror: "dhi", sequence: 2, images: []image{named("1", "fails")}, failing: "1"})
+		w.bring(carried{mirror: "dhi", sequence: 3, images: []image{named("1", "fails again"), app("3")}, failing: "1"})
+		w.expect(prune.Options{Delete: true, Keep: 1}, "1 3", map[string]prune.Status{"2": prune.Removed})
+		w.expectArtifacts(app("1"), app("3"))
 	})
 }
 

@@ -312,6 +312,12 @@ func TestImportRecordAsWritten(t *testing.T) {
 		fmt.Sprintf(`"layers":[{"mediaType":"application/vnd.airgap.placed.v1+jsonl","digest":%q,"size":%d,"annotations":{"org.opencontainers.image.title":"placed.jsonl"}}],`, bundle.DigestOf([]byte(rows)), len(rows)) +
 		fmt.Sprintf(`"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d},`, a.Index.Digest, a.Index.Size) +
 		`"annotations":{"org.opencontainers.image.created":"2023-11-14T22:13:20Z"}}`
+	left := record.Placed{Root: 0, Digest: row.Digest, Outcome: record.LeftOut, Failing: true}
+	if err := done(t.Context(), repo, a, record.Import{Mirror: "dhi", Sequence: 12, Destination: "harbor/lab", Started: at, Finished: at, Version: "v1<"}, left); err != nil {
+		t.Fatal(err)
+	}
+	leftRows := fmt.Sprintf(`{"root":0,"digest":%q,"outcome":"left out","failing":true}`+"\n", row.Digest)
+	leftConfig := strings.Replace(config, `"counts":{"new":0,"moved":1,"unchanged":0,"leftOut":0}`, `"counts":{"new":0,"moved":0,"unchanged":0,"leftOut":1,"failing":1}`, 1)
 	plan, err := record.Plan(t.Context(), repo, a.Index.Descriptor, record.Import{Bundle: a.Index.Digest, Mirror: "dhi", Sequence: 12, Destination: "harbor/lab", Started: at, Version: "v1<"}, slices.Values([]record.Placed{row}))
 	if err != nil {
 		t.Fatal(err)
@@ -322,7 +328,7 @@ func TestImportRecordAsWritten(t *testing.T) {
 	if plan != bundle.DigestOf([]byte(manifestOfPlan)) {
 		t.Errorf("the plan is %s", plan)
 	}
-	for _, want := range []string{rows, config, manifest, planned, manifestOfPlan} {
+	for _, want := range []string{rows, config, manifest, planned, manifestOfPlan, leftRows, leftConfig} {
 		body, err := repo.Blob(t.Context(), bundle.Descriptor{Digest: bundle.DigestOf([]byte(want)), Size: int64(len(want))})
 		if err != nil {
 			t.Errorf("not there: %s: %v", want, err)
@@ -341,6 +347,7 @@ func TestDoneWantsRowsOfAllRoots(t *testing.T) {
 	for name, spoil := range map[string]func(*record.Placed){
 		"another root":        func(p *record.Placed) { p.Root = 1 },
 		"no outcome":          func(p *record.Placed) { p.Outcome = "" },
+		"failing and brought": func(p *record.Placed) { p.Failing = true },
 		"left out somewhere":  func(p *record.Placed) { p.Outcome = record.LeftOut },
 		"moved nowhere":       func(p *record.Placed) { p.Repository = "" },
 		"not a repository":    func(p *record.Placed) { p.Repository = "../x" },
