@@ -186,3 +186,34 @@ func TestInspectWithPolicy(t *testing.T) {
 	}
 	c.expect(t, exitUsage, "--key is missing", "inspect", c.file, "--policy", "../../verify/judge/testdata/unsigned.yaml")
 }
+
+// TestChecker: a program of the site's has the last word on what passes, and sees verified statements and nothing else.
+func TestChecker(t *testing.T) {
+	c := exportFixture(t)
+	const policy = "../../verify/judge/testdata/attested-one-platform.yaml"
+	script := func(body string) string {
+		path := c.write(t, "check.sh", "#!/bin/sh\n"+body)
+		if err := os.Chmod(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	verify := []string{"verify", c.file, "--key", c.public, "--policy", policy, "--exec"}
+	c.expect(t, exitOK, "all digests are right", append(verify, script("test \"$(ls | tr '\\n' ' ')\" = '1.json 2.json 3.json image.json '"))...)
+	t.Setenv("AIRGAP_SECRET", "secret")
+	c.expect(t, exitFails, "acme/legacy:1.0 is not as the policy asks", append(verify, script("cat image.json *.json >&2; env >&2; exit 3"))...)
+	for _, text := range []string{"the checker does not take it: ", "exit status 3", `"file":"1.json"`, `"platform":"linux/amd64"`, `"signers":["packers (sha256:`, `"predicateType":"https://openvex.dev/ns`, `"_type":"https://in-toto.io/Statement/`} {
+		if !strings.Contains(c.err.String(), text) {
+			t.Errorf("%q is not in %s", text, c.err.String())
+		}
+	}
+	if strings.Contains(c.err.String(), "AIRGAP_SECRET") || strings.Contains(c.err.String(), "HOME=") {
+		t.Errorf("the environment is not reduced: %s", c.err.String())
+	}
+	c.expect(t, exitFails, "its output is too long", append(verify, script("head -c 70000 /dev/zero"))...)
+	c.expect(t, exitUsage, "--exec: ", append(verify, filepath.Join(c.home, "none"))...)
+	c.expect(t, exitUsage, "--exec is for images that a policy judges", "verify", c.file, "--key", c.public, "--exec", script("true"))
+	// Nobody signed these.
+	unsigned := c.write(t, "unsigned.yaml", "version: 1\nimages: {match: '*/acme/dhi-*', attestations: {type: 'https://spdx.dev/Document**', unsigned: true}}\nunmatched: carry\n")
+	c.expect(t, exitOK, "", "verify", c.file, "--key", c.public, "--policy", unsigned, "--exec", script("test ! -e 1.json"))
+}

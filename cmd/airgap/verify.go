@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"airgap/cmd/airgap/terminal"
 	"airgap/cmd/airgap/verdict"
 	"airgap/verify"
+	"airgap/verify/checker"
 	"airgap/verify/judge"
 	"airgap/verify/party"
 )
@@ -27,6 +30,7 @@ type verifyFlags struct {
 	bases    []string
 	approved bool
 	deep     bool
+	exec     string
 	json     bool
 }
 
@@ -41,6 +45,8 @@ blob, on all cores. All problems are reported together, each with the image that
 
 With --policy, what proves something about each image is checked as well, before any layer is read: its signatures and
 attestations are shown with who made them, and an image that lacks what the policy asks for is an error (exit code 15).
+--exec runs a program of your own for each image that the policy takes, in a directory with the verified statements as
+files and image.json, which lists them; where it ends with another exit code than 0, the image fails.
 
 A bundle that leaves out what earlier ones store says which these are. With --base they are checked together with it.
 
@@ -73,6 +79,7 @@ Standard output gets the digest of the manifest index, which stands for the whol
 	option.AddBases(cmd.Flags(), &flags.bases, "to be checked as well")
 	cmd.Flags().StringVar(&flags.For, "for", "", "`HOST[/PREFIX]` that the bundle is to go to, for policies that limit signers, or approvals that are for some destinations")
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also unpack every layer, and compare it with the image's config")
+	cmd.Flags().StringVar(&flags.exec, "exec", "", "`PROGRAM` that is asked about each image that meets the policy, with its verified statements as files")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -113,6 +120,9 @@ func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []stri
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
+	if err := flags.check(ctx, a, from.Checked); err != nil {
+		return err
+	}
 	if err := flags.showFailures(a, from.Checked); err != nil {
 		return err
 	}
@@ -154,6 +164,25 @@ func checkParity(ctx context.Context, a *app.App, set *volume.Set) error {
 	})
 	for _, d := range damage {
 		a.Warn("%s or missing; the bundle is whole, but this volume of parity cannot stand in for another: \"airgap repair\" writes it anew", d)
+	}
+	return err
+}
+
+// check asks the program of --exec.
+func (f *verifyFlags) check(ctx context.Context, a *app.App, b *verify.Bundle) error {
+	switch {
+	case f.exec == "":
+		return nil
+	case b.Judgement() == nil:
+		return app.Usagef("--exec is for images that a policy judges: give one with --policy that has images:")
+	}
+	c := checker.Checker{Path: f.exec, Env: []string{"PATH=" + a.Getenv("PATH")}}
+	if root := a.Getenv("SYSTEMROOT"); root != "" { // Windows runs nothing without it
+		c.Env = append(c.Env, "SYSTEMROOT="+root)
+	}
+	err := a.WithProgress(func(o bundle.Observer) error { return c.Run(ctx, b, b.Judgement(), o) })
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return app.Usagef("--exec: %w", err)
 	}
 	return err
 }

@@ -229,18 +229,21 @@ func (j *Judgement) Err() error {
 	if j == nil {
 		return nil
 	}
-	var problems bundle.Problems
-	failed := 0
+	var failed []error
 	for i := range j.Images {
 		if err := j.Images[i].Err(); err != nil {
-			failed++
-			problems.Add(err)
+			failed = append(failed, err)
 		}
 	}
-	if failed == 0 {
+	if len(failed) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %d images fail the policy:\n%w", failed, len(j.Images), problems.Err())
+	var problems bundle.Problems
+	problems.Add(fmt.Errorf("%d of %d images fail the policy", len(failed), len(j.Images)))
+	for _, err := range failed {
+		problems.Add(err)
+	}
+	return problems.Err()
 }
 
 // Of returns the verdict on the image in the given row of the roots table; nil where nothing was judged.
