@@ -50,19 +50,54 @@ func (a *assessor) carrier(ctx context.Context, c *Carrier, r *rule, source stri
 	if err != nil {
 		return err
 	}
-	var over []*proof.Proof
-	for i := range c.Over {
-		second, err := c.Over[i].Read(ctx, a.evidence)
-		if err != nil {
+	over := secondLevel{asked: make([][]finding, len(r.parties))}
+	if slices.ContainsFunc(proofs, func(p *proof.Proof) bool { return p.Kind == proof.Attestation }) {
+		if over.proofs, err = a.signatures(ctx, c.Over); err != nil {
 			return err
 		}
-		over = append(over, slices.DeleteFunc(second, func(p *proof.Proof) bool { return p.Kind != proof.Signature })...)
 	}
 	for _, p := range proofs {
-		e := exhibit{Proof: p, over: over, rule: r, source: source, now: a.now}
+		e := exhibit{Proof: p, over: &over, rule: r, source: source, now: a.now}
 		found.add(&e)
 	}
 	return nil
+}
+
+// signatures reads the signatures over a carrier.
+func (a *assessor) signatures(ctx context.Context, over []Carrier) (all []*proof.Proof, err error) {
+	for i := range over {
+		proofs, err := over[i].Read(ctx, a.evidence)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, slices.DeleteFunc(proofs, func(p *proof.Proof) bool { return p.Kind != proof.Signature })...)
+	}
+	return all, nil
+}
+
+// secondLevel is the signatures over a carrier, each of which is asked once whose it is, however much is carried.
+type secondLevel struct {
+	proofs []*proof.Proof
+	asked  [][]finding // by party of the rule; nil: not asked yet
+}
+
+func (s *secondLevel) by(r *rule, place int) []finding {
+	if s.asked[place] == nil {
+		s.asked[place] = make([]finding, len(s.proofs))
+		for i, p := range s.proofs {
+			s.asked[place][i] = by(p, r.parties[place])
+		}
+	}
+	return s.asked[place]
+}
+
+// by is whose a proof is by itself.
+func by(p *proof.Proof, whose *party.Party) finding {
+	signer, err := p.By(whose)
+	if err != nil {
+		return failed(err)
+	}
+	return finding{state: Good, counts: true, signers: []party.Signer{signer}}
 }
 
 // add holds a proof against all demands of its rule.
@@ -137,7 +172,7 @@ func (t *tally) note(e *exhibit, found finding) {
 // exhibit is a proof that is held against a rule.
 type exhibit struct {
 	*proof.Proof
-	over   []*proof.Proof // signatures over what carries it
+	over   *secondLevel
 	rule   *rule
 	source string
 	now    time.Time
@@ -209,33 +244,28 @@ func (e *exhibit) by(place int) finding {
 		e.asked = make([]finding, len(e.rule.parties))
 	}
 	if e.asked[place].state == "" {
-		e.asked[place] = e.ask(e.rule.parties[place])
+		e.asked[place] = e.ask(place)
 	}
 	return e.asked[place]
 }
 
-func (e *exhibit) ask(whose *party.Party) finding {
+func (e *exhibit) ask(place int) finding {
 	if e.Problem != nil {
 		return failed(e.Problem)
 	}
-	proofs := []*proof.Proof{e.Proof}
-	if e.Kind == proof.Attestation {
-		proofs = append(proofs, e.over...)
+	whose := by(e.Proof, e.rule.parties[place])
+	if e.Kind != proof.Attestation {
+		return whose
 	}
-	var signers []party.Signer
-	worst := finding{}
-	for _, p := range proofs {
-		signer, err := p.By(whose)
-		if err == nil {
-			signers = append(signers, signer)
-		} else if found := failed(err); worst.state == "" || found.state.rank() < worst.state.rank() {
-			worst = found
+	for _, found := range e.over.by(e.rule, place) {
+		switch {
+		case found.counts && whose.counts:
+			whose.signers = append(slices.Clip(whose.signers), found.signers...)
+		case found.counts, !whose.counts && found.state.rank() < whose.state.rank():
+			whose = found
 		}
 	}
-	if len(signers) > 0 {
-		return finding{state: Good, counts: true, signers: signers}
-	}
-	return worst
+	return whose
 }
 
 // byAnybody is what a proof is that no demand asks for: whose it is of all that the rule names.
