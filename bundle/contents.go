@@ -16,6 +16,9 @@ type Contents struct {
 	Header  Header
 	Blobs   []Blob
 	Missing []Missing
+	// TrustedRoot is Sigstore's trusted_root.json for the other side's convenience, as it was given, and nil for none. Nobody trusts it because
+	// it came in a bundle.
+	TrustedRoot []byte
 
 	byDigest  []int32 // rows of Blobs, sorted by digest: half the memory of a map
 	kinds     []kind  // by row of Blobs: manifests come first there

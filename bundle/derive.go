@@ -28,16 +28,37 @@ func compact(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// tableNames are the titles of the manifest index's layers, in order, with their media types.
-var tableNames = []struct{ title, mediaType string }{
-	{"roots.jsonl", MediaTypeRoots},
-	{"manifests.jsonl", MediaTypeManifests},
-	{"blobs.jsonl", MediaTypeBlobs},
-	{"missing.jsonl", MediaTypeMissing}, // only where something is missing
+// tableNames are the titles of the manifest index's layers, in order, with their media types and how large they may be.
+var tableNames = []tableName{
+	tableRoots:       {"roots.jsonl", MediaTypeRoots, MaxTableSize},
+	tableManifests:   {"manifests.jsonl", MediaTypeManifests, MaxTableSize},
+	tableBlobs:       {"blobs.jsonl", MediaTypeBlobs, MaxTableSize},
+	tableMissing:     {"missing.jsonl", MediaTypeMissing, MaxTableSize},               // only where something is missing
+	tableTrustedRoot: {"trusted_root.json", MediaTypeTrustedRoot, MaxTrustedRootSize}, // only where there is one, and no table but a file
 }
 
-// necessaryTables is how many of tableNames are always there.
-const necessaryTables = 3
+type tableName struct {
+	title, mediaType string
+	limit            int64 // bytes
+}
+
+// Places in tableNames.
+const (
+	tableRoots = iota
+	tableManifests
+	tableBlobs
+	tableMissing
+	tableTrustedRoot
+
+	necessaryTables = tableMissing // how many are always there
+)
+
+// table is a layer of the manifest index.
+type table struct {
+	sized
+
+	name int // place in tableNames
+}
 
 // sized is content that is known by digest and size.
 type sized struct {
@@ -46,25 +67,25 @@ type sized struct {
 }
 
 // manifestIndex returns the signed object for the given header and tables.
-func manifestIndex(header sized, tables []sized) []byte {
+func manifestIndex(header sized, tables []table) []byte {
 	m := Manifest{
 		SchemaVersion: 2,
 		MediaType:     MediaTypeOCIManifest,
 		ArtifactType:  ArtifactTypeBundle,
 		Config:        &Descriptor{MediaType: MediaTypeHeader, Digest: header.digest, Size: header.size},
 	}
-	for i, table := range tables {
+	for _, t := range tables {
 		m.Layers = append(m.Layers, Descriptor{
-			MediaType: tableNames[i].mediaType, Digest: table.digest, Size: table.size,
-			Annotations: map[string]string{annotationTitle: tableNames[i].title},
+			MediaType: tableNames[t.name].mediaType, Digest: t.digest, Size: t.size,
+			Annotations: map[string]string{annotationTitle: tableNames[t.name].title},
 		})
 	}
 	return compact(m)
 }
 
 // parseManifestIndex reads what manifestIndex writes, and nothing else.
-func parseManifestIndex(b []byte) (header sized, tables []sized, err error) {
-	bad := func(err error) (sized, []sized, error) {
+func parseManifestIndex(b []byte) (header sized, tables []table, err error) {
+	bad := func(err error) (sized, []table, error) {
 		return sized{}, nil, fmt.Errorf("%w: manifest index: %w", ErrFormat, err)
 	}
 	var m Manifest
@@ -72,17 +93,24 @@ func parseManifestIndex(b []byte) (header sized, tables []sized, err error) {
 		return bad(err)
 	}
 	if m.Config == nil || len(m.Layers) < necessaryTables || len(m.Layers) > len(tableNames) {
-		return bad(fmt.Errorf("a header and %d or %d tables expected", necessaryTables, len(tableNames)))
+		return bad(fmt.Errorf("a header and %d to %d tables expected", necessaryTables, len(tableNames)))
 	}
 	header = sized{m.Config.Digest, m.Config.Size}
 	if header.size < 1 || header.size > MaxHeaderSize {
 		return bad(fmt.Errorf("%w: a header of %d bytes", ErrLimit, header.size))
 	}
 	for i, l := range m.Layers {
-		tables = append(tables, sized{l.Digest, l.Size})
-		if l.Size < 1 || l.Size > MaxTableSize {
-			return bad(fmt.Errorf("%w: a %s table of %d bytes", ErrLimit, tableNames[i].title, l.Size))
+		name := i // of those that are always there
+		if i >= necessaryTables {
+			name = slices.IndexFunc(tableNames, func(n tableName) bool { return n.mediaType == l.MediaType })
 		}
+		if name < i || i > 0 && name <= tables[i-1].name {
+			return bad(fmt.Errorf("a layer of type %.80q in place %d", l.MediaType, i+1))
+		}
+		if l.Size < 1 || l.Size > tableNames[name].limit {
+			return bad(fmt.Errorf("%w: a %s table of %d bytes", ErrLimit, tableNames[name].title, l.Size))
+		}
+		tables = append(tables, table{sized{l.Digest, l.Size}, name})
 	}
 	if !bytes.Equal(b, manifestIndex(header, tables)) {
 		return bad(fmt.Errorf("not of the form that airgap writes"))

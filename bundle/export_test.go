@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// ReadTables is readTables with a header as it is in the file.
-func ReadTables(header, roots, manifests, blobs, missing []byte) (*Contents, error) {
+// ReadTables is readTables with a header as it is in the file, and tables in the order of FORMAT.md.
+func ReadTables(header []byte, tables ...[]byte) (*Contents, error) {
 	var h Header
 	if err := json.Unmarshal(header, &h); err != nil {
 		return nil, fmt.Errorf("%w: header: %w", ErrFormat, err)
@@ -16,8 +16,11 @@ func ReadTables(header, roots, manifests, blobs, missing []byte) (*Contents, err
 	if err := h.check(); err != nil {
 		return nil, err
 	}
-	table := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
-	return readTables(h, tableReaders{table(roots), table(manifests), table(blobs), table(missing)})
+	var readers tableReaders
+	for i, b := range tables {
+		readers[i] = io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
+	}
+	return readTables(h, readers)
 }
 
 // KeepOnly lowers what is kept besides head and manifests where access is not random, in bytes.

@@ -24,6 +24,7 @@ const (
 	MediaTypeManifests     = "application/vnd.airgap.manifests.v1+jsonl"
 	MediaTypeBlobs         = "application/vnd.airgap.blobs.v1+jsonl"
 	MediaTypeMissing       = "application/vnd.airgap.missing.v1+jsonl"
+	MediaTypeTrustedRoot   = "application/vnd.airgap.trusted-root.v1+json"
 	MediaTypeSigstore      = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	annotationTitle        = "org.opencontainers.image.title"
 	annotationCreated      = "org.opencontainers.image.created"
@@ -42,6 +43,7 @@ const (
 	MaxHeaderSize        = 1 << 20
 	MaxSignatureSize     = 256 << 10
 	MaxTableSize         = 2 << 30
+	MaxTrustedRootSize   = 1 << 20
 	MaxLineSize          = 16 << 10
 	MaxRootRows          = 1 << 20
 	MaxManifestRows      = 8 << 20

@@ -16,18 +16,23 @@ import (
 // TestFormatAsWritten makes a bundle from its tables, signature and blobs, by what FORMAT.md says and with nothing of
 // the package, and compares every byte. A change of the format shows here, and must show in FORMAT.md.
 func TestFormatAsWritten(t *testing.T) {
-	t.Run("nothing required", func(t *testing.T) { writeAsWritten(t, newWorld().stream(t), "") })
-	t.Run("a delta", func(t *testing.T) { writeAsWritten(t, newDeltaWorld().stream(t), "") })
-	t.Run("every feature", func(t *testing.T) { writeAsWritten(t, newFeatureWorld().stream(t), "missing.jsonl") })
+	t.Run("nothing required", func(t *testing.T) { writeAsWritten(t, newWorld().stream(t)) })
+	t.Run("a delta", func(t *testing.T) { writeAsWritten(t, newDeltaWorld().stream(t)) })
+	t.Run("every feature", func(t *testing.T) {
+		w := newFeatureWorld()
+		writeAsWritten(t, w.stream(t), "missing.jsonl")
+		w.options.TrustedRoot = []byte(" {} \n")
+		writeAsWritten(t, w.stream(t), "missing.jsonl", "trusted_root.json")
+		w.missing = nil
+		writeAsWritten(t, w.stream(t), "trusted_root.json")
+	})
 }
 
-// writeAsWritten takes the title of the fourth table, or "" where there is none.
-func writeAsWritten(t *testing.T, good []byte, fourth string) {
+// writeAsWritten takes the titles of what comes after the tables that are always there.
+func writeAsWritten(t *testing.T, good []byte, more ...string) {
+	t.Helper()
 	entries, _ := bundletest.Entries(good)
-	tables := []string{"roots.jsonl", "manifests.jsonl", "blobs.jsonl"}
-	if fourth != "" {
-		tables = append(tables, fourth)
-	}
+	tables := append([]string{"roots.jsonl", "manifests.jsonl", "blobs.jsonl"}, more...)
 	sigstoreBundle := 6 + len(tables) // its place
 	blobs := map[string][]byte{}
 	for _, e := range entries {
@@ -50,7 +55,7 @@ func writeAsWritten(t *testing.T, good []byte, fourth string) {
 		descriptor("application/vnd.airgap.header.v1+json", content(3), "") + `,"layers":[`
 	var layers []string
 	for i, name := range tables {
-		layers = append(layers, descriptor("application/vnd.airgap."+strings.Replace(name, ".", ".v1+", 1), content(4+i), title(name)))
+		layers = append(layers, descriptor("application/vnd.airgap."+strings.NewReplacer(".", ".v1+", "_", "-").Replace(name), content(4+i), title(name)))
 	}
 	index += strings.Join(layers, ",") + `]}`
 	s.blob(index)

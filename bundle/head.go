@@ -19,7 +19,7 @@ type Head struct {
 	index         []byte
 	manifestIndex Digest
 	header        sized
-	tables        []sized
+	tables        []table
 	signatures    [][]byte
 	headerBytes   func(context.Context) ([]byte, error) // its digest checked
 	openTables    func(context.Context) (tableSource, error)
@@ -53,7 +53,13 @@ func ReadHead(index []byte, signatures [][]byte, blob func(context.Context, Desc
 		b, err := readSmall(f, 0, h.header)
 		return b, errors.Join(err, f.close())
 	}
-	h.openTables = func(ctx context.Context) (tableSource, error) { return download(ctx, h.tables, blob) }
+	h.openTables = func(ctx context.Context) (tableSource, error) {
+		all := make([]sized, len(h.tables))
+		for i, t := range h.tables {
+			all[i] = t.sized
+		}
+		return download(ctx, all, blob)
+	}
 	return h, nil
 }
 
@@ -108,17 +114,12 @@ func (h *Head) Contents(ctx context.Context) (c *Contents, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, source.close()) }()
-	for i, table := range h.tables {
-		if err := checkDigest(ctx, source, source.at[i], table); err != nil {
-			return nil, fmt.Errorf("%s: %w", tableNames[i].title, err)
+	var tables tableReaders
+	for i, t := range h.tables {
+		if err := checkDigest(ctx, source, source.at[i], t.sized); err != nil {
+			return nil, fmt.Errorf("%s: %w", tableNames[t.name].title, err)
 		}
-	}
-	table := func(i int) *io.SectionReader {
-		return io.NewSectionReader(source, source.at[i], h.tables[i].size)
-	}
-	tables := tableReaders{roots: table(0), manifests: table(1), blobs: table(2)}
-	if len(h.tables) > necessaryTables {
-		tables.missing = table(necessaryTables)
+		tables[t.name] = io.NewSectionReader(source, source.at[i], t.size)
 	}
 	if c, err = readTables(*header, tables); err != nil {
 		return nil, err

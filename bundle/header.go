@@ -56,11 +56,12 @@ const (
 	featurePlatforms    = "platforms"     // roots have platforms and originals
 	featureReferrerPath = "referrer-path" // roots have a repository for referrers
 	featureSupplement   = "supplement"    // the header names the bundle that this one completes
+	featureTrustedRoot  = "trusted-root"  // there is a trusted_root.json
 	featureUsedBy       = "used-by"       // roots name the charts that use them
 )
 
 // features are all of them, sorted.
-var features = []string{featureBases, featureJoined, featureMissing, featurePlatforms, featureReferrerPath, featureSupplement, featureUsedBy}
+var features = []string{featureBases, featureJoined, featureMissing, featurePlatforms, featureReferrerPath, featureSupplement, featureTrustedRoot, featureUsedBy}
 
 func (h *Header) check() error {
 	bad := func(format string, args ...any) error {

@@ -52,29 +52,38 @@ func NewLayout(c *Contents, sign Signer) (*Layout, error) {
 
 // indexOf returns the manifest index for c, whose tables are counted and hashed but not kept.
 func indexOf(c *Contents, header []byte) ([]byte, error) {
-	var tables []sized
-	for i, write := range tableWriters(c) {
-		table, err := measure(write)
+	var tables []table
+	for _, w := range tableWriters(c) {
+		measured, err := measure(w.write)
 		if err != nil {
 			return nil, err
 		}
-		if table.size > MaxTableSize {
-			return nil, fmt.Errorf("%w: a %s table of %d bytes; export fewer images at a time", ErrLimit, tableNames[i].title, table.size)
+		if measured.size > tableNames[w.name].limit {
+			return nil, fmt.Errorf("%w: a %s table of %d bytes; export fewer images at a time", ErrLimit, tableNames[w.name].title, measured.size)
 		}
-		tables = append(tables, table)
+		tables = append(tables, table{measured, w.name})
 	}
 	return manifestIndex(sized{DigestOf(header), int64(len(header))}, tables), nil
 }
 
-// tableWriters returns what writes the tables, in the order of tableNames.
-func tableWriters(c *Contents) []func(io.Writer) error {
-	writers := []func(io.Writer) error{
-		func(w io.Writer) error { return writeLines(w, c.Roots()) },
-		func(w io.Writer) error { return writeLines(w, c.ManifestRows()) },
-		func(w io.Writer) error { return writeLines(w, blobLines(c.Blobs)) },
+// tableWriter writes a table.
+type tableWriter struct {
+	name  int // place in tableNames
+	write func(io.Writer) error
+}
+
+// tableWriters returns what writes the tables that there are, in the order of tableNames.
+func tableWriters(c *Contents) []tableWriter {
+	writers := []tableWriter{
+		{tableRoots, func(w io.Writer) error { return writeLines(w, c.Roots()) }},
+		{tableManifests, func(w io.Writer) error { return writeLines(w, c.ManifestRows()) }},
+		{tableBlobs, func(w io.Writer) error { return writeLines(w, blobLines(c.Blobs)) }},
 	}
 	if len(c.Missing) > 0 {
-		writers = append(writers, func(w io.Writer) error { return writeLines(w, slices.All(c.Missing)) })
+		writers = append(writers, tableWriter{tableMissing, func(w io.Writer) error { return writeLines(w, slices.All(c.Missing)) }})
+	}
+	if c.TrustedRoot != nil {
+		writers = append(writers, tableWriter{tableTrustedRoot, writeBytes(c.TrustedRoot)})
 	}
 	return writers
 }
@@ -115,8 +124,8 @@ func newLayout(c *Contents, index, header, sigstore []byte) (*Layout, error) {
 	a := &l.artifact
 	a.Index = h.blob(index)
 	a.Blobs = append(a.Blobs, h.blob(header))
-	for i, write := range tableWriters(c) {
-		a.Blobs = append(a.Blobs, h.sized(tables[i], write))
+	for i, w := range tableWriters(c) {
+		a.Blobs = append(a.Blobs, h.sized(tables[i].sized, w.write))
 	}
 	a.Signature = h.blob(sigstoreManifest(l.manifestIndex, sized{DigestOf(sigstore), int64(len(sigstore))}, signaturePredicateType, c.Header.Created))
 	a.Blobs = append(a.Blobs, h.blob([]byte("{}")), h.blob(sigstore))

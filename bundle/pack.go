@@ -284,6 +284,7 @@ func (b *contentsBuilder) features() []string {
 		{featurePlatforms, slices.ContainsFunc(c.more, func(r rootColumns) bool { return len(r.platforms) > 0 })},
 		{featureReferrerPath, slices.ContainsFunc(c.more, func(r rootColumns) bool { return r.referrerPath != "" })},
 		{featureSupplement, c.Header.Completes != nil},
+		{featureTrustedRoot, c.TrustedRoot != nil},
 		{featureUsedBy, slices.ContainsFunc(c.more, func(r rootColumns) bool { return len(r.usedBy) > 0 })},
 	} {
 		if feature.uses {
@@ -293,8 +294,8 @@ func (b *contentsBuilder) features() []string {
 	return used
 }
 
-// tableReaders are the tables of a bundle; missing is nil where there is no such table.
-type tableReaders struct{ roots, manifests, blobs, missing *io.SectionReader }
+// tableReaders are the tables of a bundle by their place in tableNames; nil where there is no such table.
+type tableReaders [tableTrustedRoot + 1]*io.SectionReader
 
 // minLineSize is less than a row of any large table takes, so that no count in a header makes more room than a table of
 // that size could need.
@@ -309,19 +310,20 @@ func rowsIn(table *io.SectionReader, counted int) int {
 func readTables(h Header, tables tableReaders) (*Contents, error) {
 	b := newContentsBuilder(h)
 	c := b.contents
-	c.Blobs = make([]Blob, 0, rowsIn(tables.blobs, h.Counts.Blobs))
-	c.roots = make([]packedRoot, 0, rowsIn(tables.roots, h.Counts.Roots))
-	c.manifests = make([]packedManifest, 0, rowsIn(tables.manifests, h.Counts.Manifests))
+	c.Blobs = make([]Blob, 0, rowsIn(tables[tableBlobs], h.Counts.Blobs))
+	c.roots = make([]packedRoot, 0, rowsIn(tables[tableRoots], h.Counts.Roots))
+	c.manifests = make([]packedManifest, 0, rowsIn(tables[tableManifests], h.Counts.Manifests))
 	var missing io.Reader = strings.NewReader("")
-	if tables.missing != nil {
-		missing = tables.missing
+	if tables[tableMissing] != nil {
+		missing = tables[tableMissing]
 	}
 	for _, read := range []func() error{
-		func() error { return readLines(tables.blobs, "blobs", h.Counts.Blobs, b.addBlobLine) },
+		func() error { return readLines(tables[tableBlobs], "blobs", h.Counts.Blobs, b.addBlobLine) },
 		b.indexBlobs,
-		func() error { return readLines(tables.roots, "roots", h.Counts.Roots, b.addRoot) },
-		func() error { return readLines(tables.manifests, "manifests", h.Counts.Manifests, b.addManifest) },
+		func() error { return readLines(tables[tableRoots], "roots", h.Counts.Roots, b.addRoot) },
+		func() error { return readLines(tables[tableManifests], "manifests", h.Counts.Manifests, b.addManifest) },
 		func() error { return readLines(missing, "missing", h.Counts.Missing, b.addMissing) },
+		func() (err error) { c.TrustedRoot, err = readTrustedRoot(tables[tableTrustedRoot]); return err },
 	} {
 		if err := read(); err != nil {
 			return nil, err
@@ -340,4 +342,14 @@ func readTables(h Header, tables tableReaders) (*Contents, error) {
 		return nil, fmt.Errorf("%w: the header counts %+v, the tables %+v", ErrFormat, h.Counts, b.counts)
 	}
 	return c, nil
+}
+
+// readTrustedRoot reads a file of at most MaxTrustedRootSize bytes; nil where there is none.
+func readTrustedRoot(file *io.SectionReader) ([]byte, error) {
+	if file == nil {
+		return nil, nil
+	}
+	b := make([]byte, file.Size())
+	_, err := io.ReadFull(file, b)
+	return b, err
 }

@@ -22,6 +22,8 @@ type Image struct {
 type PlanOptions struct {
 	Created time.Time // recorded to the second; the only clock in a bundle
 	Missing []Missing // what was asked for and could not be had, in any order
+	// TrustedRoot is a trusted_root.json that travels with the bundle; nil for none.
+	TrustedRoot []byte
 
 	Mirror    string // the series of bundles; "" for none
 	Sequence  uint64 // place in it; 0 for none
@@ -104,6 +106,12 @@ func packTables(images []Image, blobs []Blob, bases []Base, options PlanOptions)
 	c := b.contents
 	if err := b.checkHeader(); err != nil {
 		return nil, err
+	}
+	if len(options.TrustedRoot) > MaxTrustedRootSize {
+		return nil, fmt.Errorf("%w: a trusted root of %d bytes", ErrLimit, len(options.TrustedRoot))
+	}
+	if len(options.TrustedRoot) > 0 {
+		c.TrustedRoot = options.TrustedRoot
 	}
 	c.Header.Requires, c.Header.Counts = b.features(), b.counts
 	return c, c.Header.check()

@@ -51,6 +51,9 @@ func fingerprint(chosen string, signer Signer, o Options) string {
 	if o.Policy != nil {
 		fmt.Fprintf(h, "%s ", o.Policy.Digest)
 	}
+	if o.TrustedRoot != nil {
+		fmt.Fprintf(h, "root %s ", bundle.DigestOf(o.TrustedRoot))
+	}
 	fmt.Fprintf(h, "%s %q %+v %t %t %d", signer.Key.Fingerprint(), chosen, o.Walk.Attestations, o.Walk.AllowNoReferrers, o.KeepGoing, o.Created.Unix())
 	return hex.EncodeToString(h.Sum(nil))
 }

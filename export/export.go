@@ -68,6 +68,8 @@ type Options struct {
 	Policy *policy.Policy // which images have to pass; nil: none
 	Proofs Source         // where proofs come from that are judged; nil: the source of everything
 
+	TrustedRoot []byte // Sigstore's trusted_root.json that travels with the bundle; nil for none
+
 	Mirror *mirror.Mirror // of which the bundle is the next one; nil: of none
 	Wishes mirror.Wishes  // what it builds on
 }

@@ -58,7 +58,7 @@ func makePlan(ctx context.Context, source Source, choice Choice, next *mirror.Ne
 	if len(w.Images) == 0 {
 		return p, nil
 	}
-	settings := bundle.PlanOptions{Created: p.options.Created}
+	settings := bundle.PlanOptions{Created: p.options.Created, TrustedRoot: o.TrustedRoot}
 	if next != nil {
 		settings.Mirror, settings.Sequence, settings.StoredBy = o.Mirror.Name, next.Sequence, next.StoredBy
 	}

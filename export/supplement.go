@@ -167,7 +167,7 @@ func (s *Supplement) plan(ctx context.Context, source BlobSource, o Options) (p 
 	}
 	p = &Plan{chosen: &Selection{}, walk: w, options: o}
 	p.Contents, err = bundle.Plan(w.Images, w.Manifest, bundle.PlanOptions{
-		Created: o.Created, Mirror: s.completes.Mirror, Completes: &s.completes.Base, StoredBy: s.storedBy,
+		Created: o.Created, Mirror: s.completes.Mirror, Completes: &s.completes.Base, StoredBy: s.storedBy, TrustedRoot: o.TrustedRoot,
 	})
 	if err != nil {
 		return nil, err
