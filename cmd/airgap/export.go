@@ -30,6 +30,7 @@ type exportFlags struct {
 	want   string
 	dryRun bool
 	replan bool
+	root   string // file
 
 	signing option.Signing
 	volumes option.Volumes
@@ -87,6 +88,7 @@ before anything but proofs has been fetched (exit code 15), so that it is heard 
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.StringVar(&flags.want, "want", "", "`FILE` that import --want wrote: make a supplement, with what it lists of a bundle of the ledger")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
+	f.StringVar(&flags.root, "trusted-root", "", "`FILE` (trusted_root.json of Sigstore) that travels with the bundle, for the convenience of the other side")
 	flags.volumes.Add(f)
 	f.BoolVar(&flags.replan, "replan", false, "where an export was interrupted, find out again what there is, instead of finishing what was found then; blobs that are there already are used")
 	flags.Add(f)
@@ -121,6 +123,9 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 	asked.Trust(key.Public())
 	began := a.Now()
 	asked.Options.Replan = flags.replan
+	if asked.Options.TrustedRoot, err = option.ReadTrustedRoot(flags.root); err != nil {
+		return err
+	}
 	var result *export.Result
 	err = a.WithProgress(func(o bundle.Observer) (err error) {
 		asked.Options.Observer = o
@@ -160,6 +165,9 @@ func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []s
 		asked.Options.Jobs = asked.InOrder
 	}
 	asked.Options.Replan = flags.replan
+	if asked.Options.TrustedRoot, err = option.ReadTrustedRoot(flags.root); err != nil {
+		return err
+	}
 	began := a.Now()
 	var result *export.Result
 	err = a.WithProgress(func(o bundle.Observer) (err error) {

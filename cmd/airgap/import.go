@@ -211,6 +211,7 @@ func runImport(ctx context.Context, a *app.App, flags *importFlags, files []stri
 		return err
 	}
 	options.Recording.Account = account(ctx, client, options)
+	option.CompareTrustedRoot(a, from.Checked.Contents(), options.Recording.Trust.Policy)
 	for _, f := range from.Checked.Approved().Counting() {
 		a.Say("approved: %s", f)
 	}

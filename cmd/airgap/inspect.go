@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -30,6 +31,7 @@ type inspectFlags struct {
 	option.Registry
 	trust         option.Source
 	platform      string
+	root          string // file
 	digest        bool
 	json          bool
 	referrersFrom []string
@@ -59,6 +61,7 @@ image what the policy says of it, and of signatures and attestations whose they 
 	f := cmd.Flags()
 	flags.trust.AddTrust(f)
 	f.StringVar(&flags.platform, "platform", "", "`OS/ARCH[/VARIANT]`: show only this platform of each image")
+	f.StringVar(&flags.root, "trusted-root", "", "`FILE` to which the trusted_root.json is written that the bundle brings; trust it only if you know it from elsewhere")
 	f.BoolVar(&flags.digest, "digest", false, "print digests only")
 	f.BoolVar(&flags.json, "json", false, "print the same facts as JSON")
 	f.StringArrayVar(&flags.referrersFrom, "referrers-from", nil, "`SRC=ATT`: what refers to images at SRC or below is also looked for at ATT")
@@ -83,7 +86,8 @@ type bundleFacts struct {
 	SignatureChecked bool          `json:"signatureChecked"`
 	Signers          []string      `json:"signers,omitempty"`
 	seriesFacts
-	StandsOn []bundle.LeftOut `json:"standsOn,omitempty"`
+	StandsOn    []bundle.LeftOut `json:"standsOn,omitempty"`
+	TrustedRoot bundle.Digest    `json:"trustedRoot,omitzero"` // of the file
 }
 
 type imageFacts struct {
@@ -156,6 +160,9 @@ func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files [
 	if err != nil {
 		return nil, err
 	}
+	if err := facts.writeTrustedRoot(flags.root, contents.TrustedRoot); err != nil {
+		return nil, err
+	}
 	facts.Created, facts.seriesFacts, facts.StandsOn = contents.Header.Created, seriesOf(&contents.Header), contents.LeftOut()
 	images := func(yield func(imageFacts) bool) {
 		for i, root := range contents.Roots() {
@@ -169,6 +176,24 @@ func inspectBundle(ctx context.Context, a *app.App, flags *inspectFlags, files [
 		}
 	}
 	return &inspection{Bundle: facts, images: images, Images: []imageFacts{}, Totals: contents.Header.Counts, Missing: contents.Missing}, nil
+}
+
+// writeTrustedRoot writes what the bundle brings, where that is asked for.
+func (f *bundleFacts) writeTrustedRoot(file string, content []byte) error {
+	if content != nil {
+		f.TrustedRoot = bundle.DigestOf(content)
+	}
+	switch {
+	case file == "":
+		return nil
+	case content == nil:
+		return app.Usagef("--trusted-root: the bundle brings none")
+	}
+	err := writeNew(file, content, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return existsAlready(file)
+	}
+	return err
 }
 
 // leftOutBytes adds up what an image needs and another bundle stores.
@@ -276,6 +301,9 @@ func (i *inspection) show(a *app.App) {
 		}
 		for _, line := range b.lines() {
 			a.Print("%s", line)
+		}
+		if !b.TrustedRoot.IsZero() {
+			a.Print("brings a trusted root of Sigstore, %s, which nobody believes for that (--trusted-root FILE writes it down)", b.TrustedRoot)
 		}
 		if len(b.StandsOn) > 0 {
 			a.Print("stands on %s, left out on purpose", leftTo(b.StandsOn))

@@ -126,6 +126,7 @@ func runVerify(ctx context.Context, a *app.App, flags *verifyFlags, files []stri
 	if err := flags.showFailures(a, from.Checked); err != nil {
 		return err
 	}
+	option.CompareTrustedRoot(a, from.Checked.Contents(), trust.Policy)
 	if err := showApproved(a, from.Checked, flags.approved); err != nil {
 		return err
 	}
