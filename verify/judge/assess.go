@@ -52,7 +52,7 @@ func (a *assessor) carrier(ctx context.Context, c *Carrier, r *rule, source stri
 	}
 	over := secondLevel{asked: make([][]finding, len(r.parties))}
 	if slices.ContainsFunc(proofs, func(p *proof.Proof) bool { return p.Kind == proof.Attestation }) {
-		if over.proofs, err = a.signatures(ctx, c.Over); err != nil {
+		if over.proofs, err = c.Signatures(ctx, a.evidence); err != nil {
 			return err
 		}
 	}
@@ -61,18 +61,6 @@ func (a *assessor) carrier(ctx context.Context, c *Carrier, r *rule, source stri
 		found.add(&e)
 	}
 	return nil
-}
-
-// signatures reads the signatures over a carrier.
-func (a *assessor) signatures(ctx context.Context, over []Carrier) (all []*proof.Proof, err error) {
-	for i := range over {
-		proofs, err := over[i].Read(ctx, a.evidence)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, slices.DeleteFunc(proofs, func(p *proof.Proof) bool { return p.Kind != proof.Signature })...)
-	}
-	return all, nil
 }
 
 // secondLevel is the signatures over a carrier, each of which is asked once whose it is, however much is carried.

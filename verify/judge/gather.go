@@ -262,3 +262,15 @@ func (c *Carrier) Read(ctx context.Context, e Evidence) ([]*proof.Proof, error) 
 		return content, nil
 	})
 }
+
+// Signatures reads the signatures over the carrier, which are the second level of the attestations in it.
+func (c *Carrier) Signatures(ctx context.Context, e Evidence) (all []*proof.Proof, err error) {
+	for i := range c.Over {
+		proofs, err := c.Over[i].Read(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, slices.DeleteFunc(proofs, func(p *proof.Proof) bool { return p.Kind != proof.Signature })...)
+	}
+	return all, nil
+}

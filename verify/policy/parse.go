@@ -201,6 +201,7 @@ func (p *parser) bundle(v *yaml.Value) {
 	delete(known, "notation")
 	p.Mapping(v, "bundle", known)
 	into.Party = p.party(v.Position, &w, true)
+	p.notByNotation(v, &into.Party)
 	if approvals != nil {
 		p.approvals(approvals)
 	}
@@ -218,7 +219,15 @@ func (p *parser) approvals(v *yaml.Value) {
 	delete(known, "notation")
 	p.Mapping(v, "approvals", known)
 	a.Party = p.party(v.Position, &w, false)
+	p.notByNotation(v, &a.Party)
 	p.policy.Bundle.Approvals = a
+}
+
+// notByNotation refuses who is named in signers with a trust store that would do nothing.
+func (p *parser) notByNotation(v *yaml.Value, whose *party.Party) {
+	if whose.Notation != nil {
+		p.Bad(v.Position, "%s has a Notation trust store: bundles and approvals are not signed with Notation", whose.Name)
+	}
 }
 
 func (p *parser) images(v *yaml.Value) {

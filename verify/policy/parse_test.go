@@ -196,12 +196,13 @@ func TestParseRefuses(t *testing.T) {
 		"notation, half identity":   {rule("signatures: {notation: {certificates: ca, identities: 'x509.subject: C=US, O=acme'}}"), "has no ST"},
 		"notation for a bundle":     {"version: 1\nbundle: {notation: {certificates: ca, identities: '*'}}", `unknown key "notation" in bundle`},
 
-		"signers, name":   {"version: 1\nsigners: {1a: {keys: dhi.pub}}", `"1a" is not a name`},
-		"signers by":      {"version: 1\nsigners: {a: {keys: dhi.pub}, b: {by: a}}", "not made of others"},
-		"signers, nobody": {"version: 1\nsigners: {a: {revoked: dhi.pub}}", "trust.yaml:2:11: nobody is named here"},
-		"bundle, nobody":  {"version: 1\nbundle: {maxAge: 14d}", "nobody is named here"},
-		"distinctFrom":    {"version: 1\nbundle: {keys: dhi.pub, approvals: {keys: officers, distinctFrom: packers}}", "bundle is expected"},
-		"mirror":          {"version: 1\nbundle: {keys: {file: dhi.pub, mirrors: A b}}", "not the name of a mirror"},
+		"notation by name": {"version: 1\nsigners: {s: {notation: {certificates: ca, identities: '*'}}}\nbundle: {by: s}", "trust.yaml:3:9: s has a Notation trust store"},
+		"signers, name":    {"version: 1\nsigners: {1a: {keys: dhi.pub}}", `"1a" is not a name`},
+		"signers by":       {"version: 1\nsigners: {a: {keys: dhi.pub}, b: {by: a}}", "not made of others"},
+		"signers, nobody":  {"version: 1\nsigners: {a: {revoked: dhi.pub}}", "trust.yaml:2:11: nobody is named here"},
+		"bundle, nobody":   {"version: 1\nbundle: {maxAge: 14d}", "nobody is named here"},
+		"distinctFrom":     {"version: 1\nbundle: {keys: dhi.pub, approvals: {keys: officers, distinctFrom: packers}}", "bundle is expected"},
+		"mirror":           {"version: 1\nbundle: {keys: {file: dhi.pub, mirrors: A b}}", "not the name of a mirror"},
 	} {
 		p, err := policy.Parse("trust.yaml", []byte(c.policy), files)
 		if !errors.Is(err, policy.ErrPolicy) || p != nil || !strings.Contains(fmt.Sprint(err), c.want) || !strings.Contains(fmt.Sprint(err), "trust.yaml:") {

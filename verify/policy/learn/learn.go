@@ -168,13 +168,9 @@ func (l *learner) carrier(ctx context.Context, s *subject, c *judge.Carrier) err
 	if err != nil {
 		return err
 	}
-	var over []*proof.Proof
-	for i := range c.Over {
-		second, err := c.Over[i].Read(ctx, l.evidence)
-		if err != nil {
-			return err
-		}
-		over = append(over, slices.DeleteFunc(second, func(p *proof.Proof) bool { return p.Kind != proof.Signature })...)
+	over, err := c.Signatures(ctx, l.evidence)
+	if err != nil {
+		return err
 	}
 	for _, p := range proofs {
 		if p.Kind == proof.Attestation {
