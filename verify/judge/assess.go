@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unique"
 
 	"airgap/bundle"
 	"airgap/verify/party"
@@ -90,7 +91,7 @@ func by(p *proof.Proof, whose *party.Party) finding {
 
 // add holds a proof against all demands of its rule.
 func (f *assessment) add(e *exhibit) {
-	shown := Proof{Kind: e.kind(), Format: string(e.Format), PredicateType: e.PredicateType, Carrier: e.Carrier, Reference: e.Reference}
+	shown := Proof{Kind: e.kind(), Format: string(e.Format), PredicateType: unique.Make(e.PredicateType).Value(), Carrier: e.Carrier, Reference: e.Reference}
 	best := finding{}
 	weigh := func(t *tally, found finding) {
 		t.add(e, found)
@@ -119,9 +120,9 @@ func (f *assessment) add(e *exhibit) {
 	if best.state == "" {
 		best = e.byAnybody()
 	}
-	shown.State, shown.Detail = best.state, best.detail
+	shown.State, shown.Detail = best.state, unique.Make(best.detail).Value()
 	for _, s := range best.signers {
-		shown.Signers = append(shown.Signers, signerWords(s))
+		shown.Signers = append(shown.Signers, unique.Make(signerWords(s)).Value()) // the same for many proofs
 		if !s.Time.IsZero() {
 			shown.Signed = s.Time.UTC().Format(time.RFC3339)
 		}

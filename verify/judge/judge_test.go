@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -383,10 +384,19 @@ func BenchmarkJudge(b *testing.B) {
 		{Types: []string{virus}, Party: partyOf("docker", docker)},
 		{Types: []string{"https://spdx.dev/**"}, Party: partyOf("docker", docker)},
 	}})
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var j *judge.Judgement
 	for b.Loop() {
-		j, err := judge.Judge(b.Context(), p, w, judge.Options{})
-		if err != nil || j.Err() != nil {
+		var err error
+		if j, err = judge.Judge(b.Context(), p, w, judge.Options{}); err != nil || j.Err() != nil {
 			b.Fatal(err, j.Err())
 		}
 	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/20_000, "kept-B/proof")
+	runtime.KeepAlive(w)
+	runtime.KeepAlive(j)
 }
