@@ -3,6 +3,7 @@ package proof_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 
 	"airgap/bundle"
@@ -57,8 +58,20 @@ func verdict(proofs []*proof.Proof, c prooftest.Case) error {
 	return err
 }
 
+// noNetwork fails the test that asks one.
+type noNetwork struct{ t *testing.T }
+
+// RoundTrip implements http.RoundTripper.
+func (n noNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.t.Errorf("%s %s is asked for", r.Method, r.URL)
+	return nil, errors.New("there is no network")
+}
+
 // TestCases: every case has the verdict that it should have; testdata/interop has cosign judge the same.
 func TestCases(t *testing.T) {
+	network := http.DefaultTransport
+	http.DefaultTransport = noNetwork{t}
+	t.Cleanup(func() { http.DefaultTransport = network })
 	w := prooftest.NewWorld(t)
 	cases := w.Cases()
 	if len(cases) < 60 {

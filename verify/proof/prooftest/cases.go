@@ -288,7 +288,10 @@ func (w *World) keyless() []Case {
 	expressions.Party.Identities = []party.Identity{{IssuerExpression: regexp.MustCompile(`^https://issuer\..+$`), SubjectExpression: regexp.MustCompile(`^.+@acme\.example$`)}}
 	expressions.Cosign.Flags = []string{`--certificate-identity-regexp=^.+@acme\.example$`, `--certificate-oidc-issuer-regexp=^https://issuer\..+$`, "--insecure-ignore-sct=true"}
 	both := sign(w, w.Keys["p256"], w.About).certify(w.authority, Subject, w.issued()).logged(w.during()).stamped(w.during())
-	return append(cases, expressions, w.identity("a log entry and a timestamp", "", both.bundle03(), nil))
+	newer := w.identity("an entry of Rekor 2 and a timestamp", Vuln, w.rekor2(true), nil)
+	newer.Cosign.Flags = append(newer.Cosign.Flags, "--use-signed-timestamps=true")
+	untimed := w.identity("an entry of Rekor 2 without a timestamp", Vuln, w.rekor2(false), proof.ErrExpired)
+	return append(cases, expressions, newer, untimed, w.identity("a log entry and a timestamp", "", both.bundle03(), nil))
 }
 
 // untimely: nobody says that it was made while the certificate was valid.

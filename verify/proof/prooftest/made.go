@@ -10,11 +10,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/testing/ca"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"airgap/bundle"
 )
@@ -329,4 +331,32 @@ func (w *World) Attested(predicate json.RawMessage) map[string][]Carrier {
 	})
 	m := w.envelope(w.Keys["p256"], inToto, statement)
 	return map[string][]Carrier{"envelope": tag(".att", m.layer()), "bundle": m.bundle03()}
+}
+
+// rekor2 is an attestation with an entry of Rekor 2, all by sigstore-go's virtual Sigstore; such entries say no time.
+func (w *World) rekor2(timestamp bool) []Carrier {
+	w.t.Helper()
+	payload := Statement(w.t, Vuln, w.About)
+	entity, err := w.log.AttestAtTimeHashedRekordV2(Subject, Issuer, payload, time.Unix(0, 0))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	entries, entriesErr := entity.TlogEntries()
+	content, contentErr := entity.SignatureContent()
+	verification, verificationErr := entity.VerificationContent()
+	stamps, stampsErr := entity.Timestamps()
+	if err := errors.Join(entriesErr, contentErr, verificationErr, stampsErr); err != nil {
+		w.t.Fatal(err)
+	}
+	m := &made{w: w, payload: payload, payloadType: inToto, raws: [][]byte{content.Signature()}, keyIDs: []string{""}, certificate: verification.Certificate()}
+	if timestamp {
+		m.stamps = append(m.stamps, func([]byte) []byte { return stamps[0] })
+	}
+	entry, err := protojson.Marshal(entries[0].TransparencyLogEntry())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m.bundle("application/vnd.dev.sigstore.bundle.v0.3+json", func(b map[string]any) {
+		b["verificationMaterial"].(map[string]any)["tlogEntries"] = []any{json.RawMessage(entry)}
+	})
 }
