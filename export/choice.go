@@ -54,6 +54,6 @@ func fingerprint(chosen string, signer Signer, o Options) string {
 	if o.TrustedRoot != nil {
 		fmt.Fprintf(h, "root %s ", bundle.DigestOf(o.TrustedRoot))
 	}
-	fmt.Fprintf(h, "%s %q %+v %t %t %d", signer.Key.Fingerprint(), chosen, o.Walk.Attestations, o.Walk.AllowNoReferrers, o.KeepGoing, o.Created.Unix())
+	fmt.Fprintf(h, "%s %q %+v %t %t %d", signer.Name, chosen, o.Walk.Attestations, o.Walk.AllowNoReferrers, o.KeepGoing, o.Created.Unix())
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -90,13 +90,21 @@ func (o Options) withDefaults() Options {
 
 // Signer is who signs a bundle.
 type Signer struct {
-	Sign bundle.Signer
-	Key  signature.PublicKey // by which its own signatures are known again
+	Sign  bundle.Signer
+	Name  string                                                    // tells signers apart
+	Check func(signature []byte, manifestIndex bundle.Digest) error // by which its own signatures are known again
 }
 
 // SignedBy signs with a key.
 func SignedBy(key *signature.PrivateKey) Signer {
-	return Signer{func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) }, key.Public()}
+	return Signer{
+		Sign: func(d bundle.Digest) ([]byte, error) { return signature.Sign(key, d) },
+		Name: key.Public().Fingerprint(),
+		Check: func(content []byte, manifestIndex bundle.Digest) error {
+			_, err := signature.Verify(content, manifestIndex, []signature.PublicKey{key.Public()})
+			return err
+		},
+	}
 }
 
 // Run makes a bundle: it finishes what an earlier run for the same choice, signer and options has left

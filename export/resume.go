@@ -10,7 +10,6 @@ import (
 	"os"
 
 	"airgap/bundle"
-	"airgap/verify/signature"
 )
 
 // An export to a file that is interrupted once its plan is signed can be continued: the file's head holds the plan, and its
@@ -151,7 +150,7 @@ func (r *run) continuePartial(ctx context.Context, p *bundle.Partial, n *note) (
 	if p.ManifestIndex() != n.Result.ManifestIndex {
 		return nil, nil, fmt.Errorf("%w: the file and the note about it are of different runs", bundle.ErrNoPartial)
 	}
-	if _, err := signature.Verify(p.Signatures()[0], p.ManifestIndex(), []signature.PublicKey{r.signer.Key}); err != nil {
+	if err := r.signer.Check(p.Signatures()[0], p.ManifestIndex()); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", bundle.ErrNoPartial, err)
 	}
 	r.options.Observer.Warn(fmt.Sprintf("continuing %s: what was found when it was begun, even where tags have moved since (--replan looks again)", r.path))

@@ -33,6 +33,7 @@ type exportFlags struct {
 	root   string // file
 
 	signing option.Signing
+	keyless option.Keyless
 	volumes option.Volumes
 }
 
@@ -85,6 +86,7 @@ before anything but proofs has been fetched (exit code 15), so that it is heard 
 	}
 	f := cmd.Flags()
 	flags.signing.Add(f, "key", "the bundle")
+	flags.keyless.Add(f)
 	f.StringVarP(&flags.output, "output", "o", "", "`FILE` to write, or - for standard output")
 	f.StringVar(&flags.want, "want", "", "`FILE` that import --want wrote: make a supplement, with what it lists of a bundle of the ledger")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "write nothing, but show what would be carried, as \"airgap plan\" does")
@@ -116,11 +118,10 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 		asked.Options.Jobs = asked.InOrder
 	}
 	defer func() { err = errors.Join(err, asked.Close()) }()
-	key, err := flags.signing.Load(ctx, a)
+	signer, err := flags.signer(ctx, a, asked)
 	if err != nil {
 		return err
 	}
-	asked.Trust(key.Public())
 	began := a.Now()
 	asked.Options.Replan = flags.replan
 	if asked.Options.TrustedRoot, err = option.ReadTrustedRoot(flags.root); err != nil {
@@ -129,7 +130,7 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 	var result *export.Result
 	err = a.WithProgress(func(o bundle.Observer) (err error) {
 		asked.Options.Observer = o
-		result, err = export.Run(ctx, asked.Source, asked.Choice, export.SignedBy(key), flags.destination(a), asked.Options)
+		result, err = export.Run(ctx, asked.Source, asked.Choice, signer, flags.destination(a), asked.Options)
 		return err
 	})
 	asked.Prune(a)
@@ -142,6 +143,22 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 	return missingImages(result)
 }
 
+// signer returns who signs. A mirror's ledger is then believed as far as they have signed it.
+func (f *exportFlags) signer(ctx context.Context, a *app.App, asked *option.Asked) (export.Signer, error) {
+	if f.keyless.IsGiven() {
+		if asked.Options.Mirror != nil {
+			return export.Signer{}, app.Usagef("--keyless signs no bundle of a mirror: the next one could not tell its earlier ones in the ledger from those of others; sign with a key, or with --sign-with")
+		}
+		return f.keyless.Load(ctx, a)
+	}
+	key, err := f.signing.Load(ctx, a)
+	if err != nil {
+		return export.Signer{}, err
+	}
+	asked.Trust(key.Public())
+	return export.SignedBy(key), nil
+}
+
 // runSupplement answers a list of what a receiver lacks.
 func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []string) error {
 	if err := flags.check(a); err != nil {
@@ -149,6 +166,9 @@ func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []s
 	}
 	if err := flags.volumes.Parse(); err != nil {
 		return err
+	}
+	if flags.keyless.IsGiven() {
+		return app.Usagef("--keyless signs no supplement: whoever made the bundle that it completes has its key")
 	}
 	if flags.dryRun || !flags.ChoosesNothing(args) {
 		return app.Usagef("--want alone says what is exported: it cannot go with references, files that name some, flags about a mirror, --policy (the bundle that it completes was judged), or --dry-run")
@@ -182,7 +202,7 @@ func runSupplement(ctx context.Context, a *app.App, flags *exportFlags, args []s
 }
 
 func (f *exportFlags) check(a *app.App) error {
-	if err := f.signing.Check("a bundle is always signed; make a key pair with \"airgap keygen\", once"); err != nil {
+	if err := f.checkSigning(); err != nil {
 		return err
 	}
 	switch {
@@ -196,6 +216,13 @@ func (f *exportFlags) check(a *app.App) error {
 		return app.Usagef("volumes are files: use -o FILE, or cut the stream on the other side of the pipe")
 	}
 	return nil
+}
+
+func (f *exportFlags) checkSigning() error {
+	if f.keyless.IsGiven() {
+		return f.keyless.Check(&f.signing)
+	}
+	return f.signing.Check("a bundle is always signed; make a key pair with \"airgap keygen\", once")
 }
 
 func (f *exportFlags) destination(a *app.App) export.Output {

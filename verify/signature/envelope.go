@@ -100,8 +100,8 @@ func parseBundle(signature []byte) (*sigstoreBundle, error) {
 
 // checkStatement checks what the payload says. Call it when the signature over the payload has been checked.
 func (e *envelope) checkStatement(manifestIndex bundle.Digest) error {
-	if e.PayloadType != payloadType {
-		return fmt.Errorf("%w: its payload is %.80q, not %s", ErrMalformed, e.PayloadType, payloadType)
+	if e.PayloadType != PayloadType {
+		return fmt.Errorf("%w: its payload is %.80q, not %s", ErrMalformed, e.PayloadType, PayloadType)
 	}
 	var s statement
 	if err := strictjson.Unmarshal(e.Payload, &s); err != nil {

@@ -17,16 +17,25 @@ func Sign(key *PrivateKey, manifestIndex bundle.Digest) ([]byte, error) {
 // Attest returns key's signature over the statement that predicate holds for the content with the given digest, in
 // the same form: what "cosign attest" makes. Verify takes only what Sign makes.
 func Attest(key *PrivateKey, about bundle.Digest, predicateType string, predicate json.RawMessage) ([]byte, error) {
-	payload, err := json.Marshal(statement{
+	payload, err := statementOf(about, predicateType, predicate)
+	if err != nil {
+		return nil, err
+	}
+	return seal(key, PayloadType, payload)
+}
+
+// Statement returns the in-toto statement that Sign signs, for who has no key to sign it with.
+func Statement(manifestIndex bundle.Digest) ([]byte, error) {
+	return statementOf(manifestIndex, PredicateType, json.RawMessage("{}"))
+}
+
+func statementOf(about bundle.Digest, predicateType string, predicate json.RawMessage) ([]byte, error) {
+	return json.Marshal(statement{
 		Type:          statementType,
 		Subject:       []subject{{Digest: map[string]string{"sha256": about.Hex()}}},
 		PredicateType: predicateType,
 		Predicate:     predicate,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return seal(key, payloadType, payload)
 }
 
 // seal signs payload and returns the Sigstore bundle around it.

@@ -6,7 +6,8 @@
 //
 // A Sigstore bundle v0.3 that holds a DSSE envelope with one signature over an in-toto statement v1, which names one
 // subject by its sha256 digest (the manifest index) and has the predicate type and the empty predicate that
-// `cosign sign` writes. Nothing vouches for the time: there is no certificate, no timestamp and no log entry.
+// `cosign sign` writes. Nothing vouches for the time: there is no certificate, no timestamp and no log entry. (Those by an
+// identity have these: export/keyless makes them, and verify/proof checks them.)
 //
 //	https://github.com/sigstore/protobuf-specs/blob/v0.5.1/protos/sigstore_bundle.proto
 //	https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
@@ -76,6 +77,8 @@ const (
 	// MaxKeyFileSize bounds a file of keys, in bytes.
 	MaxKeyFileSize = 64 << 10
 
-	payloadType   = "application/vnd.in-toto+json"
+	// PayloadType is that of what is signed, in its envelope.
+	PayloadType = "application/vnd.in-toto+json"
+
 	statementType = "https://in-toto.io/Statement/v1"
 )

@@ -230,7 +230,12 @@ func withIDs(t testing.TB, logs map[string]*root.TransparencyLog) map[string]*ro
 func (a authority) stamp(t testing.TB, content []byte, at time.Time) []byte {
 	t.Helper()
 	sum := sha256.Sum256(content)
-	template := timestamp.Timestamp{HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Time: at, Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}}
+	return a.stampDigest(t, sum[:], at)
+}
+
+func (a authority) stampDigest(t testing.TB, sum []byte, at time.Time) []byte {
+	t.Helper()
+	template := timestamp.Timestamp{HashAlgorithm: crypto.SHA256, HashedMessage: sum, Time: at, Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}}
 	response, err := template.CreateResponseWithOpts(a.leaf, a.leafKey, crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
