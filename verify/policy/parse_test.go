@@ -193,7 +193,8 @@ func TestParseRefuses(t *testing.T) {
 		"notation, no certificate":  {rule("signatures: {notation: {certificates: dhi.pub, identities: '*'}}"), "certificates are expected"},
 		"notation, not DER":         {rule("signatures: {notation: {certificates: bad.pub, identities: '*'}}"), "bad.pub"},
 		"notation, identity":        {rule("signatures: {notation: {certificates: ca, identities: CN=x}}"), `an identity is "x509.subject`},
-		"notation, half identity":   {rule("signatures: {notation: {certificates: ca, identities: 'x509.subject: C=US, O=acme'}}"), "has no ST"},
+		"notation, half identity":   {rule("signatures: {notation: {certificates: ca, identities: 'x509.subject: C=US, O=acme'}}"), `no mandatory RDN attribute for "ST"`},
+		"notation, one in another":  {rule("signatures: {notation: {certificates: ca, identities: ['x509.subject: C=US, ST=WA, O=acme', 'x509.subject: C=US, ST=WA, O=acme, CN=x']}}"), "overlap"},
 		"notation for a bundle":     {"version: 1\nbundle: {notation: {certificates: ca, identities: '*'}}", `unknown key "notation" in bundle`},
 
 		"notation by name": {"version: 1\nsigners: {s: {notation: {certificates: ca, identities: '*'}}}\nbundle: {by: s}", "trust.yaml:3:9: s has a Notation trust store"},

@@ -10,6 +10,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/yaml"
 	"airgap/verify/party"
+	"airgap/verify/proof/notation"
 )
 
 const (
@@ -292,12 +293,7 @@ func (p *parties) notation(v *yaml.Value) *party.Notation {
 			}
 		},
 		"identities": func(v *yaml.Value) {
-			for _, item := range p.list(v) {
-				n.Identities = append(n.Identities, p.notationIdentity(item))
-			}
-			if len(n.Identities) > 1 && slices.Contains(n.Identities, "*") {
-				p.Bad(v.Position, "* stands for everybody; no other identity can stand beside it")
-			}
+			n.Identities = p.notationIdentities(v)
 		},
 	})
 	if v.Kind == yaml.Mapping {
@@ -312,33 +308,28 @@ func (p *parties) notation(v *yaml.Value) *party.Notation {
 
 const notationSubject = "x509.subject"
 
-// notationIdentity reads "x509.subject: C=..., ST=..., O=...", which without quotes is a mapping in YAML.
-// https://github.com/notaryproject/specifications/blob/v1.1.0/specs/trust-store-trust-policy.md#trusted-identities-constraints
-func (p *parties) notationIdentity(v *yaml.Value) string {
-	var text string
-	if v.Kind == yaml.Mapping {
-		p.Mapping(v, "an identity of notation", yaml.Keys{notationSubject: p.Text(&text)})
-		text = notationSubject + ": " + text
-	} else {
-		p.Text(&text)(v)
-	}
-	if v.Kind == yaml.Null || text == "*" {
-		return text
-	}
-	name, isSubject := strings.CutPrefix(text, notationSubject+":")
-	if !isSubject {
-		p.Bad(v.Position, `%.100q: an identity is "x509.subject: C=..., ST=..., O=...", or *`, text)
-		return text
-	}
-	for _, wanted := range [][]string{{"C"}, {"ST", "S"}, {"O"}} {
-		if !slices.ContainsFunc(strings.Split(name, ","), func(part string) bool {
-			key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-			return value != "" && slices.Contains(wanted, strings.ToUpper(key))
-		}) {
-			p.Bad(v.Position, "%.100q has no %s; a subject has C, ST and O at least", text, wanted[0])
+// notationIdentities reads "x509.subject: C=..., ST=..., O=...", which without quotes is a mapping in YAML, or *.
+func (p *parties) notationIdentities(v *yaml.Value) []string {
+	var all []string
+	areGood := true
+	for _, item := range p.list(v) {
+		var text string
+		if item.Kind == yaml.Mapping {
+			p.Mapping(item, "an identity of notation", yaml.Keys{notationSubject: p.Text(&text)})
+			text = notationSubject + ": " + text
+		} else {
+			p.Text(&text)(item)
 		}
+		if err := notation.CheckIdentities([]string{text}); err != nil && item.Kind != yaml.Null {
+			p.Bad(item.Position, "%w", err)
+			areGood = false
+		}
+		all = append(all, text)
 	}
-	return text
+	if err := notation.CheckIdentities(all); err != nil && areGood && len(all) > 0 {
+		p.Bad(v.Position, "%w", err)
+	}
+	return all
 }
 
 // revoked reads an item of revoked.

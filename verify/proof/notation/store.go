@@ -3,6 +3,7 @@ package notation
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -47,10 +48,13 @@ func documentOf(identities []string, timestamped bool) *trustpolicy.Document {
 func CheckIdentities(identities []string) error {
 	for _, identity := range identities {
 		if identity != "*" && !strings.HasPrefix(identity, "x509.subject:") {
-			return fmt.Errorf("the identity %.200q is neither \"*\" nor begins with \"x509.subject:\"", identity)
+			return fmt.Errorf(`%.200q: an identity is "x509.subject: C=..., ST=..., O=...", or *`, identity)
 		}
 	}
-	return documentOf(identities, false).Validate()
+	if err := documentOf(identities, false).Validate(); err != nil {
+		return errors.New("the list " + strings.TrimPrefix(err.Error(), fmt.Sprintf("trust policy: trust policy statement %q ", policyName)))
+	}
+	return nil
 }
 
 // trustStore is Notation's view of a trust store.
