@@ -386,6 +386,7 @@ func BenchmarkJudge(b *testing.B) {
 	}})
 	var before, after runtime.MemStats
 	runtime.GC()
+	runtime.GC() // which empties pools
 	runtime.ReadMemStats(&before)
 	var j *judge.Judgement
 	for b.Loop() {
@@ -394,6 +395,7 @@ func BenchmarkJudge(b *testing.B) {
 			b.Fatal(err, j.Err())
 		}
 	}
+	runtime.GC()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/20_000, "kept-B/proof")
