@@ -29,7 +29,7 @@ func (s *signed) setCertificate(leaf *x509.Certificate) {
 func (s *signed) byIdentity(whose *party.Party) (party.Signer, error) {
 	summary, err := certificate.SummarizeCertificate(s.certificate)
 	if err != nil {
-		return party.Signer{}, broken("certificate: %w", err)
+		return party.Signer{}, fmt.Errorf("%w: made with a certificate that names nobody: %w", ErrUntrusted, err)
 	}
 	signer := party.Signer{
 		Party: whose.Name, Key: bundle.DigestOf(s.certificate.RawSubjectPublicKeyInfo),
@@ -106,7 +106,7 @@ func (w *witnessed) chains(tm root.TrustedMaterial) ([][]*x509.Certificate, time
 			return nil, time.Time{}, fmt.Errorf("%w: its certificate is not shown to be in a certificate log of the trusted root: %.300s", ErrUntrusted, err.Error())
 		}
 	}
-	return chains, slices.MinFunc(times, time.Time.Compare), nil
+	return chains, earliest(times), nil
 }
 
 // chainsAt returns how the certificate leads to an authority of the trusted root at a time. Intermediate certificates may come with the proof.

@@ -364,6 +364,7 @@ func (w *World) untrusted() []Case {
 		w.identity("bundle of an unknown authority", "", byStrange(sign).bundle03(), proof.ErrUntrusted),
 		w.identity("bundle in an unknown log", "", certified(Subject).loggedBy(log, w.during()).bundle03(), proof.ErrExpired),
 		w.identity("another subject", "", certified("somebody@else.example").logged(w.during()).bundle03(), proof.ErrUntrusted),
+		w.identity("a certificate that names nobody", "", certified("").logged(w.during()).bundle03(), proof.ErrUntrusted),
 		w.identity("a subject that begins the same", "", certified(Subject+".org").logged(w.during()).bundle03(), proof.ErrUntrusted),
 		w.identity("a bare key, and an identity is asked for", "", sign(w, w.Keys["p256"], w.About).bundle03(), proof.ErrUntrusted),
 		issuer, certificates, weak,

@@ -175,8 +175,12 @@ func (w *World) leaf(by authority, key crypto.PublicKey, subject string, from ti
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	var names []string
+	if subject != "" {
+		names = []string{subject}
+	}
 	return w.certificate(&x509.Certificate{
-		EmailAddresses: []string{subject}, NotBefore: from, NotAfter: from.Add(10 * time.Minute),
+		EmailAddresses: names, NotBefore: from, NotAfter: from.Add(10 * time.Minute),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 		ExtraExtensions: []pkix.Extension{ // both, as Fulcio writes them
 			{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}, Value: []byte(Issuer)},
