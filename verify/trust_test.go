@@ -7,12 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sigstore/sigstore-go/pkg/root"
+
 	"airgap/bundle"
 	"airgap/bundle/bundletest"
 	"airgap/verify"
 	"airgap/verify/party"
 	"airgap/verify/policy"
 	"airgap/verify/proof"
+	"airgap/verify/proof/prooftest"
 	"airgap/verify/signature"
 )
 
@@ -102,4 +105,46 @@ func openWith(t *testing.T, b []byte, trust verify.Trust) (*verify.Bundle, error
 		}
 	})
 	return verify.Open(t.Context(), sealed, trust)
+}
+
+// A signature with a certificate counts for the identities of the policy, as long as it is shown to have been made in time.
+func TestTrustInIdentities(t *testing.T) {
+	w, s, key := prooftest.NewWorld(t), images(t), generate(t)
+	trusted, err := root.NewTrustedRootFromJSON(w.TrustedRoot(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(subject string, scope party.Scope) party.Party {
+		return party.Party{Root: trusted, Identities: []party.Identity{{Issuer: prooftest.Issuer, Subject: subject, Scope: scope}}}
+	}
+	good := func(d bundle.Digest) ([]byte, error) { return w.Certified(signature.PredicateType, d, true), nil }
+	for name, test := range map[string]struct {
+		sign   bundle.Signer
+		policy policy.Bundle
+		want   error
+	}{
+		"good":               {good, policy.Bundle{Party: of(prooftest.Subject, party.Scope{})}, nil},
+		"another identity":   {good, policy.Bundle{Party: of("somebody@acme.example", party.Scope{})}, signature.ErrUntrustedKey},
+		"for another mirror": {good, policy.Bundle{Party: of(prooftest.Subject, party.Scope{Mirrors: []string{"dhi"}})}, verify.ErrScope},
+		"keys alone":         {good, policy.Bundle{Party: party.Party{Keys: []party.Key{{PublicKey: key.Public()}}}}, signature.ErrCertificate},
+		"one of two":         {good, policy.Bundle{Party: of(prooftest.Subject, party.Scope{}), Threshold: 2}, verify.ErrThreshold},
+		"at no known time": {func(d bundle.Digest) ([]byte, error) { return w.Certified(signature.PredicateType, d, false), nil },
+			policy.Bundle{Party: of(prooftest.Subject, party.Scope{})}, proof.ErrExpired},
+		"another bundle": {func(bundle.Digest) ([]byte, error) {
+			return w.Certified(signature.PredicateType, bundle.EmptyJSON, true), nil
+		},
+			policy.Bundle{Party: of(prooftest.Subject, party.Scope{})}, proof.ErrSubject},
+		"another predicate": {func(d bundle.Digest) ([]byte, error) { return w.Certified("https://example.com/other", d, true), nil },
+			policy.Bundle{Party: of(prooftest.Subject, party.Scope{})}, signature.ErrWrongPredicate},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checked, err := openWith(t, exported(t, s, test.sign, "good"), verify.Trust{Policy: &policy.Policy{Bundle: test.policy}})
+			if !errors.Is(err, test.want) {
+				t.Errorf("%v, want %v", err, test.want)
+			}
+			if err == nil && (len(checked.Signers()) != 1 || checked.Signers()[0].String() != prooftest.Subject+" ("+prooftest.Issuer+")") {
+				t.Errorf("signed by %v", checked.Signers())
+			}
+		})
+	}
 }

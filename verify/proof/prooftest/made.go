@@ -360,3 +360,18 @@ func (w *World) rekor2(timestamp bool) []Carrier {
 		b["verificationMaterial"].(map[string]any)["tlogEntries"] = []any{json.RawMessage(entry)}
 	})
 }
+
+// Certified returns a Sigstore bundle with a statement about something, signed with a certificate of the World that is over now. stamped: a
+// timestamp shows that it was made before.
+func (w *World) Certified(predicateType string, about bundle.Digest, stamped bool) []byte {
+	w.t.Helper()
+	statement := encode(w.t, map[string]any{
+		"_type": "https://in-toto.io/Statement/v1", "predicateType": predicateType, "predicate": map[string]any{},
+		"subject": []any{map[string]any{"digest": map[string]any{"sha256": about.Hex()}}},
+	})
+	m := w.envelope(w.Keys["p256"], inToto, statement).certify(w.authority, Subject, w.issued())
+	if stamped {
+		m = m.stamped(w.during())
+	}
+	return m.bundle03()[0].Layers[0].Content
+}
