@@ -19,14 +19,11 @@ func (p *Plan) judge(ctx context.Context, source Source, settings bundle.PlanOpt
 	if o.Policy == nil || !o.Policy.Judges {
 		return nil
 	}
-	origins, err := findOrigins(p.Contents, p.walk.Manifest)
+	e, err := p.Evidence(source)
 	if err != nil {
 		return err
 	}
-	if o.Proofs != nil {
-		source = o.Proofs
-	}
-	p.Judgement, err = judge.Judge(ctx, o.Policy, &evidence{plan: p, source: source, origins: origins}, judge.Options{Now: o.Now(), Jobs: o.Jobs, Observer: o.Observer})
+	p.Judgement, err = judge.Judge(ctx, o.Policy, e, judge.Options{Now: o.Now(), Jobs: o.Jobs, Observer: o.Observer})
 	if err != nil {
 		return err
 	}
@@ -60,6 +57,15 @@ func (p *Plan) refuse() map[rootKey]bool {
 }
 
 func keyOf(r *bundle.Root) rootKey { return rootKey{r.Path, r.Tag, r.Digest} }
+
+// Evidence returns what the plan, in which there must be images, knows of proofs. Those are fetched when they are asked for.
+func (p *Plan) Evidence(source Source) (judge.Evidence, error) {
+	if p.options.Proofs != nil {
+		source = p.options.Proofs
+	}
+	origins, err := findOrigins(p.Contents, p.walk.Manifest)
+	return &evidence{plan: p, source: source, origins: origins}, err
+}
 
 // evidence is what a plan knows: the manifests that were found, and proofs, which are fetched when they are asked for, and kept for the
 // writing.

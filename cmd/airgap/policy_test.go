@@ -101,6 +101,15 @@ func TestPolicyLearn(t *testing.T) {
 	if t.Failed() {
 		t.Logf("%s", learnt)
 	}
+	// Of the registries that the bundle is from, it is the same policy, but for who signs bundles.
+	c.expect(t, exitOK, "", append([]string{"policy", "learn", "--key", packers}, c.everything()...)...)
+	rules := func(text string) string { return text[strings.Index(text, "\nimages:"):] }
+	if there := c.out.String(); strings.Contains(there, "\nbundle:") || rules(there) != rules(learnt) {
+		t.Errorf("from registries it is another one:\n%s", there)
+	}
+	file = c.write(t, "there.yaml", c.out.String())
+	c.expect(t, exitOK, "", append([]string{"plan", "--policy", file}, c.everything()...)...)
+	c.expect(t, exitUsage, "FILE or REF is missing", "policy", "learn", "--key", packers)
 	c.expect(t, exitUntrusted, "not signed by a trusted key", "policy", "learn", c.file, "--key", packers)
 	c.expect(t, exitUsage, "is not a trusted_root.json", "policy", "learn", c.file, "--key", c.public, "--trusted-root", packers)
 }

@@ -165,7 +165,7 @@ func sinceOf(ctx context.Context, a *app.App, text string) (since mirror.Since, 
 	if text == "last" {
 		return since, nil, nil
 	}
-	if !exists(text) {
+	if !Exists(text) {
 		if since.Line, err = ledger.ParseLine(text); err != nil {
 			return since, nil, app.Usagef("--since: there is no file of that name, and it is %w", err)
 		}
@@ -182,7 +182,8 @@ func sinceOf(ctx context.Context, a *app.App, text string) (since mirror.Since, 
 	return mirror.Since{File: text, Head: &sealed.Head}, sealed, nil
 }
 
-func exists(path string) bool {
+// Exists tells whether there is a file or directory.
+func Exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }

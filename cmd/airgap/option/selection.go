@@ -55,6 +55,15 @@ const noCache = "none"
 
 // Add defines the flags.
 func (s *Selection) Add(f *pflag.FlagSet) {
+	s.AddChoice(f)
+	f.BoolVar(&s.keepGoing, "keep-going", false, "export what can be had when some images cannot, and record the others as missing")
+	f.BoolVar(&s.JSON, "json", false, "print the result as JSON on standard output")
+	s.Mirror.Add(f)
+	s.Policy.Add(f, "an image that fails is not exported (see --keep-going)")
+}
+
+// AddChoice defines the flags that say which images are meant, and how they are reached.
+func (s *Selection) AddChoice(f *pflag.FlagSet) {
 	s.flags = f
 	f.StringArrayVarP(&s.configs, "config", "c", nil, "`FILE` like regsync.yaml that says what to mirror, or - for standard input")
 	f.StringArrayVarP(&s.files, "file", "f", nil, "`FILE` with one REF[=PATH[:TAG]] per line and # comments, or - for standard input")
@@ -67,14 +76,13 @@ func (s *Selection) Add(f *pflag.FlagSet) {
 	f.BoolVar(&s.originalReferrers, "original-referrers", false, "with a rewritten index, carry also what refers to the original one")
 	f.StringArrayVar(&s.imagesFrom, "images-from", nil, "`FILE` of rendered manifests (\"helm template\"), or - for standard input: carry the images that they use")
 	f.BoolVar(&s.chartImages, "chart-images", false, "carry also the images that charts name in their annotation artifacthub.io/images")
-	f.BoolVar(&s.keepGoing, "keep-going", false, "export what can be had when some images cannot, and record the others as missing")
 	f.StringVar(&s.cacheDir, "cache-dir", "", "`DIR` that keeps manifests, and what was found out about registries, for the next time; \"none\" keeps nothing (default: airgap in the user's cache directory)")
 	f.IntVarP(&s.jobs, "jobs", "j", export.DefaultJobs, "`N` requests under way at once (for manifests, by default, as many as a registry turns out to take)")
-	f.BoolVar(&s.JSON, "json", false, "print the result as JSON on standard output")
-	s.Mirror.Add(f)
-	s.Policy.Add(f, "an image that fails is not exported (see --keep-going)")
 	s.Registry.Add(f)
 }
+
+// Chooses tells whether files say which images are meant.
+func (s *Selection) Chooses() bool { return len(s.configs)+len(s.files)+len(s.imagesFrom) > 0 }
 
 // Asked is what the command line asks for, and how to get at it.
 type Asked struct {

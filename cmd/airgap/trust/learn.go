@@ -8,8 +8,10 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/spf13/cobra"
 
+	"airgap/bundle"
 	"airgap/cmd/airgap/app"
 	"airgap/cmd/airgap/option"
+	"airgap/export"
 	"airgap/verify/policy/learn"
 )
 
@@ -17,31 +19,80 @@ import (
 type learnFlags struct {
 	option.Source
 
-	roots []string
+	selection option.Selection
+	roots     []string
 }
 
 func newPolicyLearn(a *app.App) *cobra.Command {
 	var flags learnFlags
 	cmd := &cobra.Command{
-		Use:   "learn FILE|-|VOLUMES... --key FILE...",
-		Short: "Write the strictest policy that a bundle fulfils",
-		Long: `Look at the images of a bundle, and print the strictest policy that all of them fulfil: whose signatures and
-which attestations each has, by the keys and trusted roots that are given. It says what is, and not what should
-be, and is for a person to cut down. What verifies by nobody who was given is in its comments.
+		Use:   "learn FILE|-|VOLUMES...|-c FILE|REF... --key FILE...",
+		Short: "Write the strictest policy that images fulfil, in a bundle or at their registries",
+		Long: `Look at the images of a bundle, or at those that an export with the same arguments would carry, and print the
+strictest policy that all of them fulfil: whose signatures and which attestations each has, by the keys and trusted
+roots that are given. It says what is, and not what should be, and is for a person to cut down. What verifies by
+nobody who was given is in its comments.
 
-One of the keys has to be that of the bundle itself; it becomes the one that signs bundles. The policy names
-files as they are given here, and finds them from the directory in which it lies.`,
-		Example: "  airgap policy learn monday.tar --key airgap.pub --key dhi.pub > trust.yaml",
-		Args:    app.AtLeast("FILE"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return learnPolicy(cmd.Context(), a, &flags, args) },
+Of a bundle, one of the keys has to be its own; it becomes the one that signs bundles. The policy names files as
+they are given here, and finds them from the directory in which it lies.`,
+		Example: `  airgap policy learn monday.tar --key airgap.pub --key dhi.pub > trust.yaml
+  airgap policy learn -c regsync.yaml --key dhi.pub > trust.yaml
+  airgap policy learn docker.io/acme/dhi-python:3.13 --key dhi.pub > trust.yaml`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if flags.selection.Chooses() || len(args) > 0 && args[0] != "-" && !option.Exists(args[0]) {
+				return learnFromRegistries(cmd.Context(), a, &flags, args)
+			}
+			if len(args) == 0 {
+				return app.Usagef("FILE or REF is missing: a bundle, or images to look at where they are")
+			}
+			return learnFromBundle(cmd.Context(), a, &flags, args)
+		},
 	}
 	flags.AddKey(cmd.Flags())
 	flags.AddVolumes(cmd.Flags())
+	flags.selection.AddChoice(cmd.Flags())
 	cmd.Flags().StringArrayVar(&flags.roots, "trusted-root", nil, "`FILE` of a trusted root (trusted_root.json): identities that it vouches for get into the policy")
 	return cmd
 }
 
-func learnPolicy(ctx context.Context, a *app.App, flags *learnFlags, files []string) (err error) {
+// learnFromRegistries looks at what an export would carry.
+func learnFromRegistries(ctx context.Context, a *app.App, flags *learnFlags, args []string) (err error) {
+	candidates, err := flags.candidates(a)
+	if err != nil {
+		return err
+	}
+	asked, err := flags.selection.Read(ctx, a, args)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, asked.Close()) }()
+	asked.Options.Mirror, asked.Options.Policy = nil, nil // all that is there now, and before anybody judges it
+	var text []byte
+	err = a.WithProgress(func(o bundle.Observer) (err error) {
+		asked.Options.Observer = o
+		plan, err := export.MakePlan(ctx, asked.Source, asked.Choice, asked.Options)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, plan.Close()) }()
+		if err := plan.Err(); err != nil {
+			return err
+		}
+		evidence, err := plan.Evidence(asked.Source)
+		if err == nil {
+			text, err = learn.Policy(ctx, evidence, candidates, nil)
+		}
+		return err
+	})
+	asked.Prune(a)
+	if err != nil {
+		return err
+	}
+	_, err = a.Stdout.Write(text)
+	return err
+}
+
+func learnFromBundle(ctx context.Context, a *app.App, flags *learnFlags, files []string) (err error) {
 	candidates, err := flags.candidates(a)
 	if err != nil {
 		return err
