@@ -20,6 +20,9 @@ import (
 	"airgap/export"
 	"airgap/export/registry"
 	"airgap/verify/judge"
+	"airgap/verify/party"
+	"airgap/verify/policy"
+	"airgap/verify/signature"
 )
 
 // exportFlags are the flags of export.
@@ -156,7 +159,19 @@ func (f *exportFlags) signer(ctx context.Context, a *app.App, asked *option.Aske
 		return export.Signer{}, err
 	}
 	asked.Trust(key.Public())
+	warnOfSigner(a, asked.Options.Policy, key.Public())
 	return export.SignedBy(key), nil
+}
+
+// warnOfSigner says so where whoever has the same policy on the other side would refuse the bundle for who signed it.
+func warnOfSigner(a *app.App, p *policy.Policy, key signature.PublicKey) {
+	if p == nil || len(p.Bundle.Party.Keys)+len(p.Bundle.Party.Identities) == 0 {
+		return
+	}
+	isNamed := slices.ContainsFunc(p.Bundle.Party.Keys, func(k party.Key) bool { return k.Digest() == key.Digest() })
+	if !isNamed || p.Bundle.Party.Revoked[key.Digest()] {
+		a.Warn("the policy does not count %s among those who sign bundles: whoever has this policy will refuse the bundle", key.Fingerprint())
+	}
 }
 
 // runSupplement answers a list of what a receiver lacks.

@@ -110,6 +110,14 @@ func TestPolicyLearn(t *testing.T) {
 	file = c.write(t, "there.yaml", c.out.String())
 	c.expect(t, exitOK, "", append([]string{"plan", "--policy", file}, c.everything()...)...)
 	c.expect(t, exitUsage, "FILE or REF is missing", "policy", "learn", "--key", packers)
+	// Who packs hears of it when the other side would not take it from them.
+	named := c.write(t, "named.yaml", "version: 1\nbundle: {keys: '"+packers+"'}\n")
+	export := append([]string{"export", "--key", filepath.Join(c.home, "airgap.key"), "-o", filepath.Join(c.home, "again.tar")}, c.everything()...)
+	c.expect(t, exitOK, "among those who sign bundles", append(export, "--policy", named)...)
+	c.write(t, "named.yaml", "version: 1\nbundle: {keys: '"+c.public+"'}\n")
+	if c.expect(t, exitOK, "", append(export, "--policy", named)...); strings.Contains(c.err.String(), "among those who sign") {
+		t.Error(c.err.String())
+	}
 	c.expect(t, exitUntrusted, "not signed by a trusted key", "policy", "learn", c.file, "--key", packers)
 	c.expect(t, exitUsage, "is not a trusted_root.json", "policy", "learn", c.file, "--key", c.public, "--trusted-root", packers)
 }
