@@ -38,11 +38,19 @@ type mirrored struct {
 	volumes int64 // the size of each; 0: one file
 }
 
+// by believes bundles that one of the keys signed.
+func by(keys ...signature.PublicKey) func(context.Context, *bundle.Head) error {
+	return func(ctx context.Context, head *bundle.Head) error {
+		_, err := verify.OpenHead(ctx, head, verify.Trust{Policy: policy.OfKeys(keys)})
+		return err
+	}
+}
+
 func newMirrored(t *testing.T, options ...Option) *mirrored {
 	t.Helper()
 	m := &mirrored{Server: New(t, options...), key: newKey(t), dir: t.TempDir()}
 	m.mirror = &mirror.Mirror{
-		Name: "dhi", Ledger: ledger.Ledger{Repository: ledger.Directory(filepath.Join(m.dir, "ledger"))}, Trusted: []signature.PublicKey{m.key.Public()},
+		Name: "dhi", Ledger: ledger.Ledger{Repository: ledger.Directory(filepath.Join(m.dir, "ledger"))}, Check: by(m.key.Public()),
 	}
 	m.image(t, "1", "base", "first")
 	m.images = export.Requests{parse(t, m.Host()+"/acme/app:1")}
@@ -385,7 +393,7 @@ func TestSince(t *testing.T) {
 	m.export(t, "3.tar")
 	m.image(t, "1", "base", "first", "second", "third")
 	foreign := *m
-	foreign.mirror = &mirror.Mirror{Name: "other", Ledger: m.mirror.Ledger, Trusted: m.mirror.Trusted}
+	foreign.mirror = &mirror.Mirror{Name: "other", Ledger: m.mirror.Ledger, Check: m.mirror.Check}
 	foreign.image(t, "foreign", "first")
 	foreign.images = export.Requests{parse(t, m.Host()+"/acme/app:foreign")}
 	foreign.export(t, "other.tar")
@@ -445,7 +453,7 @@ func TestSince(t *testing.T) {
 	}
 	m.wishes.Since = []mirror.Since{m.head(t, "1.tar")}
 	m.key = newKey(t)
-	m.mirror.Trusted = []signature.PublicKey{m.key.Public()}
+	m.mirror.Check = by(m.key.Public())
 	if _, err := m.run(t.Context(), "no.tar"); !errors.Is(err, signature.ErrUntrustedKey) {
 		t.Errorf("signed by somebody else: %v", err)
 	}
@@ -519,7 +527,7 @@ func TestHostileLedgers(t *testing.T) {
 	m.export(t, "1.tar")
 	old := m.key.Public()
 	m.key = newKey(t)
-	m.mirror.Trusted = []signature.PublicKey{m.key.Public(), old}
+	m.mirror.Check = by(m.key.Public(), old)
 	if second, stored := m.export(t, "2.tar"); second.Sequence != 2 || stored != "" {
 		t.Errorf("with a new key the bundle is %d, with %s", second.Sequence, stored)
 	}

@@ -149,8 +149,8 @@ func runExport(ctx context.Context, a *app.App, flags *exportFlags, args []strin
 // signer returns who signs. A mirror's ledger is then believed as far as they have signed it.
 func (f *exportFlags) signer(ctx context.Context, a *app.App, asked *option.Asked) (export.Signer, error) {
 	if f.keyless.IsGiven() {
-		if asked.Options.Mirror != nil {
-			return export.Signer{}, app.Usagef("--keyless signs no bundle of a mirror: the next one could not tell its earlier ones in the ledger from those of others; sign with a key, or with --sign-with")
+		if asked.Options.Mirror != nil && !asked.TrustsIdentities() {
+			return export.Signer{}, app.Usagef("--keyless with a mirror wants --policy: of what is in the ledger, bundles by the identities that it names count")
 		}
 		return f.keyless.Load(ctx, a)
 	}

@@ -40,6 +40,24 @@ func TestKeyless(t *testing.T) {
 	k.expect(t, exitUntrusted, "", "verify", k.file, "--key", k.public)
 }
 
+// Bundles of a mirror that an identity has signed build on each other, for who says in a policy that this one counts.
+func TestKeylessMirror(t *testing.T) {
+	k, w := newKillable(t), prooftest.NewWorld(t)
+	k.write(t, "trusted_root.json", string(w.TrustedRoot(false)))
+	trust := func(subject string) string {
+		return k.write(t, subject+".yaml", "version: 1\nbundle:\n  identities: {issuer: "+prooftest.Issuer+", subject: "+subject+"}\n  trustedRoot: trusted_root.json\n")
+	}
+	export := func(code int, message string, flags ...string) {
+		t.Helper()
+		args := []string{"export", k.server.Host() + "/acme/app:1", "-o", k.file, "--mirror", "m", "--ledger", filepath.Join(k.home, "ledger")}
+		k.expect(t, code, message, append(append(args, flags...), keyless(t, k, w)...)...)
+	}
+	export(exitOK, "", "--policy", trust(prooftest.Subject))
+	export(exitOK, "stands on m@1", "--policy", trust(prooftest.Subject))
+	export(exitUntrusted, prooftest.Subject, "--policy", trust("somebody@else.example"))
+	k.expect(t, exitOK, "", "verify", k.file, "--policy", trust(prooftest.Subject))
+}
+
 func TestKeylessFails(t *testing.T) {
 	k, w := newKillable(t), prooftest.NewWorld(t)
 	sign := keyless(t, k, w)
@@ -57,7 +75,7 @@ func TestKeylessFails(t *testing.T) {
 	export(exitUsage, "--rekor-url is missing", "--keyless", "--fulcio-url", "https://fulcio.example")
 	export(exitUsage, "no-such-file", with("--identity-token", filepath.Join(k.home, "no-such-file"))...)
 	export(exitUsage, "not an identity token", with("--identity-token", k.public)...)
-	export(exitUsage, "signs no bundle of a mirror", with("--mirror", "m", "--ledger", filepath.Join(k.home, "ledger"))...)
+	export(exitUsage, "wants --policy", with("--mirror", "m", "--ledger", filepath.Join(k.home, "ledger"))...)
 	k.LookupEnv = func(string) (string, bool) { return "", false }
 	export(exitUsage, "SIGSTORE_ID_TOKEN: not an identity token", "--keyless")
 

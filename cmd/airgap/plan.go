@@ -88,7 +88,7 @@ func runPlan(ctx context.Context, a *app.App, flags *option.Selection, signing *
 		}
 		asked.Trust(key.Public())
 	}
-	if m := asked.Options.Mirror; m != nil && len(m.Trusted) == 0 {
+	if m := asked.Options.Mirror; m != nil && !asked.TrustsSomebody() {
 		m.Unchecked = true
 		a.Say("the signatures in the ledger %s are not checked (--ledger-key checks them)", m.Ledger)
 	}

@@ -1,6 +1,7 @@
 package catalogue_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -18,6 +19,8 @@ import (
 	"airgap/export/registry"
 	. "airgap/export/registry/registrytest"
 	"airgap/export/registry/repositories"
+	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -90,7 +93,10 @@ func BenchmarkPlan(b *testing.B) {
 		b.Fatal(err)
 	}
 	dir := ""
-	series := &mirror.Mirror{Name: "bench", Ledger: ledger.Ledger{Repository: ledger.Directory(b.TempDir())}, Trusted: []signature.PublicKey{key.Public()}}
+	series := &mirror.Mirror{Name: "bench", Ledger: ledger.Ledger{Repository: ledger.Directory(b.TempDir())}, Check: func(ctx context.Context, head *bundle.Head) error {
+		_, err := verify.OpenHead(ctx, head, verify.Trust{Policy: policy.OfKeys([]signature.PublicKey{key.Public()})})
+		return err
+	}}
 	for _, name := range []string{"cold", "warm", "delta"} {
 		outer := b // whose directories outlive the plan that fills them
 		b.Run(name, func(b *testing.B) {

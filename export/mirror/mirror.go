@@ -1,5 +1,5 @@
 // Package mirror says what the next bundle of a mirror is: which number it gets, and what it may leave out because bundles before it
-// brought that. What it knows of them it has from the ledger (package bundle/ledger), and believes where a trusted key signed it.
+// brought that. What it knows of them it has from the ledger (package bundle/ledger), and believes where somebody trusted signed it.
 //
 // Start with [Mirror.Next].
 package mirror
@@ -20,9 +20,10 @@ import (
 
 // Mirror is a series of bundles, and where their heads are kept.
 type Mirror struct {
-	Name    string
-	Ledger  ledger.Ledger
-	Trusted []signature.PublicKey // whose signature is enough for a bundle to build on
+	Name   string
+	Ledger ledger.Ledger
+	// Check says whether a bundle, of which it gets the head, is by somebody whose bundles may be built on: it is for package verify to say.
+	Check func(ctx context.Context, head *bundle.Head) error
 	// Unchecked builds on what nobody need have signed: for a plan, which nothing follows from.
 	Unchecked bool
 }
@@ -50,7 +51,7 @@ type Since struct {
 	Head *bundle.Head
 }
 
-// Known is a bundle whose head has been read, and was signed by a trusted key.
+// Known is a bundle whose head has been read, and was signed by somebody trusted.
 type Known struct {
 	bundle.Base
 
@@ -236,7 +237,7 @@ func (m *Mirror) entry(ctx context.Context, e ledger.Entry) (*Known, error) {
 	known, err := m.check(ctx, head)
 	if err != nil {
 		if errors.Is(err, signature.ErrUntrustedKey) {
-			err = fmt.Errorf("%w; or, if it is trusted, give it with --ledger-key", err)
+			err = fmt.Errorf("%w; or, if it is trusted, give its key with --ledger-key", err)
 		}
 		return nil, fmt.Errorf("%s:%s: %w", m.Ledger, e.Tag(), err)
 	}
@@ -246,10 +247,10 @@ func (m *Mirror) entry(ctx context.Context, e ledger.Entry) (*Known, error) {
 	return known, nil
 }
 
-// check reads a head that a trusted key signed.
+// check reads a head that somebody trusted signed.
 func (m *Mirror) check(ctx context.Context, head *bundle.Head) (*Known, error) {
 	if !m.Unchecked {
-		if _, err := signature.VerifyHead(head, m.Trusted); err != nil {
+		if err := m.Check(ctx, head); err != nil {
 			return nil, err
 		}
 	}
@@ -268,7 +269,7 @@ type Delta struct {
 }
 
 // Deltas says of the newest bundles of the ledger, at most so many of them, how large a bundle with the given content would be on each,
-// the newest first. Those that no trusted key signed are passed over.
+// the newest first. Those that nobody trusted signed are passed over.
 func (m *Mirror) Deltas(ctx context.Context, c *bundle.Contents, most int) ([]Delta, error) {
 	entries, err := m.Ledger.Entries(ctx, m.Name)
 	if err != nil {

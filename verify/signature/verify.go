@@ -52,23 +52,6 @@ func CheckCertified(signature []byte, manifestIndex bundle.Digest) error {
 	return b.Envelope.checkStatement(manifestIndex)
 }
 
-// VerifyHead checks that one of the signatures of a head is by one of the trusted keys, and returns that key. Errors are those of
-// Verify, or wrap ErrMissing where there is no signature.
-func VerifyHead(head *bundle.Head, trusted []PublicKey) (PublicKey, error) {
-	var problems bundle.Problems
-	for _, candidate := range head.Signatures() {
-		key, err := Verify(candidate, head.ManifestIndex(), trusted)
-		if err == nil {
-			return key, nil
-		}
-		problems.Add(err)
-	}
-	if len(head.Signatures()) == 0 {
-		problems.Add(ErrMissing)
-	}
-	return PublicKey{}, fmt.Errorf("manifest index %s: %w", head.ManifestIndex(), problems.Err())
-}
-
 // untrusted explains that none of the trusted keys made a signature. The hint is anybody's word, so it serves to
 // guide a person and nothing else.
 func untrusted(hint string, trusted []PublicKey) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -19,6 +20,9 @@ import (
 	"airgap/export/mirror"
 	"airgap/export/registry"
 	"airgap/export/registry/repository"
+	"airgap/verify"
+	"airgap/verify/party"
+	"airgap/verify/policy"
 	"airgap/verify/signature"
 )
 
@@ -126,14 +130,42 @@ func (m *Mirror) mirrorOf(files []*config.File) (string, error) {
 	return of, nil
 }
 
-// read returns the mirror that the bundle belongs to, nil for none, but for its Ledger.
-func (m *Mirror) read(a *app.App, files []*config.File) (*mirror.Mirror, error) {
+// read returns the mirror that the bundle belongs to, nil for none, but for its Ledger and who is believed there.
+func (m *Mirror) read(files []*config.File) (*mirror.Mirror, error) {
 	of, err := m.mirrorOf(files)
 	if err != nil || of == "" {
 		return nil, err
 	}
-	trusted, err := LoadPublicKeys(a, "--ledger-key", m.keys)
-	return &mirror.Mirror{Name: of, Trusted: trusted}, err
+	return &mirror.Mirror{Name: of}, nil
+}
+
+// packers returns who may have signed what is in the ledger: whom the flags name, and whom a policy counts as signers of bundles. Where a
+// bundle was to go plays no part.
+func (l *Ledger) packers(a *app.App, p *policy.Policy) (*party.Party, error) {
+	whose := &party.Party{Name: "the ledger"}
+	if p != nil {
+		*whose = p.Bundle.Party
+		whose.Keys, whose.Identities = slices.Clone(whose.Keys), slices.Clone(whose.Identities)
+		for i := range whose.Keys {
+			whose.Keys[i].Scope.Destinations = nil
+		}
+		for i := range whose.Identities {
+			whose.Identities[i].Scope.Destinations = nil
+		}
+	}
+	keys, err := LoadPublicKeys(a, "--ledger-key", l.keys)
+	for _, key := range keys {
+		whose.Keys = append(whose.Keys, party.Key{PublicKey: key, Where: "--ledger-key"})
+	}
+	return whose, err
+}
+
+// believe lets a mirror build on bundles of a party, which may grow until the first is read.
+func believe(m *mirror.Mirror, whose *party.Party) {
+	m.Check = func(ctx context.Context, head *bundle.Head) error {
+		_, err := verify.OpenHead(ctx, head, verify.Trust{Policy: &policy.Policy{Bundle: policy.Bundle{Party: *whose, Threshold: 1}}})
+		return err
+	}
 }
 
 // wishes returns what the bundle is to build on, and what is to be closed when it is made.
@@ -219,7 +251,11 @@ func beginsLikeJSON(file string) bool {
 
 // Trust makes a key one whose bundles may be built on.
 func (c *Asked) Trust(key signature.PublicKey) {
-	if c.Options.Mirror != nil {
-		c.Options.Mirror.Trusted = append(c.Options.Mirror.Trusted, key)
-	}
+	c.packers.Keys = append(c.packers.Keys, party.Key{PublicKey: key})
 }
+
+// TrustsSomebody tells whether anybody's bundles may be built on.
+func (c *Asked) TrustsSomebody() bool { return len(c.packers.Keys)+len(c.packers.Identities) > 0 }
+
+// TrustsIdentities tells whether bundles that were signed by some identities may be built on.
+func (c *Asked) TrustsIdentities() bool { return len(c.packers.Identities) > 0 }

@@ -23,6 +23,7 @@ import (
 	"airgap/export/config"
 	"airgap/export/registry"
 	"airgap/export/registry/repositories"
+	"airgap/verify/party"
 )
 
 // Selection says which images, and what of them: the flags that export and plan share.
@@ -96,7 +97,8 @@ type Asked struct {
 	// them than a registry is asked at once, the first might wait for the others.
 	InOrder int
 
-	opened []io.Closer // files to build on
+	packers *party.Party // who may have signed what is in the ledger
+	opened  []io.Closer  // files to build on
 }
 
 // Close closes what was opened to be built on.
@@ -144,10 +146,13 @@ func (s *Selection) Read(ctx context.Context, a *app.App, args []string) (*Asked
 	if !isGiven {
 		c.Options.Lookups = export.MostLookups
 	}
-	if c.Options.Mirror, err = s.read(a, wanted.Files); err != nil {
+	if c.Options.Policy, err = s.Policy.of(wanted.Files); err != nil {
 		return nil, err
 	}
-	if c.Options.Policy, err = s.Policy.of(wanted.Files); err != nil {
+	if c.Options.Mirror, err = s.read(wanted.Files); err != nil {
+		return nil, err
+	}
+	if c.packers, err = s.packers(a, c.Options.Policy); err != nil {
 		return nil, err
 	}
 	if err := s.connect(ctx, a, c); err != nil {
@@ -256,6 +261,7 @@ func (s *Selection) connect(ctx context.Context, a *app.App, c *Asked) error {
 	c.Client = registry.New(config)
 	if c.Options.Mirror != nil {
 		c.Options.Mirror.Ledger = openLedger(c.Client)
+		believe(c.Options.Mirror, c.packers)
 	}
 	var source cache.Registries = c.Client
 	if c.Options.Lookups > 0 {

@@ -9,6 +9,7 @@ import (
 	"airgap/export"
 	"airgap/export/mirror"
 	"airgap/export/registry"
+	"airgap/verify/party"
 	"airgap/verify/signature"
 )
 
@@ -70,7 +71,7 @@ func (s *Selection) supplementOptions(a *app.App) (export.Options, error) {
 
 // find finds the bundle that lacks what is wanted in the ledger.
 func (s *Selection) find(ctx context.Context, a *app.App, want *ledger.Want, key signature.PublicKey) (*mirror.Known, error) {
-	trusted, err := LoadPublicKeys(a, "--ledger-key", s.keys)
+	whose, err := s.packers(a, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,9 @@ func (s *Selection) find(ctx context.Context, a *app.App, want *ledger.Want, key
 			return nil, err
 		}
 	}
-	m := mirror.Mirror{Name: want.Completes.Mirror, Ledger: open(client), Trusted: append(trusted, key)}
+	whose.Keys = append(whose.Keys, party.Key{PublicKey: key})
+	m := mirror.Mirror{Name: want.Completes.Mirror, Ledger: open(client)}
+	believe(&m, whose)
 	return m.Find(ctx, want.Completes)
 }
 
