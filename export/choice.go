@@ -49,7 +49,7 @@ func fingerprint(chosen string, signer Signer, o Options) string {
 		fmt.Fprintf(h, "%q %q ", o.Mirror.Name, o.Mirror.Ledger)
 	}
 	if o.Policy != nil {
-		fmt.Fprintf(h, "%s ", o.Policy.Digest)
+		fmt.Fprintf(h, "%s ", o.Policy.Files)
 	}
 	if o.TrustedRoot != nil {
 		fmt.Fprintf(h, "root %s ", bundle.DigestOf(o.TrustedRoot))

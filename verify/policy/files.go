@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -71,6 +72,15 @@ func (l *library) file(name string) ([]byte, error) {
 	}
 	l.read[name] = content
 	return content, nil
+}
+
+// digest stands for a policy and all files that were read for it.
+func (l *library) digest(policy []byte) bundle.Digest {
+	all := fmt.Appendf(nil, "%s\n", bundle.DigestOf(policy))
+	for _, name := range slices.Sorted(maps.Keys(l.read)) {
+		all = fmt.Appendf(all, "%q %s\n", name, bundle.DigestOf(l.read[name]))
+	}
+	return bundle.DigestOf(all)
 }
 
 // contents reads what v names: a file, all files of a directory whose names end in one of the suffixes, or what is in

@@ -54,7 +54,7 @@ func Parse(file string, content []byte, files Files) (*Policy, error) {
 	if err := p.Problems.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
-	p.policy.remarks = p.remarks
+	p.policy.remarks, p.policy.Files = p.remarks, p.files.digest(content)
 	return p.policy, nil
 }
 

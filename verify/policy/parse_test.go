@@ -222,6 +222,26 @@ func TestParseRefuses(t *testing.T) {
 }
 
 // One value stands for a list of one, and a party is the same however it is written.
+// An export that was interrupted is continued by the same policy only: the same file, and the same content of all that it names.
+func TestFilesStandForAll(t *testing.T) {
+	files := policytest.Files{"a.pub": "", "b.pub": ""}
+	for name := range files {
+		files[name], _ = policytest.Key(t, time.Now().Add(time.Hour))
+	}
+	const text = "version: 1\nbundle: {keys: a.pub}\n"
+	first := parse(t, files, text)
+	if again := parse(t, files, text); again.Files != first.Files {
+		t.Errorf("%s, and %s for the same", first.Files, again.Files)
+	}
+	if comment := parse(t, files, text+"# no\n"); comment.Files == first.Files || comment.Digest == first.Digest {
+		t.Error("another policy is taken for the same")
+	}
+	files["a.pub"] = files["b.pub"]
+	if other := parse(t, files, text); other.Files == first.Files || other.Digest != first.Digest {
+		t.Error("another key is taken for the same")
+	}
+}
+
 func TestParseParties(t *testing.T) {
 	files := world(t)
 	inline := strings.ReplaceAll(files["dhi.pub"], "\n", "\n          ")

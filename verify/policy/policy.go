@@ -14,6 +14,7 @@ import (
 // Policy is a policy. Parse makes one of a file, OfKeys of keys alone.
 type Policy struct {
 	Digest    bundle.Digest // of the file; zero where there was none
+	Files     bundle.Digest // stands for the file and all that it names, as they were read
 	Bundle    Bundle
 	Judges    bool // it has rules for images
 	Images    []Rule

@@ -103,23 +103,25 @@ func TestParsePublicKeys(t *testing.T) {
 		"one":              {p256, 1, ""},
 		"with text around": {"# ours\n" + p256 + "\n# the other site's\n" + rsa3072 + "\nend", 2, ""},
 		"twice":            {p256 + rsa3072 + p256, 2, ""},
+		"RSA 2560":         {string(rsaOf(t, 2560)), 1, ""},
+		"RSA 8192":         {string(rsaOf(t, 8192)), 1, ""},
 		"CRLF":             {strings.ReplaceAll(p256, "\n", "\r\n"), 1, ""},
 
-		"empty":             {"", 0, "no PEM block"},
-		"text":              {"sha256:00", 0, "no PEM block"},
-		"second cut short":  {p256 + rsa3072[:300], 0, "damaged"},
-		"first damaged":     {strings.Replace(p256, "MF", "*F", 1) + rsa3072, 0, "damaged"},
-		"private":           {string(fixture(t, "ed25519.plain.key")), 0, "private key"},
-		"private, hidden":   {p256 + string(fixture(t, "p256.key")), 0, "private key"},
-		"certificate":       {encode("CERTIFICATE", []byte{1}), 0, "CERTIFICATE"},
-		"no DER":            {encode("PUBLIC KEY", []byte{1}), 0, "unusable key"},
-		"RSA 1024":          {string(fixture(t, "refused-rsa1024.pub")), 0, "RSA of 1024 bits"},
-		"RSA 8192 and more": {string(largeRSA(t)), 0, "RSA of 16384 bits"},
-		"P-224":             {string(fixture(t, "refused-p224.pub")), 0, "P-224"},
-		"secp256k1":         {string(fixture(t, "refused-secp256k1.pub")), 0, "unusable key"},
-		"X25519":            {string(fixture(t, "refused-x25519.pub")), 0, "something other than"},
-		"one bad of two":    {p256 + string(fixture(t, "refused-rsa1024.pub")), 0, "RSA of 1024 bits"},
-		"too large":         {p256 + strings.Repeat("\n", signature.MaxKeyFileSize), 0, "at most"},
+		"empty":            {"", 0, "no PEM block"},
+		"text":             {"sha256:00", 0, "no PEM block"},
+		"second cut short": {p256 + rsa3072[:300], 0, "damaged"},
+		"first damaged":    {strings.Replace(p256, "MF", "*F", 1) + rsa3072, 0, "damaged"},
+		"private":          {string(fixture(t, "ed25519.plain.key")), 0, "private key"},
+		"private, hidden":  {p256 + string(fixture(t, "p256.key")), 0, "private key"},
+		"certificate":      {encode("CERTIFICATE", []byte{1}), 0, "CERTIFICATE"},
+		"no DER":           {encode("PUBLIC KEY", []byte{1}), 0, "unusable key"},
+		"RSA 1024":         {string(fixture(t, "refused-rsa1024.pub")), 0, "RSA of 1024 bits"},
+		"RSA over 8192":    {string(rsaOf(t, 8193)), 0, "RSA of 8193 bits"},
+		"P-224":            {string(fixture(t, "refused-p224.pub")), 0, "P-224"},
+		"secp256k1":        {string(fixture(t, "refused-secp256k1.pub")), 0, "unusable key"},
+		"X25519":           {string(fixture(t, "refused-x25519.pub")), 0, "something other than"},
+		"one bad of two":   {p256 + string(fixture(t, "refused-rsa1024.pub")), 0, "RSA of 1024 bits"},
+		"too large":        {p256 + strings.Repeat("\n", signature.MaxKeyFileSize), 0, "at most"},
 	} {
 		keys, err := signature.ParsePublicKeys([]byte(c.file))
 		switch {
@@ -135,14 +137,14 @@ func encode(blockType string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: blockType, Bytes: der}))
 }
 
-// largeRSA returns a public key whose modulus, no product of primes, serves only to be long.
-func largeRSA(t *testing.T) []byte {
+// rsaOf returns a public key whose modulus, no product of primes, serves only to be long.
+func rsaOf(t *testing.T, bits uint) []byte {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
 	public := key.PublicKey
-	public.N = public.N.Lsh(public.N, 16384-2048)
+	public.N = public.N.Lsh(public.N, bits-2048)
 	public.N.SetBit(public.N, 0, 1)
 	der, err := x509.MarshalPKIXPublicKey(&public)
 	if err != nil {

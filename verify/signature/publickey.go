@@ -36,6 +36,12 @@ func NewPublicKey(key crypto.PublicKey) (PublicKey, error) {
 	return PublicKey{key: key, spki: spki, fingerprint: bundle.DigestOf(spki), hash: hash}, nil
 }
 
+// Sizes of RSA keys, in bits. What is larger takes long to check, and is in nobody's use.
+const (
+	minRSA = 2048
+	maxRSA = 8192
+)
+
 func hashFor(key crypto.PublicKey) (crypto.Hash, error) {
 	switch key := key.(type) {
 	case *ecdsa.PublicKey:
@@ -51,11 +57,10 @@ func hashFor(key crypto.PublicKey) (crypto.Hash, error) {
 	case ed25519.PublicKey:
 		return 0, nil
 	case *rsa.PublicKey:
-		switch key.N.BitLen() {
-		case 2048, 3072, 4096:
-			return crypto.SHA256, nil
+		if bits := key.N.BitLen(); bits < minRSA || bits > maxRSA {
+			return 0, fmt.Errorf("%w: RSA of %d bits; from %d to %d are taken", ErrKey, bits, minRSA, maxRSA)
 		}
-		return 0, fmt.Errorf("%w: RSA of %d bits; use 2048, 3072 or 4096", ErrKey, key.N.BitLen())
+		return crypto.SHA256, nil
 	}
 	return 0, fmt.Errorf("%w: a key for something other than ECDSA, Ed25519 or RSA signatures", ErrKey)
 }

@@ -19,7 +19,7 @@
 //
 // Each type of key has exactly one algorithm, as in Sigstore's registry, so that nothing in a signature chooses how
 // it is checked: ECDSA P-256 with SHA-256, P-384 with SHA-384, P-521 with SHA-512; Ed25519, not prehashed; RSA of
-// 2048, 3072 or 4096 bits with PKCS#1 v1.5 and SHA-256.
+// 2048 to 8192 bits with PKCS#1 v1.5 and SHA-256.
 //
 //	https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md
 //
