@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -39,29 +40,8 @@ func compileExpression(text string) (expression, error) {
 
 // hasOpenAlternative tells whether an expression has a | outside of any group.
 func hasOpenAlternative(text string) bool {
-	depth, inClass := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '\\':
-			i++
-		case inClass:
-			inClass = c != ']'
-		case c == '[':
-			inClass = true
-			if strings.HasPrefix(text[i+1:], "^]") {
-				i += 2
-			} else if strings.HasPrefix(text[i+1:], "]") {
-				i++
-			}
-		case c == '(':
-			depth++
-		case c == ')':
-			depth--
-		case c == '|' && depth == 0:
-			return true
-		}
-	}
-	return false
+	parsed, err := syntax.Parse(`\A`+text+`\z`, syntax.Perl)
+	return err == nil && parsed.Op == syntax.OpAlternate
 }
 
 // excludedBy returns the rule that leaves a name out; "" where it is selected.
