@@ -110,6 +110,7 @@ func TestPolicyLearn(t *testing.T) {
 	file = c.write(t, "there.yaml", c.out.String())
 	c.expect(t, exitOK, "", append([]string{"plan", "--policy", file}, c.everything()...)...)
 	c.expect(t, exitUsage, "FILE or REF is missing", "policy", "learn", "--key", packers)
+	c.expect(t, exitUsage, "there is no file bundel.tar", "policy", "learn", "bundel.tar", "--key", packers)
 	// Who packs hears of it when the other side would not take it from them.
 	named := c.write(t, "named.yaml", "version: 1\nbundle: {keys: '"+packers+"'}\n")
 	export := append([]string{"export", "--key", filepath.Join(c.home, "airgap.key"), "-o", filepath.Join(c.home, "again.tar")}, c.everything()...)

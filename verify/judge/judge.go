@@ -263,7 +263,7 @@ func (i *Image) Err() error {
 	if i.Position != "" {
 		by = fmt.Sprintf(" (rule %s, %s)", i.Rule, i.Position)
 	}
-	return fmt.Errorf("%s is %w%s: %s", i.Source, ErrPolicy, by, strings.Join(i.Reasons, "; "))
+	return fmt.Errorf("%w%s: %s", ErrPolicy, by, strings.Join(i.Reasons, "; "))
 }
 
 // Fails tells whether the image in the given row of the roots table fails.

@@ -15,7 +15,8 @@ import (
 
 // Party is somebody whose signatures count. The zero value is nobody.
 type Party struct {
-	Name       string // what a person calls it: a name in the policy, or the place where it is written
+	Name       string // what a person calls it: names in the policy, or the files of its keys, or the place where it is written
+	InPlace    bool   // it is written where it is asked for, and not by names alone
 	Keys       []Key
 	Identities []Identity
 	Root       *root.TrustedRoot // of Identities

@@ -123,7 +123,7 @@ func either(texts []string) string {
 // atLeast names a party, and how many of it are asked for. Who is named is not listed again.
 func atLeast(threshold int, whose *party.Party) string {
 	who := either(members(whose))
-	if isNamed := !strings.Contains(whose.Name, ":"); isNamed {
+	if !whose.InPlace {
 		who = strings.ReplaceAll(whose.Name, ", ", " or ")
 	}
 	if threshold > 1 {

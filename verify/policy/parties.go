@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -88,13 +89,40 @@ func (p *parties) party(at yaml.Position, w *words, isScoped bool) party.Party {
 			p.revoked(whose.Revoked, item)
 		}
 	}
+	onlyBy := w.keys == nil && w.identities == nil && w.notation == nil
 	if w.by != nil {
-		p.by(&whose, w.by, w.keys == nil && w.identities == nil && w.notation == nil)
+		p.by(&whose, w.by, onlyBy)
+	}
+	if whose.InPlace = !onlyBy; w.by == nil && w.identities == nil && w.notation == nil && fromFiles(whose.Keys, at) {
+		whose.Name = filesOf(whose.Keys)
 	}
 	if w.keys == nil && w.identities == nil && w.notation == nil && w.by == nil {
 		p.Bad(at, "nobody is named here whose signatures count: by, keys, identities or notation is expected")
 	}
 	return whose
+}
+
+// fromFiles tells whether keys come from files, and do not stand in the policy itself.
+func fromFiles(keys []party.Key, at yaml.Position) bool {
+	return len(keys) > 0 && !slices.ContainsFunc(keys, func(k party.Key) bool { return strings.HasPrefix(k.Where, at.File+":") })
+}
+
+// filesShown bounds how many files stand for a party that has no name.
+const filesShown = 3
+
+// filesOf names keys by the files that they are from.
+func filesOf(keys []party.Key) string {
+	var files []string
+	for _, key := range keys {
+		if !slices.Contains(files, key.Where) {
+			files = append(files, key.Where)
+		}
+	}
+	name := strings.Join(files[:min(len(files), filesShown)], ", ")
+	if more := len(files) - filesShown; more > 0 {
+		name += fmt.Sprintf(" and %d more", more)
+	}
+	return name
 }
 
 // repeated remarks on keys that are there twice.

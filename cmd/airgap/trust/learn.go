@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/spf13/cobra"
@@ -39,13 +40,17 @@ they are given here, and finds them from the directory in which it lies.`,
   airgap policy learn -c regsync.yaml --key dhi.pub > trust.yaml
   airgap policy learn docker.io/acme/dhi-python:3.13 --key dhi.pub > trust.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if flags.selection.Chooses() || len(args) > 0 && args[0] != "-" && !option.Exists(args[0]) {
+			switch {
+			case flags.selection.Chooses():
 				return learnFromRegistries(cmd.Context(), a, &flags, args)
-			}
-			if len(args) == 0 {
+			case len(args) == 0:
 				return app.Usagef("FILE or REF is missing: a bundle, or images to look at where they are")
+			case args[0] == "-" || option.Exists(args[0]):
+				return learnFromBundle(cmd.Context(), a, &flags, args)
+			case !strings.ContainsAny(args[0], "/:@"):
+				return app.Usagef("there is no file %s; if it is an image, name its registry as well, as in docker.io/library/%s", args[0], args[0])
 			}
-			return learnFromBundle(cmd.Context(), a, &flags, args)
+			return learnFromRegistries(cmd.Context(), a, &flags, args)
 		},
 	}
 	flags.AddKey(cmd.Flags())
