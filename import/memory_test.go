@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -293,12 +294,12 @@ func TestFoundByTheRecord(t *testing.T) {
 }
 
 // failAt makes a request that writes fail as if the process were killed there, before it or after it was done.
-func failAt(n *int, afterwards bool, stop context.CancelFunc) registrytest.Fault {
+func failAt(n *atomic.Int64, afterwards bool, stop context.CancelFunc) registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			return false
 		}
-		if *n--; *n != 0 {
+		if n.Add(-1) != 0 {
 			return false
 		}
 		if afterwards {
@@ -328,12 +329,13 @@ func TestKilledAnywhere(t *testing.T) {
 				records(t, s, w.Files[0], nil)
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
-				left := n
+				var left atomic.Int64
+				left.Store(int64(n))
 				s.Inject(failAt(&left, afterwards, stop))
 				o := options(t, s)
 				o.Jobs = 1
 				_, err := importer.Run(ctx, importtest.Open(t, w.Files[1]), importtest.Client(), o)
-				if more = left <= 0; !more {
+				if more = left.Load() <= 0; !more {
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -376,12 +378,13 @@ func TestKilledImportIsPruned(t *testing.T) {
 		for n, more := 1, true; more; n++ {
 			s := registrytest.New(t, targets["acknowledges"]...)
 			ctx, stop := context.WithCancel(t.Context())
-			left := n
+			var left atomic.Int64
+			left.Store(int64(n))
 			s.Inject(failAt(&left, afterwards, stop))
 			o := options(t, s)
 			o.Jobs = 1
 			_, err := importer.Run(ctx, importtest.Open(t, w.Files[0]), importtest.Client(), o)
-			if more = left <= 0; !more && err != nil {
+			if more = left.Load() <= 0; !more && err != nil {
 				t.Fatal(err)
 			}
 			stop()
