@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// smallLimit keeps the process below 64 MiB of resident memory, of which some 14 MiB are the program itself: where
-	// little is in use, the collector alone would wait until twice as much is.
+	// smallLimit keeps the process below 80 MiB of resident memory, of which some 25 MiB are the program itself (10 of these since
+	// it has the libraries of Sigstore and Notation): where little is in use, the collector alone would wait until twice as much is.
 	smallLimit = 40 << 20 // bytes
 	// Where the tables of a very large catalogue are in use, the collector gets this much room beside them, and a quarter of
 	// what they take: with less it would run all the time, and without a limit it would let them double.
