@@ -232,7 +232,7 @@ func (j *Judgement) Err() error {
 	var failed []error
 	for i := range j.Images {
 		if err := j.Images[i].Err(); err != nil {
-			failed = append(failed, err)
+			failed = append(failed, fmt.Errorf("%s is %w", j.Images[i].Source, err))
 		}
 	}
 	if len(failed) == 0 {

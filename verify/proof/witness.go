@@ -46,14 +46,24 @@ func (w *witnessed) times(tm root.TrustedMaterial) ([]time.Time, error) {
 		times = append(times, entry.Time)
 	}
 	for _, stamp := range w.timestamps {
-		for _, authority := range tm.TimestampingAuthorities() {
-			if verified, err := authority.Verify(stamp, w.stamped); err == nil {
-				times = append(times, verified.Time)
-				break
-			}
+		if at, ok := w.stampedAt(stamp, tm); ok {
+			times = append(times, at)
 		}
 	}
 	return times, nil
+}
+
+// stampedAt returns when an authority of a trusted root says that the signature was there. For attestations under tags, cosign 2 has the whole envelope
+// stamped, and cosign 3 the signature, as in Sigstore bundles; either shows it.
+func (w *witnessed) stampedAt(stamp []byte, tm root.TrustedMaterial) (time.Time, bool) {
+	for _, authority := range tm.TimestampingAuthorities() {
+		for _, over := range [][]byte{w.stamped, w.signature} {
+			if verified, err := authority.Verify(stamp, over); err == nil {
+				return verified.Time, true
+			}
+		}
+	}
+	return time.Time{}, false
 }
 
 // outsideLife tells whether an entry says that it was made while the certificate was not valid.

@@ -32,10 +32,10 @@ func (w *World) Serve() Services {
 	return Services{server.URL + "/fulcio", server.URL + "/rekor", server.URL + "/timestamps"}
 }
 
-// Token returns an identity token, as an OpenID provider would give to Subject, but not signed by anybody.
+// Token returns an identity token, as an OpenID provider would give to Subject, but with nobody's signature.
 func (w *World) Token() string {
 	part := func(v any) string { return base64.RawURLEncoding.EncodeToString(encode(w.t, v)) }
-	return part(map[string]any{"alg": "none"}) + "." + part(map[string]any{"iss": Issuer, "sub": "1", "email": Subject, "email_verified": true}) + ".x"
+	return part(map[string]any{"alg": "RS256"}) + "." + part(map[string]any{"iss": Issuer, "sub": "1", "email": Subject, "email_verified": true, "aud": "sigstore", "iat": w.now.Unix(), "exp": w.now.Add(time.Hour).Unix()}) + ".x000"
 }
 
 // serveCertificate is https://github.com/sigstore/fulcio/blob/v1.8.0/fulcio.proto, CreateSigningCertificate.
