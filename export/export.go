@@ -2,7 +2,8 @@
 // and fetches it.
 //
 // Start with [Run], or with [MakePlan] for what it would carry. It goes in one direction: [Choice] -> walk -> bundle.Plan ->
-// bundle.NewLayout, which signs -> fetch and write -> commit. Nothing is written before the walk has found everything. Of a mirror
+// judge, where there is a policy -> bundle.NewLayout, which signs -> fetch and write -> commit. Nothing is written before the walk
+// has found everything. Of a mirror
 // (package mirror), what earlier bundles brought is left out, and the ledger gets the bundle before the file gets its name.
 package export
 

@@ -8,8 +8,8 @@
 // permission to move the tags that people use (tags). At the end what the target shows is compared with what was sent (readback),
 // and all of it is told (report), to the target as well (record).
 //
-// Nothing is written before all mappings, conflicts and findings are known, and no tag that a person uses moves before
-// everything is there. Package rollback undoes what an import did to tags, by its report.
+// Nothing is written before all mappings, conflicts and findings are known and the bundle is approved as the policy asks, and no tag
+// that a person uses moves before everything is there. Package rollback undoes what an import did to tags, by its report.
 package importer
 
 import (

@@ -1,8 +1,10 @@
-// Package verify says whether a bundle is to be trusted: who may sign one, and the one type that says it has been
-// checked.
+// Package verify says whether a bundle is to be trusted: whose signatures count ([Trust], which has the policy), and the one
+// type that says it has been checked.
 //
-// Start with [Open]. It returns a [Bundle] only when the signature is by a trusted key and everything before the
-// layers is what was signed; the layers are checked as they are read, or all at once by [Bundle.CheckBlobs].
+// Start with [Open]. It returns a [Bundle] only when as many of those who are trusted signed as the policy asks for, everything
+// before the layers is what was signed, and the images have the proofs that the policy demands; the layers are checked as
+// they are read, or all at once by [Bundle.CheckBlobs]. Package policy reads the file that says all this, proof tells whose a
+// proof is, judge holds one against the other.
 package verify
 
 import (
